@@ -1,0 +1,34 @@
+"""Method: storage of the base x adapter x who decides the ranks. One YAML file each in workflow/methods/."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from bench.spec.base import Frozen
+from bench.spec.task import KeyName
+
+Storage = Literal["fp32", "bf16", "nf4"]
+Adapter = Literal["lora", "adalora"]
+
+
+class Method(Frozen):
+    name: KeyName
+    label: str = Field(description="as tables and figures write it")
+    description: str = ""
+    storage: Storage = Field("fp32", description="how the frozen base is stored")
+    double_quantisation: bool = Field(True, description="nf4 only: the quantisation constants are quantised too")
+    adapter: Adapter
+    allocator: Literal["fixed", "adalora"] = Field("fixed", description="who decides the rank of each matrix")
+    unit: Literal["ranks", "parameters"] = Field("ranks", description="what the allocator's budget counts")
+    importance: Literal["sensitivity-uncertainty", "sensitivity", "magnitude"] = "sensitivity-uncertainty"
+    importance_gradient: Literal["clipped", "raw"] = Field("clipped", description="as published: after clipping")
+    compact: bool = Field(True, description="remove pruned ranks when the allocation freezes")
+    recipe: dict[str, Any] = Field({}, description="what this method changes in every task's recipe")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Method:
+        if self.allocator == "adalora" and self.adapter != "adalora":
+            raise ValueError(f"allocator 'adalora' prunes singular values: adapter must be adalora, not {self.adapter}")
+        return self

@@ -1,0 +1,175 @@
+"""Reading YAML with its line numbers, so that every error names file, line, key and what was expected.
+
+Only plain YAML is read (the safe loader's types); duplicate keys, aliases, deep nesting and huge files are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import Problem, SpecError, nearest
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+
+KeyPath = tuple[str | int, ...]
+Places = dict[KeyPath, tuple[int, int]]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, with YAML 1.2's floats (1e-4 is a number, not a string)."""
+
+
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_yaml(file: Path) -> tuple[dict[str, Any], Places]:
+    """The mapping in `file` and the (line, column) of every key and item. Raises SpecError."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise SpecError([Problem(file, f"cannot be read: {error.strerror}")]) from error
+    if len(raw) > MAX_BYTES:
+        raise SpecError([Problem(file, f"{len(raw):,} bytes; a description has at most {MAX_BYTES:,}")])
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError([Problem(file, f"is no UTF-8 text (byte {error.start})")]) from error
+    return parse_yaml(text, file)
+
+
+def parse_yaml(text: str, file: Path) -> tuple[dict[str, Any], Places]:
+    """As read_yaml, from a text; `file` is only named in errors."""
+    places: Places = {}
+    try:
+        _refuse_depth_and_aliases(text, file)
+        node = yaml.compose(text, Loader=_Loader)
+        if node is None:
+            raise SpecError([Problem(file, "is empty; expected a mapping of keys to values", 1, 1)])
+        _note_places(node, (), places, file)
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        raise SpecError([Problem(file, f"is no valid YAML: {error.problem or error.context}", line, column)]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise SpecError([Problem(file, f"is no valid YAML: {error}")]) from error
+    if not isinstance(data, dict):
+        raise SpecError([Problem(file, f"expected a mapping of keys to values, found {type(data).__name__}", 1, 1)])
+    return data, places
+
+
+def _refuse_depth_and_aliases(text: str, file: Path) -> None:
+    """Walk the event stream (iterative, so that nesting can't exhaust the stack) before anything is built."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        message = ""
+        if isinstance(event, yaml.AliasEvent):
+            message = "aliases (*name) are not allowed"
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            message = f"nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else ""
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if message:
+            mark = event.start_mark
+            raise SpecError(
+                [Problem(file, message, mark.line + 1, mark.column + 1)] if mark else [Problem(file, message)]
+            )
+
+
+def _note_places(node: yaml.Node, path: KeyPath, places: Places, file: Path) -> None:
+    places.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _note_places(item, (*path, index), places, file)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = (*path, str(key.value))
+            line, column = key.start_mark.line + 1, key.start_mark.column + 1
+            if name in places:
+                message = f"key {key.value!r} stands twice (first in line {places[name][0]})"
+                raise SpecError([Problem(file, message, line, column)])
+            places[name] = (line, column)
+            _note_places(value, name, places, file)
+
+
+def place_of(places: Places, path: KeyPath) -> tuple[int, int]:
+    """Line and column of `path`, or of the nearest key above it that stands in the file."""
+    for end in range(len(path), -1, -1):
+        if path[:end] in places:
+            return places[path[:end]]
+    return (0, 0)
+
+
+def build(model: type[Model], data: dict[str, Any], places: Places, file: Path) -> Model:
+    """`data` as a `model`. Raises SpecError: a problem for each fault, an unknown key with the nearest valid one."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(_problems(model, error, places, file)) from error
+
+
+def _problems(model: type[BaseModel], error: ValidationError, places: Places, file: Path) -> list[Problem]:
+    problems = []
+    for fault in error.errors(include_url=False):
+        path = tuple(fault["loc"])
+        key = ".".join(str(part) for part in path)
+        line, column = place_of(places, path)
+        if fault["type"] == "extra_forbidden":
+            message = f"unknown key {key!r}{nearest(str(path[-1]), _fields_at(model, path[:-1]))}"
+        elif fault["type"] == "missing":
+            message = f"key {key!r} is missing"
+        elif fault["type"] == "value_error":
+            message = f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
+        else:
+            found = repr(fault["input"])
+            found = found if len(found) <= 80 else found[:77] + "..."
+            hint = ""
+            if fault["type"] == "literal_error" and isinstance(fault["input"], str):
+                hint = nearest(fault["input"], _expected_literals(fault))
+            message = f"{key}: {_lower_first(fault['msg'])}, found {found}{hint}"
+        problems.append(Problem(file, message, line, column))
+    return problems
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _expected_literals(fault: Any) -> list[str]:
+    return [part.strip("' ") for part in str(fault["ctx"]["expected"]).replace(" or ", ", ").split(",")]
+
+
+def _fields_at(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """The valid keys of the model that stands at `path` below `model`."""
+    current: Any = model
+    for part in path:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(str(part))
+            current = _plain(field.annotation) if field else None
+        elif get_origin(current) in (dict, list, tuple):
+            current = _plain(get_args(current)[-1])
+        if current is None:
+            return []
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _plain(annotation: Any) -> Any:
+    """`annotation` without `| None` and Annotated."""
+    if hasattr(annotation, "__metadata__"):
+        return _plain(annotation.__origin__)
+    if get_origin(annotation) in (Union, UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        return _plain(parts[0])
+    return annotation

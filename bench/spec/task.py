@@ -1,0 +1,112 @@
+"""Task: a data set, what is read from it, the metric, the recipe. One YAML file each in workflow/tasks/."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from bench.spec.base import Frozen
+from bench.spec.recipe import NonNegative, Positive, Recipe
+
+Kind = Literal["classification", "regression", "summarization", "text-label"]
+Metric = Literal[
+    "accuracy", "mcc", "f1", "pearson", "spearman", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match", "no_label"
+]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
+KeyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]
+
+METRICS_OF: dict[str, frozenset[str]] = {
+    "classification": frozenset({"accuracy", "mcc", "f1"}),
+    "regression": frozenset({"pearson", "spearman"}),
+    "summarization": frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"}),
+    "text-label": frozenset({"exact_match", "accuracy", "mcc", "f1", "no_label"}),
+}
+
+
+class Columns(Frozen):
+    """Which columns are read: one or two texts, and the label (an index, a number, or the target text)."""
+
+    text: Annotated[list[str], Field(min_length=1, max_length=2)]
+    target: str
+
+
+class Data(Frozen):
+    """Where the rows come from."""
+
+    hub: HubId
+    config: str | None = None
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        None, description="commit of the hub's data set; null: resolved and recorded by prepare"
+    )
+    train: str = "train"
+    evaluation: Annotated[dict[KeyName, str], Field(min_length=1)] = Field(
+        {"validation": "validation"}, description="our name of a split: the set's; the first is the one in the tables"
+    )
+    columns: Columns
+    rows: dict[str, Positive] = Field({}, description="rows of the released splits, by the set's split names")
+    embedded: str | None = Field(None, description="generator of the demo's rows, in bench/prepare/embedded/")
+
+
+class Generation(Frozen):
+    """Arguments of `generate` (summarization, text-label)."""
+
+    beams: Positive = 1
+    max_length: Positive = 128
+    min_length: NonNegative = 0
+    length_penalty: float = 1.0
+    no_repeat_ngram: NonNegative = 0
+
+
+class Resources(Frozen):
+    """What a task's jobs ask for where its file knows better than the plan."""
+
+    mem_mb: Positive | None = None
+    runtime: Positive | None = Field(None, description="minutes")
+    gpus: NonNegative | None = None
+
+
+class Task(Frozen):
+    name: KeyName
+    version: Positive = Field(1, description="raise it when the meaning of the numbers changes")
+    kind: Kind
+    description: str = ""
+    data: Data
+    labels: list[str] = Field([], description="label names in the order of their indices (classification, text-label)")
+    metrics: Annotated[list[Metric], Field(min_length=1)]
+    prefix: str = Field("", description="put before each source text (T5's task prefixes)")
+    recipe: Recipe = Recipe()
+    generation: Generation | None = None
+    resources: Resources = Resources()
+
+    @property
+    def primary_split(self) -> str:
+        """The evaluation split that the tables show."""
+        return next(iter(self.data.evaluation))
+
+    @property
+    def metric(self) -> str:
+        """The metric that the tables show."""
+        return self.metrics[0]
+
+    @property
+    def generates(self) -> bool:
+        return self.kind in ("summarization", "text-label")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Task:
+        if self.kind in ("classification", "text-label") and len(self.labels) < 2:
+            raise ValueError(f"a {self.kind} task names at least two labels, got {self.labels}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels repeat: {self.labels}")
+        if self.kind in ("regression", "summarization") and self.labels:
+            raise ValueError(f"a {self.kind} task has no labels, got {self.labels}")
+        wrong = [m for m in self.metrics if m not in METRICS_OF[self.kind]]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is no metric of {self.kind}; it has {sorted(METRICS_OF[self.kind])}")
+        if self.generates and self.generation is None:
+            raise ValueError(f"a {self.kind} task needs the block `generation`")
+        if not self.generates and self.generation is not None:
+            raise ValueError(f"a {self.kind} task generates nothing: remove the block `generation`")
+        return self
