@@ -1,0 +1,152 @@
+"""The rank schedule of a training: how much the adapter may hold at each step, checked when the study is read.
+
+Budgets are totals over all matrices, counted in the method's unit (ranks or parameters). Zhang et al. 2023 (AdaLoRA,
+https://openreview.net/pdf?id=lq62uWRJjiY), section 3.3, equation 12.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pydantic import Field, ValidationError, model_validator
+
+from bench.errors import BenchError
+from bench.spec.base import Frozen
+from bench.spec.cell import Cell
+from bench.spec.recipe import NonNegative, Positive
+
+Shape = tuple[int, int]  # (in_features, out_features) of an adapted matrix
+
+
+class Schedule(Frozen):
+    """Three phases: `initial_steps` (t_i) at `initial_budget`, a cubic decay with a mask every `interval` (delta T)
+    steps, `final_steps` (t_f) at `target_budget`.
+
+    A `step` is the number of optimizer steps made so far, 1 to `total_steps`: the last one is at the target whatever
+    the phases are, also with `final_steps` 0.
+    """
+
+    initial_budget: Positive
+    target_budget: Positive
+    initial_steps: NonNegative = 0
+    final_steps: NonNegative = 0
+    interval: Positive = 1
+    total_steps: Positive = Field(description="optimizer steps of the whole training")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Schedule:
+        if self.target_budget > self.initial_budget:
+            raise ValueError(f"target budget {self.target_budget} is larger than initial budget {self.initial_budget}")
+        if self.prunes and self.initial_steps + self.final_steps >= self.total_steps:
+            raise ValueError(
+                f"no step is left to prune in: initial_steps {self.initial_steps} + final_steps {self.final_steps} "
+                f">= total_steps {self.total_steps}"
+            )
+        return self
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anything is ever taken away; a target equal to the start keeps every rank."""
+        return self.target_budget < self.initial_budget
+
+    @property
+    def freezes_at(self) -> int:
+        """The step after which ranks no longer change."""
+        return self.total_steps - self.final_steps
+
+    def budget(self, step: int) -> int:
+        """The total that may live after `step` optimizer steps."""
+        if step <= self.initial_steps or not self.prunes:
+            return self.initial_budget
+        if step >= self.freezes_at:
+            return self.target_budget
+        left = 1 - (step - self.initial_steps) / (self.freezes_at - self.initial_steps)
+        return int((self.initial_budget - self.target_budget) * left**3 + self.target_budget)
+
+    def is_mask_step(self, step: int) -> bool:
+        """Whether ranks are chosen anew after `step`: every `interval` steps of the decay, and at its end."""
+        if not self.prunes or not self.initial_steps < step <= self.freezes_at:
+            return False
+        return step % self.interval == 0 or step == self.freezes_at
+
+
+def initial_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
+    """The rank of every matrix at the start of the training.
+
+    Where ranks shrink: the budget's `initial_rank`, or 1.5 times the average rank of the end (Zhang et al. 2023,
+    section 4.1), and never below it. Where they are fixed: the rank of the end. Raises BenchError.
+    """
+    _check_shapes(cell, shapes)
+    average = _average_rank(cell, shapes)
+    if cell.method.allocator != "fixed":
+        start = cell.budget.initial_rank or math.floor(1.5 * average + 0.5)
+        return max(start, math.ceil(average))
+    if cell.budget.rank is not None and average != int(average):
+        raise BenchError(
+            f"{cell.id}: a fixed rank must be a whole number, the budget {cell.budget_name!r} says {average:g}"
+        )
+    if average < 1:
+        least = sum(rank_cost(cell, shape) for shape in shapes)
+        raise BenchError(f"{cell.id}: {cell.budget.parameters} parameters don't pay for rank 1, which takes {least}")
+    return int(average)
+
+
+def rank_cost(cell: Cell, shape: Shape) -> int:
+    """Parameters of one rank: a row of A, a column of B, and a singular value where the adapter has them."""
+    return sum(shape) + (1 if cell.method.adapter == "adalora" else 0)
+
+
+def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedule:
+    """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`. Raises BenchError."""
+    total = cell.recipe.total_steps(train_rows)
+    rank = initial_rank(cell, shapes)
+    costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
+    initial = rank * sum(costs)
+    if cell.method.allocator == "fixed":
+        return Schedule(initial_budget=initial, target_budget=initial, total_steps=total)
+    phases = cell.recipe.rank_schedule_at(total)
+    try:
+        return Schedule(
+            initial_budget=initial,
+            target_budget=_target(cell, shapes),
+            initial_steps=phases.initial_steps,
+            final_steps=phases.final_steps,
+            interval=phases.interval,
+            total_steps=total,
+        )
+    except ValidationError as error:
+        faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
+        raise BenchError(f"{cell.id}: {faults}") from error
+
+
+def _target(cell: Cell, shapes: Sequence[Shape]) -> int:
+    """The total at the end, never above what the budget says.
+
+    A rank budget counted in parameters holds what a LoRA of that rank holds, so that both are equal in parameters.
+    """
+    budget, unit = cell.budget, cell.method.unit
+    if budget.parameters is not None:
+        if unit == "ranks":
+            raise BenchError(
+                f"{cell.id}: method {cell.method.name!r} counts ranks and can't promise a cap of {budget.parameters} "
+                f"parameters: give the budget {cell.budget_name!r} as a rank, or take a method with unit: parameters"
+            )
+        return budget.parameters
+    assert budget.rank is not None  # a budget is one or the other
+    per_rank = len(shapes) if unit == "ranks" else sum(sum(shape) for shape in shapes)
+    return math.floor(budget.rank * per_rank + 1e-9)
+
+
+def _average_rank(cell: Cell, shapes: Sequence[Shape]) -> float:
+    """The average rank of the end: as given, or as many uniform ranks as the parameters pay for."""
+    if cell.budget.rank is not None:
+        return cell.budget.rank
+    assert cell.budget.parameters is not None  # a budget is one or the other
+    ranks = cell.budget.parameters / sum(rank_cost(cell, shape) for shape in shapes)
+    return math.floor(ranks) if cell.method.allocator == "fixed" else ranks
+
+
+def _check_shapes(cell: Cell, shapes: Sequence[Shape]) -> None:
+    if not shapes:
+        raise BenchError(f"{cell.id}: no matrix of the backbone is adapted")

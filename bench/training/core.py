@@ -1,0 +1,264 @@
+"""The training core: the one object that owns what happens between the loss and the next batch, and in which order.
+
+    core.accumulate(loss)       for each micro-batch: the task's loss alone
+    report = core.step()        regulariser -> guard -> clip -> AdamW -> allocator -> compaction -> zero
+
+Nothing else touches gradients, moments or ranks, so a wrong order can't be written. An ordinary step has no host
+synchronisation: what it reports stays on the device until somebody reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from bench.allocation.base import StepFacts
+from bench.allocation.registry import allocator_of
+from bench.allocation.regulariser import Regulariser
+from bench.errors import BenchError
+from bench.models.flat import FlatParameters
+from bench.models.sites import AdapterSite
+from bench.spec.cell import Cell
+from bench.spec.schedule import Schedule
+from bench.training.adamw import FlatAdamW
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimizer step. Tensors [] stay on the device: reading one synchronises.
+
+    loss: the task's alone, weighted over the micro-batches; regulariser: its value times gamma; grad_norm: before
+    clipping; skipped: 1 where the gradient was not finite and nothing was changed; budget: of this step, in the
+    method's unit; masked: ranks were chosen anew.
+    """
+
+    step: int
+    loss: Tensor
+    regulariser: Tensor
+    grad_norm: Tensor
+    skipped: Tensor
+    learning_rate: float
+    budget: int
+    masked: bool
+
+
+class Core:
+    """Trains the adapters of `model` at `sites` and its trainable heads by the recipe of `cell` along `schedule`.
+
+    The model is on its device and the adapters are attached. Under torch.distributed every process holds the same
+    model; gradients are averaged once a step, so all processes take the same decisions. Raises BenchError.
+    """
+
+    def __init__(self, model: Any, sites: Sequence[AdapterSite], cell: Cell, schedule: Schedule) -> None:
+        self.cell, self.schedule = cell, schedule
+        self.flat = FlatParameters(model, sites)
+        self.optimizer = FlatAdamW(self.flat, cell.recipe)
+        self.allocator = allocator_of(self.flat, cell, schedule)
+        self._initial_ranks = self.flat.layout.ranks
+        gamma = cell.recipe.orthogonality if self.flat.layout.svd else 0.0
+        self._regulariser = Regulariser(self.flat, gamma) if gamma > 0 else None
+        self._zero = torch.zeros((), device=self.flat.device)
+        self._skipped = torch.zeros((), device=self.flat.device)
+        self._loss: Tensor | None = None
+        self._viewing = False
+        self.completed = 0  # optimizer steps made, skipped ones too
+        self._processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        if self._processes > 1:
+            distributed.broadcast(self.flat.data, 0)
+            self.flat.fold()
+
+    def accumulate(self, loss: Tensor, share: float | None = None) -> None:
+        """Backward of one micro-batch. share: its part of the optimizer step's rows, else 1 / accumulation."""
+        if self._viewing:
+            raise BenchError("no training inside budget_view: its ranks are masked for evaluation")
+        if share is None:
+            share = 1 / self.cell.recipe.accumulation
+        loss.backward(torch.full_like(loss, share))
+        part = loss.detach() * share
+        self._loss = part if self._loss is None else self._loss + part
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def step(self) -> StepReport:
+        """One optimizer step from the gradients that `accumulate` gathered."""
+        if self._loss is None:
+            raise BenchError("step without accumulate: there is no gradient")
+        if self.completed >= self.schedule.total_steps:
+            raise BenchError(f"all {self.schedule.total_steps} steps of the schedule are made")
+        flat, recipe = self.flat, self.cell.recipe
+        flat.check_gradients()
+        flat.unfold_gradients()
+        loss = self._average(self._loss)
+        regulariser = self._zero if self._regulariser is None else self._regulariser.add_gradient()
+        hold = flat.untouched() if self._processes == 1 else []
+
+        norm = torch.linalg.vector_norm(flat.grad)
+        # inf * 0 and nan * 0 are nan, the one value that differs from 0
+        skipped = (norm + loss).mul(0).ne(0).float()
+        clip = None
+        if recipe.gradient_clip is not None:
+            clip = (recipe.gradient_clip / (norm + 1e-6)).clamp_(max=1.0)
+            flat.grad.mul_(clip)
+        rate = self.learning_rate(self.completed)
+        with self._holding(hold):
+            self.optimizer.step(rate, skipped)
+        self._skipped.add_(skipped)
+
+        self.completed += 1
+        masked = self.allocator.after_step(self.completed, StepFacts(1 - skipped, clip, loss, hold))
+        if masked and self.allocator.frozen and self.cell.method.compact:
+            self._compact()
+        flat.fold()
+        flat.zero_gradients()
+        self._loss = None
+        return StepReport(
+            self.completed, loss, regulariser, norm, skipped, rate, self.schedule.budget(self.completed), masked
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of the optimizer step after `step` made ones: linear warm-up from 0, then as the recipe decays."""
+        total, recipe = self.schedule.total_steps, self.cell.recipe
+        warmup = recipe.warmup_at(total)
+        if step < warmup:
+            return recipe.learning_rate * step / warmup
+        if recipe.decay == "constant":
+            return recipe.learning_rate
+        return recipe.learning_rate * max(0, total - step) / max(1, total - warmup)
+
+    @contextmanager
+    def budget_view(self) -> Iterator[None]:
+        """Inside, the model obeys the budget of its step: for whatever is evaluated or saved. Restored bit for bit."""
+        mask = self.allocator.mask(self.completed)
+        singular = self.flat.singular.clone()
+        self._viewing = True
+        try:
+            if mask is not None:
+                with torch.no_grad():
+                    self.flat.singular.mul_(mask)
+                self.flat.fold()
+            yield
+        finally:
+            self.flat.singular.copy_(singular)
+            self.flat.fold()
+            self._viewing = False
+
+    def masks(self) -> dict[str, list[bool]]:
+        """Of each site, which of its initial ranks live under the budget of this step: PEFT's rank_pattern."""
+        layout, mask = self.flat.layout, self.allocator.mask(self.completed)
+        kept = layout.kept if mask is None else layout.kept_by(mask.tolist())
+        return {
+            site.name: [rank in live for rank in range(initial)]
+            for site, live, initial in zip(layout.sites, kept, self._initial_ranks, strict=True)
+        }
+
+    def live_ranks(self) -> dict[str, int]:
+        """Of each site, how many ranks live under the budget of this step."""
+        return {name: sum(mask) for name, mask in self.masks().items()}
+
+    def live_parameters(self) -> int:
+        """Parameters of the adapter under the budget of this step: A, B and E of the live ranks, exactly counted."""
+        ranks, extra = self.live_ranks(), 1 if self.flat.layout.svd else 0
+        return sum(ranks[site.name] * (site.parameters_per_rank + extra) for site in self.flat.layout.sites)
+
+    def trainable_parameters(self) -> dict[str, int]:
+        """Elements the optimizer holds now: of the adapter and of the heads."""
+        adapter = self.flat.layout.adapter_elements
+        return {"adapter": adapter, "head": self.flat.elements - adapter}
+
+    def skipped_steps(self) -> int:
+        """Steps so far whose gradient was not finite. Synchronises."""
+        return int(self._skipped.item())
+
+    def bytes(self) -> dict[str, int]:
+        """Bytes of what training holds now, beside the frozen base and the activations."""
+        elements = self.flat.elements * 4
+        return {
+            "parameters": elements,
+            "gradients": elements,
+            "optimizer": 2 * elements,
+            "importance": self.allocator.bytes(),
+            "folded": self.flat.folded_bytes(),
+        }
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything from which another core of this cell goes on bit for bit: tensors (copies) and plain JSON."""
+        if self._loss is not None or self._viewing:
+            raise BenchError("a checkpoint is taken between optimizer steps")
+        tensors, plain = self.allocator.state()
+        state = {
+            "parameters": self.flat.data,
+            "moment": self.optimizer.moment,
+            "square": self.optimizer.square,
+            "optimizer_steps": self.optimizer.steps,
+            "skipped": self._skipped,
+            **{f"allocator.{name}": tensor for name, tensor in tensors.items()},
+        }
+        return {name: tensor.detach().clone() for name, tensor in state.items()}, {
+            "step": self.completed,
+            "kept": [list(ranks) for ranks in self.flat.layout.kept],
+            "allocator": plain,
+            **self._identity(),
+        }
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken. Raises BenchError where that was another cell."""
+        for key, own in self._identity().items():
+            if plain.get(key) != own:
+                raise BenchError(f"the checkpoint is of another training: its {key} is {plain.get(key)}, not {own}")
+        self.flat.reshape(tuple(tuple(ranks) for ranks in plain["kept"]))
+        self.flat.data.copy_(tensors["parameters"])
+        self.flat.fold()
+        self.flat.zero_gradients()
+        self.optimizer.reshape()
+        self.optimizer.moment.copy_(tensors["moment"])
+        self.optimizer.square.copy_(tensors["square"])
+        self.optimizer.steps.copy_(tensors["optimizer_steps"])
+        self._skipped.copy_(tensors["skipped"])
+        self.allocator = allocator_of(self.flat, self.cell, self.schedule)
+        prefix = "allocator."
+        own_tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        self.allocator.load(own_tensors, plain["allocator"])
+        if self._regulariser is not None:
+            self._regulariser.rebuild()
+        self.completed, self._loss = int(plain["step"]), None
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "schedule": self.schedule.model_dump(mode="json"),
+            "sites": [site.name for site in self.flat.layout.sites],
+            "heads": self.flat.head_names,
+        }
+
+    def _compact(self) -> None:
+        """Take the pruned ranks out of parameters, gradients, moments, importance. Outputs stay: they were zeros."""
+        mask = self.allocator.mask(self.completed)
+        if mask is None:
+            return
+        old = self.flat.rebuild(self.flat.layout.kept_by(mask.tolist()))
+        self.optimizer.carry(old)
+        self.allocator.follow_layout()
+        if self._regulariser is not None:
+            self._regulariser.rebuild()
+
+    def _average(self, loss: Tensor) -> Tensor:
+        """The mean of gradient and loss over all processes."""
+        if self._processes > 1:
+            distributed.all_reduce(self.flat.grad)
+            self.flat.grad.div_(self._processes)
+            distributed.all_reduce(loss)
+            loss = loss / self._processes
+        return loss
+
+    @contextmanager
+    def _holding(self, parts: Sequence[slice]) -> Iterator[None]:
+        """Leave parameters and moments of `parts` as they are: adapters without a gradient."""
+        tensors = (self.flat.data, self.optimizer.moment, self.optimizer.square)
+        before = [(tensor, part, tensor[part].clone()) for tensor in tensors for part in parts]
+        yield
+        for tensor, part, value in before:
+            tensor[part] = value
