@@ -1,0 +1,354 @@
+"""python benchmarks/adalora_step.py [--json]: what a training step costs with LoRA, PEFT's AdaLoRA and our core.
+
+Counts ATen operations and host synchronisations of one step, and times paired steps that take turns. Two models with
+the same 72 adapted matrices: `deberta`, the shape of DeBERTa-v3-base with random weights (its vocabulary is cut, which
+changes no operation), and `proxy`, 64 wide, where dispatch is all there is. Ranks 3 -> 2, a mask at every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import AdaLoraConfig, LoraConfig, get_peft_model
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
+
+from bench.allocation.regulariser import Regulariser
+from bench.models.flat import FlatParameters
+from bench.models.sites import AdapterSite
+from bench.spec.backbone import Backbone
+from bench.spec.budget import Budget
+from bench.spec.cell import Cell, DataChoice
+from bench.spec.method import Method
+from bench.spec.recipe import Recipe
+from bench.spec.schedule import Schedule
+from bench.spec.task import Task
+from bench.training.core import Core
+
+WIDTHS = {"deberta": (768, 3072, 12), "proxy": (64, 256, 1)}
+MATRICES = r".*layer\.\d+\.(attention\.(self\.(query|key|value)_proj|output\.dense)|(intermediate|output)\.dense)"
+START, TARGET, GAMMA, TOTAL = 3, 2, 0.1, 10_000
+SYNCHRONISING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}
+
+
+class Operations(TorchDispatchMode):  # type: ignore[misc]
+    """Counts operations under the label that is set, and what would wait for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.syncs: Counter[str] = Counter()
+        self.label = "other"
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[self.label] += 1
+        if func.overloadpacket.__name__ in SYNCHRONISING:
+            self.syncs[self.label] += 1
+        return func(*args, **(kwargs or {}))
+
+    @contextmanager
+    def under(self, label: str) -> Iterator[None]:
+        before, self.label = self.label, label
+        try:
+            yield
+        finally:
+            self.label = before
+
+    def watch(self, owner: Any, name: str, label: str) -> None:
+        """Count what `owner.name(...)` does under `label` from now on."""
+        method = getattr(owner, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            with self.under(label):
+                return method(*args, **kwargs)
+
+        setattr(owner, name, watched)
+
+
+@contextmanager
+def host_reads(operations: Operations) -> Iterator[None]:
+    """On the CPU `tolist` and `cpu` need no operation; on a GPU each waits. They count as synchronisations."""
+    originals = {name: getattr(Tensor, name) for name in ("tolist", "cpu", "numpy")}
+
+    def counting(name: str) -> Callable[..., Any]:
+        def read(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            operations.syncs[operations.label] += 1
+            return originals[name](tensor, *args, **kwargs)
+
+        return read
+
+    try:
+        for name in originals:
+            setattr(Tensor, name, counting(name))
+        yield
+    finally:
+        for name, method in originals.items():
+            setattr(Tensor, name, method)
+
+
+def backbone(name: str) -> Any:
+    width, inner, heads = WIDTHS[name]
+    torch.manual_seed(0)
+    config = DebertaV2Config(
+        vocab_size=512, hidden_size=width, intermediate_size=inner, num_attention_heads=heads, num_hidden_layers=12,
+        relative_attention=True, pos_att_type="p2c|c2p", position_buckets=256, norm_rel_ebd="layer_norm",
+        share_att_key=True, position_biased_input=False, type_vocab_size=0, max_relative_positions=-1,
+        pad_token_id=0, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=2,
+    )  # fmt: skip
+    return DebertaV2ForSequenceClassification(config).train()
+
+
+def batch() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(1, 512, (2, 16), generator=generator)
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": torch.tensor([0, 1])}
+
+
+def attach(model: Any, svd: bool) -> Any:
+    common = {"target_modules": MATRICES, "modules_to_save": ["pooler", "classifier"], "task_type": "SEQ_CLS"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not svd:
+            return get_peft_model(model, LoraConfig(r=TARGET, lora_alpha=16, **common))
+        config = AdaLoraConfig(
+            init_r=START, target_r=TARGET, tinit=0, tfinal=TOTAL // 2, deltaT=1, total_step=TOTAL, lora_alpha=16,
+            orth_reg_weight=GAMMA, **common,
+        )  # fmt: skip
+        return get_peft_model(model, config)
+
+
+def sites_of(model: Any) -> list[AdapterSite]:
+    base = model.get_base_model()
+    return [
+        AdapterSite(name, name.split(".", 4)[-1], int(name.split(".")[3]), module.in_features, module.out_features)
+        for name, module in base.named_modules()
+        if hasattr(module, "lora_A")
+    ]
+
+
+def cell_of(svd: bool) -> Cell:
+    adapter = "adalora" if svd else "lora"
+    return Cell(
+        study="benchmark",
+        task=Task(name="toy", kind="classification", data={"hub": "a/b", "columns": {"text": ["t"], "target": "y"}},
+                  labels=["a", "b"], metrics=["accuracy"]),
+        backbone=Backbone(name="deberta", path="none", kinds=["classification"], matrices=["query_proj"]),
+        method=Method(name="m", label="m", adapter=adapter, allocator="adalora" if svd else "fixed"),
+        budget_name="small", budget=Budget(rank=TARGET), seed=0,
+        recipe=Recipe(learning_rate=1e-3, orthogonality=GAMMA, warmup_steps=0),
+        data=DataChoice(source="embedded"),
+    )  # fmt: skip
+
+
+class PeftStep:
+    """One step as PEFT's documentation writes it, with torch's default AdamW and clipping."""
+
+    def __init__(self, name: str, svd: bool) -> None:
+        self.model, self.svd, self.batch = attach(backbone(name), svd), svd, batch()
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, weight_decay=0.0)
+        self.steps = 0
+
+    def __call__(self, operations: Operations | None = None) -> None:
+        under = operations.under if operations else _nothing
+        self.steps += 1
+        with under("forward"):
+            loss = self.model(**self.batch).loss
+        with under("backward"):
+            loss.backward()
+        with under("optimizer"):
+            nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.optimizer.step()
+        with under("allocation"):
+            if self.svd:
+                self.model.base_model.update_and_allocate(self.steps)
+        with under("other"):
+            self.optimizer.zero_grad()
+
+
+class OurStep:
+    """The same step by our core."""
+
+    def __init__(self, name: str, svd: bool, interval: int = 1) -> None:
+        self.model, self.batch = attach(backbone(name), svd), batch()
+        sites = sites_of(self.model)
+        first, last = (START if svd else TARGET) * len(sites), TARGET * len(sites)
+        schedule = Schedule(
+            initial_budget=first, target_budget=last, final_steps=TOTAL // 2, interval=interval, total_steps=TOTAL
+        )
+        self.core = Core(self.model, sites, cell_of(svd), schedule)
+
+    def __call__(self, operations: Operations | None = None) -> None:
+        under = operations.under if operations else _nothing
+        with under("forward"):
+            loss = self.model.base_model.model(**self.batch).loss
+        with under("backward"):
+            self.core.accumulate(loss)
+        with under("optimizer"):
+            self.core.step()
+
+    def watch(self, operations: Operations) -> None:
+        operations.watch(self.core.allocator, "after_step", "allocation")
+        if self.core._regulariser is not None:
+            operations.watch(self.core._regulariser, "add_gradient", "regulariser")
+
+
+@contextmanager
+def _nothing(_label: str) -> Iterator[None]:
+    yield
+
+
+def counted(step: PeftStep | OurStep) -> tuple[dict[str, int], dict[str, int]]:
+    """Operations and synchronisations of the third step, by part."""
+    step()
+    step()
+    operations = Operations()
+    if isinstance(step, OurStep):
+        step.watch(operations)
+    with operations, host_reads(operations):
+        step(operations)
+    counts = dict(operations.counts)
+    return {**counts, "total": sum(counts.values())}, dict(operations.syncs)
+
+
+def timed(steps: dict[str, Callable[[], None]], pairs: int) -> dict[str, list[float]]:
+    """Seconds of `pairs` steps of each, taking turns in every order."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    orders = itertools.cycle(itertools.permutations(steps))
+    for step in steps.values():
+        step()
+    for _ in range(pairs):
+        for name in next(orders):
+            start = time.perf_counter()
+            steps[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratios(seconds: dict[str, list[float]], to: str) -> dict[str, float]:
+    """Median over the pairs of each one's time to that of `to`."""
+    return {
+        name: round(statistics.median(a / b for a, b in zip(times, seconds[to], strict=True)), 3)
+        for name, times in seconds.items()
+    }
+
+
+def step_costs(name: str, pairs: int) -> dict[str, Any]:
+    operations, syncs = {}, {}
+    for label, make in {
+        "lora": lambda: PeftStep(name, svd=False),
+        "peft-adalora": lambda: PeftStep(name, svd=True),
+        "ours-lora": lambda: OurStep(name, svd=False),
+        "ours-adalora": lambda: OurStep(name, svd=True),
+        "ours-adalora, no mask": lambda: OurStep(name, svd=True, interval=TOTAL),
+    }.items():
+        operations[label], syncs[label] = counted(make())
+    steps: dict[str, Callable[[], None]] = {
+        "lora": PeftStep(name, svd=False),
+        "peft-adalora": PeftStep(name, svd=True),
+        "ours-lora": OurStep(name, svd=False),
+        "ours-adalora": OurStep(name, svd=True),
+    }
+    seconds = timed(steps, pairs)
+    total = operations["lora"]["total"]
+    return {
+        "operations": operations,
+        "operations_to_lora": {label: round(counts["total"] / total, 3) for label, counts in operations.items()},
+        "synchronisations": syncs,
+        "milliseconds": {label: round(1e3 * statistics.median(times), 2) for label, times in seconds.items()},
+        "time_to_lora": ratios(seconds, "lora"),
+    }
+
+
+def regulariser_costs(ranks: range, pairs: int) -> dict[int, float]:
+    """Time of our regulariser (value and gradient) to that of PEFT's expression with autograd, by rank."""
+    found = {}
+    shapes = [(768, 768)] * 48 + [(768, 3072)] * 12 + [(3072, 768)] * 12
+    for rank in ranks:
+        model = _Matrices(shapes, rank)
+        flat = FlatParameters(model, model.sites)
+        ours = Regulariser(flat, GAMMA)
+        matrices = [torch.randn(rank, n).requires_grad_() for shape in shapes for n in shape]
+
+        def theirs(matrices: list[Tensor] = matrices) -> None:
+            total: Any = 0
+            for p in matrices:
+                gram = p @ p.T
+                eye = torch.eye(*gram.size(), out=torch.empty_like(gram))
+                total += torch.norm(gram - eye, p="fro")
+            (GAMMA * total / len(matrices)).backward()
+            for p in matrices:
+                p.grad = None
+
+        found[rank] = ratios(timed({"ours": ours.add_gradient, "peft": theirs}, pairs), "peft")["ours"]
+    return found
+
+
+class _Matrices(nn.Module):  # type: ignore[misc]
+    """Adapted matrices of given shapes and nothing else."""
+
+    def __init__(self, shapes: list[tuple[int, int]], rank: int) -> None:
+        from peft.tuners.adalora.layer import SVDLinear
+
+        super().__init__()
+        config = AdaLoraConfig(init_r=rank, total_step=2)
+        self.layers = nn.ModuleList(
+            SVDLinear(nn.Linear(*shape).requires_grad_(False), "default", config, r=rank) for shape in shapes
+        )
+        self.sites = [AdapterSite(f"layers.{k}", "m", k, i, o) for k, (i, o) in enumerate(shapes)]
+
+
+def goals(found: dict[str, Any]) -> dict[str, bool]:
+    deberta, proxy = found["deberta"], found["proxy"]
+    ours, syncs = deberta["operations"], deberta["synchronisations"]
+    inside = ("optimizer", "allocation", "regulariser")
+    return {
+        "operations of a step <= 1.25 x LoRA": deberta["operations_to_lora"]["ours-adalora"] <= 1.25,
+        "importance update < 30 operations": ours["ours-adalora, no mask"]["allocation"] < 30,
+        "one synchronisation a mask at most": sum(syncs["ours-adalora"].get(k, 0) for k in inside) <= 1,
+        "no synchronisation in other steps": sum(syncs["ours-adalora, no mask"].get(k, 0) for k in inside) == 0,
+        "proxy step <= 1.15 x LoRA": proxy["time_to_lora"]["ours-adalora"] <= 1.15,
+        "regulariser not slower than PEFT's at any rank": max(found["regulariser_to_peft"].values()) <= 1.0,
+        "two importance buffers": found["importance_buffers"] == 2,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--pairs", type=int, default=24, help="timed steps of each")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {name: step_costs(name, arguments.pairs) for name in WIDTHS}
+    found["regulariser_to_peft"] = regulariser_costs(range(2, 17), arguments.pairs)
+    core = OurStep("proxy", svd=True).core
+    found["importance_buffers"] = core.allocator.bytes() // (4 * core.flat.layout.adapter_elements)
+    found["versions"] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    found["goals"] = goals(found)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return
+    for name in WIDTHS:
+        print(f"\n{name}: operations of a step, by part; time to LoRA's")
+        for label, counts in found[name]["operations"].items():
+            ratio = found[name]["time_to_lora"].get(label, "")
+            print(f"  {label:24}{counts}  x{found[name]['operations_to_lora'][label]}  time x{ratio}")
+        print(f"  synchronisations: {found[name]['synchronisations']}")
+    print(f"\nregulariser, time to PEFT's by rank: {found['regulariser_to_peft']}")
+    for goal, met in found["goals"].items():
+        print(f"{'met ' if met else 'MISSED'}  {goal}")
+
+
+if __name__ == "__main__":
+    main()
