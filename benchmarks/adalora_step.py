@@ -8,20 +8,16 @@ changes no operation), and `proxy`, 64 wide, where dispatch is all there is. Ran
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import statistics
-import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from counting import Operations, host_reads, nothing, ratios, timed
 from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from bench.allocation.regulariser import Regulariser
@@ -39,62 +35,6 @@ from bench.training.core import Core
 WIDTHS = {"deberta": (768, 3072, 12), "proxy": (64, 256, 1)}
 MATRICES = r".*layer\.\d+\.(attention\.(self\.(query|key|value)_proj|output\.dense)|(intermediate|output)\.dense)"
 START, TARGET, GAMMA, TOTAL = 3, 2, 0.1, 10_000
-SYNCHRONISING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}
-
-
-class Operations(TorchDispatchMode):  # type: ignore[misc]
-    """Counts operations under the label that is set, and what would wait for the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-        self.syncs: Counter[str] = Counter()
-        self.label = "other"
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.counts[self.label] += 1
-        if func.overloadpacket.__name__ in SYNCHRONISING:
-            self.syncs[self.label] += 1
-        return func(*args, **(kwargs or {}))
-
-    @contextmanager
-    def under(self, label: str) -> Iterator[None]:
-        before, self.label = self.label, label
-        try:
-            yield
-        finally:
-            self.label = before
-
-    def watch(self, owner: Any, name: str, label: str) -> None:
-        """Count what `owner.name(...)` does under `label` from now on."""
-        method = getattr(owner, name)
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            with self.under(label):
-                return method(*args, **kwargs)
-
-        setattr(owner, name, watched)
-
-
-@contextmanager
-def host_reads(operations: Operations) -> Iterator[None]:
-    """On the CPU `tolist` and `cpu` need no operation; on a GPU each waits. They count as synchronisations."""
-    originals = {name: getattr(Tensor, name) for name in ("tolist", "cpu", "numpy")}
-
-    def counting(name: str) -> Callable[..., Any]:
-        def read(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
-            operations.syncs[operations.label] += 1
-            return originals[name](tensor, *args, **kwargs)
-
-        return read
-
-    try:
-        for name in originals:
-            setattr(Tensor, name, counting(name))
-        yield
-    finally:
-        for name, method in originals.items():
-            setattr(Tensor, name, method)
 
 
 def backbone(name: str) -> Any:
@@ -116,7 +56,11 @@ def batch() -> dict[str, Tensor]:
 
 
 def attach(model: Any, svd: bool) -> Any:
-    common = {"target_modules": MATRICES, "modules_to_save": ["pooler", "classifier"], "task_type": "SEQ_CLS"}
+    common: dict[str, Any] = {
+        "target_modules": MATRICES,
+        "modules_to_save": ["pooler", "classifier"],
+        "task_type": "SEQ_CLS",
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not svd:
@@ -161,7 +105,7 @@ class PeftStep:
         self.steps = 0
 
     def __call__(self, operations: Operations | None = None) -> None:
-        under = operations.under if operations else _nothing
+        under = operations.under if operations else nothing
         self.steps += 1
         with under("forward"):
             loss = self.model(**self.batch).loss
@@ -190,9 +134,9 @@ class OurStep:
         self.core = Core(self.model, sites, cell_of(svd), schedule)
 
     def __call__(self, operations: Operations | None = None) -> None:
-        under = operations.under if operations else _nothing
+        under = operations.under if operations else nothing
         with under("forward"):
-            loss = self.model.base_model.model(**self.batch).loss
+            loss = self.model(**self.batch).loss
         with under("backward"):
             self.core.accumulate(loss)
         with under("optimizer"):
@@ -202,11 +146,6 @@ class OurStep:
         operations.watch(self.core.allocator, "after_step", "allocation")
         if self.core._regulariser is not None:
             operations.watch(self.core._regulariser, "add_gradient", "regulariser")
-
-
-@contextmanager
-def _nothing(_label: str) -> Iterator[None]:
-    yield
 
 
 def counted(step: PeftStep | OurStep) -> tuple[dict[str, int], dict[str, int]]:
@@ -222,37 +161,16 @@ def counted(step: PeftStep | OurStep) -> tuple[dict[str, int], dict[str, int]]:
     return {**counts, "total": sum(counts.values())}, dict(operations.syncs)
 
 
-def timed(steps: dict[str, Callable[[], None]], pairs: int) -> dict[str, list[float]]:
-    """Seconds of `pairs` steps of each, taking turns in every order."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    orders = itertools.cycle(itertools.permutations(steps))
-    for step in steps.values():
-        step()
-    for _ in range(pairs):
-        for name in next(orders):
-            start = time.perf_counter()
-            steps[name]()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def ratios(seconds: dict[str, list[float]], to: str) -> dict[str, float]:
-    """Median over the pairs of each one's time to that of `to`."""
-    return {
-        name: round(statistics.median(a / b for a, b in zip(times, seconds[to], strict=True)), 3)
-        for name, times in seconds.items()
-    }
-
-
 def step_costs(name: str, pairs: int) -> dict[str, Any]:
     operations, syncs = {}, {}
-    for label, make in {
+    makers: dict[str, Callable[[], PeftStep | OurStep]] = {
         "lora": lambda: PeftStep(name, svd=False),
         "peft-adalora": lambda: PeftStep(name, svd=True),
         "ours-lora": lambda: OurStep(name, svd=False),
         "ours-adalora": lambda: OurStep(name, svd=True),
         "ours-adalora, no mask": lambda: OurStep(name, svd=True, interval=TOTAL),
-    }.items():
+    }
+    for label, make in makers.items():
         operations[label], syncs[label] = counted(make())
     steps: dict[str, Callable[[], None]] = {
         "lora": PeftStep(name, svd=False),

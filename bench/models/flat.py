@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.models.layers import ADAPTER, install
+from bench.models.layers import ADAPTER, install, keep_task_loss
 from bench.models.layout import Kept, Layout
 from bench.models.sites import AdapterSite
 
@@ -59,6 +59,7 @@ class FlatParameters:
         self.device = factors[0][0].device
         anchor = torch.zeros((), device=self.device, requires_grad=True)
         self.sites = [install(layer, anchor) for layer in self._layers]
+        keep_task_loss(model)
 
         layout = Layout.initial(sites, [group[0].shape[0] for group in factors], svd)
         values = [[parameter.detach().float() for parameter in group] for group in factors]

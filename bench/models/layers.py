@@ -132,6 +132,15 @@ def lean_forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return AddedAdapter.apply(result, dropout(x.float()) if drops else x, site.anchor, site)
 
 
+def keep_task_loss(model: Any) -> None:
+    """Make the wrapped model's loss the task's alone: PEFT's AdaLoraModel adds its regulariser, in evaluation too."""
+    from peft.tuners.adalora import AdaLoraModel
+
+    tuner = getattr(model, "base_model", None)
+    if isinstance(tuner, AdaLoraModel):
+        tuner.forward = tuner.model.forward
+
+
 def scale_of(layer: Any) -> float:
     """What multiplies A^T B^T: alpha / r, for SVD layers alpha over PEFT's constant rank number."""
     scaling = float(layer.scaling[ADAPTER])
