@@ -53,7 +53,7 @@ class FlatParameters:
         _check_dtype(named)
         self.head = [p for _, p in named if p.ndim > 1] + [p for _, p in named if p.ndim <= 1]
         self.head_names = [n for n, p in named if p.ndim > 1] + [n for n, p in named if p.ndim <= 1]
-        self._factors = factors
+        self._parameters = factors
         self._head_matrices = int(sum(p.numel() for p in self.head if p.ndim > 1))
         self._head_elements = int(sum(p.numel() for p in self.head))
         self.device = factors[0][0].device
@@ -66,7 +66,7 @@ class FlatParameters:
         heads = [parameter.detach().clone() for parameter in self.head]
         self._allocate(layout)
         with torch.no_grad():
-            for views, old in zip(self._views(self.data), values, strict=True):
+            for views, old in zip(self.factors(self.data), values, strict=True):
                 for view, value in zip(views, old, strict=True):
                     view.copy_(value)
             for view, head in zip(self._head_views(self.data), heads, strict=True):
@@ -165,9 +165,9 @@ class FlatParameters:
 
     def _bind(self) -> None:
         """Make every module's parameter a view of the buffer, and give the layers their tensors."""
-        views, grads = self._views(self.data), self._views(self.grad)
+        views, grads = self.factors(self.data), self.factors(self.grad)
         for site, layer, parameters, view, grad in zip(
-            self.sites, self._layers, self._factors, views, grads, strict=True
+            self.sites, self._layers, self._parameters, views, grads, strict=True
         ):
             for parameter, value in zip(parameters, view, strict=True):
                 parameter.grad = None
@@ -184,7 +184,7 @@ class FlatParameters:
             parameter.data, parameter.grad = value, grad
         self.fold()
 
-    def _views(self, flat: Tensor) -> list[tuple[Tensor, ...]]:
+    def factors(self, flat: Tensor) -> list[tuple[Tensor, ...]]:
         """Of each site A [r, in], B [out, r] and, with singular values, E [r, 1], as views of `flat`."""
         found: list[dict[str, Tensor]] = [
             {"A": flat.new_empty(0, site.in_features), "B": flat.new_empty(0, site.out_features)}

@@ -138,7 +138,7 @@ def keep_task_loss(model: Any) -> None:
 
     tuner = getattr(model, "base_model", None)
     if isinstance(tuner, AdaLoraModel):
-        tuner.forward = tuner.model.forward
+        tuner.__dict__["forward"] = tuner.model.forward
 
 
 def scale_of(layer: Any) -> float:

@@ -1,0 +1,76 @@
+"""Adapters on a backbone: attach, save so that plain PEFT loads them, hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bench.models.backbone import head_modules
+from bench.models.layers import ADAPTER
+from bench.models.sites import AdapterSite
+from bench.spec.cell import Cell
+from bench.spec.schedule import initial_rank
+
+
+def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
+    """`model` as a PeftModel with the method's adapter at `sites` and trainable heads, all of it float32.
+
+    The layers are PEFT's own, PEFT's allocator and regulariser are never called. The caller seeds before.
+    """
+    from peft import AdaLoraConfig, LoraConfig, get_peft_model
+
+    recipe = cell.recipe
+    rank = initial_rank(cell, [(site.in_features, site.out_features) for site in sites])
+    common: dict[str, Any] = {
+        "lora_alpha": recipe.alpha,
+        "lora_dropout": recipe.adapter_dropout,
+        "target_modules": [site.name for site in sites],
+        "modules_to_save": [name.split(".")[-1] for name in head_modules(model, cell.backbone)] or None,
+        "task_type": "SEQ_2_SEQ_LM" if cell.task.generates else "SEQ_CLS",
+    }
+    config: Any
+    if cell.method.adapter == "adalora":
+        # PEFT wants a schedule; ours decides, and its regulariser is ours too
+        config = AdaLoraConfig(
+            init_r=rank, target_r=max(1, rank - 1), total_step=1_000_000, orth_reg_weight=0.0, **common
+        )
+    else:
+        config = LoraConfig(r=rank, **common)
+    peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
+    for name, parameter in peft_model.named_parameters():
+        if "ranknum" in name:
+            parameter.requires_grad_(False)  # defect S2
+    return peft_model
+
+
+def save_adapter(peft_model: Any, folder: Path, masks: Mapping[str, Sequence[bool]] | None = None) -> None:
+    """Write adapter and heads to `folder`, for PeftModel.from_pretrained. `masks`: of each site, which of its initial
+    ranks live (AdaLoRA); the others are left out of the file."""
+    config = peft_model.peft_config[ADAPTER]
+    if masks is not None:
+        config.rank_pattern = {f"{name}.lora_E": list(mask) for name, mask in masks.items()}
+    state = {k: v.detach().cpu().clone().contiguous() for k, v in peft_model.state_dict().items() if _saved(k)}
+    peft_model.save_pretrained(folder, safe_serialization=True, state_dict=state, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form for a model card
+
+
+def adapter_hash(peft_model: Any) -> str:
+    """SHA-256 (hex) of every trainable parameter, by name."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(peft_model.named_parameters()):
+        if parameter.requires_grad:
+            digest.update(name.encode())
+            digest.update(_bytes(parameter))
+    return digest.hexdigest()
+
+
+def _saved(name: str) -> bool:
+    return "lora_" in name or "modules_to_save" in name
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().float().numpy().tobytes()
