@@ -171,7 +171,14 @@ class PeftLoop:
             eps=self.recipe.adam_epsilon,
         )
         self.step_count = 0
-        self.patterns: dict[str, list[bool]] = {}
+        self.scores: dict[tuple[str, int], float] = {}  # PEFT's, by site and rank, when it last chose a mask
+        choose = self.allocator.mask_to_budget
+
+        def choose_and_tell(tuned: Any, budget: int) -> Any:
+            self.scores = self._scores()
+            return choose(tuned, budget)
+
+        self.allocator.mask_to_budget = choose_and_tell
 
     @property
     def allocator(self) -> Any:
@@ -197,7 +204,21 @@ class PeftLoop:
     def pattern(self) -> dict[str, list[bool]] | None:
         """PEFT's rank_pattern by site name."""
         found = self.model.peft_config["default"].rank_pattern
-        return found and {name.removesuffix(".lora_E.default").removeprefix("model."): mask for name, mask in found.items()}
+        return found and {
+            name.removesuffix(".lora_E.default").removeprefix("model."): mask for name, mask in found.items()
+        }
+
+    def _scores(self) -> dict[tuple[str, int], float]:
+        """Equations 7 to 11 of the paper from PEFT's averages."""
+        found = {}
+        for site in self.core.flat.layout.sites:
+            a, b, e = (
+                self.allocator._element_score(f"{site.name}.{factor}.default")
+                for factor in ("lora_A", "lora_B", "lora_E")
+            )
+            for rank, score in enumerate((e[:, 0] + a.mean(1) + b.mean(0)).tolist()):
+                found[site.name, rank] = score
+        return found
 
     def factors(self, site: AdapterSite) -> tuple[Tensor, Tensor, Tensor]:
         layer = self.model.get_base_model().get_submodule(site.name)
