@@ -1,0 +1,55 @@
+"""The command `bench`: what the pipeline's rules call, usable by hand. `bench COMMAND --help` shows each.
+
+Every command imports what it needs when it runs, so that only `prepare`, `train` and `export` pay for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from bench.errors import BenchError
+
+COMMANDS = {
+    "check": "validate every YAML file of tasks, methods, backbones and studies",
+    "plan": "every cell of a study with its parameters, bytes and steps; needs no weights",
+    "prepare": "fetch and tokenise what a study needs (the only step that uses the network)",
+    "train": "train and evaluate one cell",
+    "status": "what is done, running, failed, missing",
+    "tables": "make a study's tables again from its records",
+    "figures": "make a study's figures again from its records",
+    "page": "make a study's page again from its records",
+    "export": "write a cell's adapter as a plain LoRA adapter",
+}
+VIEWS = ("tables", "figures", "page")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, or that of the BenchError whose message went to stderr."""
+    args = _parser().parse_args(arguments)
+    try:
+        return int(args.run(args) or 0)
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except BrokenPipeError:  # `bench plan paper | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description="Benchmarks of parameter-efficient fine-tuning.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        module = import_module(f"bench.commands.{'views' if name in VIEWS else name}")
+        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run, command=name)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

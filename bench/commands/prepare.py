@@ -1,0 +1,42 @@
+"""Fetch, check and tokenise what a study's cells read. Everything that needs the network happens here."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.commands.options import add_results, add_sources, add_study, cache_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_study(parser)
+    add_results(parser)
+    add_sources(parser)
+    parser.add_argument("--data", metavar="FOLDER", help="only this folder of CACHE/data")
+    parser.add_argument("--model", metavar="FOLDER", help="only this folder of CACHE/models")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print each folder as it is ready. Raises BenchError, before anything is trained."""
+    from bench.pipeline.grid import pipeline_of
+    from bench.prepare.data import prepare_task
+    from bench.prepare.models import prepare_backbone
+
+    pipeline = pipeline_of(
+        {
+            "study": args.study,
+            "results": args.results,
+            "cache": cache_of(args),
+            "workflow": args.workflow,
+            "set": ";".join(args.set),
+            **({"mirror": args.mirror} if args.mirror else {}),
+        }
+    )
+    everything = args.data is None and args.model is None
+    for name, cell in pipeline.models.items():
+        if everything or name == args.model:
+            folder = prepare_backbone(cell.backbone, mirror=pipeline.mirror, cache=pipeline.cache)
+            print(f"model {cell.backbone.name}: {folder}", flush=True)
+    for name, cell in pipeline.data.items():
+        if everything or name == args.data:
+            prepare_task(cell.task, cell.backbone, cell.data, mirror=pipeline.mirror, cache=pipeline.cache)
+            print(f"data {cell.task.name}: {pipeline.data_folder(cell)}", flush=True)

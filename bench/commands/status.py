@@ -1,0 +1,26 @@
+"""What is done, queued, running, failed or missing in a study, cell by cell; on a cluster with Slurm's word on each."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from bench.commands.options import add_results, add_study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_study(parser)
+    add_results(parser)
+    parser.add_argument("--all", action="store_true", help="also list the cells that are done")
+
+
+def run(args: argparse.Namespace) -> None:
+    from bench.pipeline.status import cell_states
+    from bench.spec.resolve import load_study
+
+    states = cell_states(load_study(args.study, args.set, args.workflow), args.results)
+    for state in states:
+        if args.all or state.name != "ok":
+            print(f"{state.name:9} {state.cell.id}{': ' if state.detail else ''}{state.detail}")
+    counts = Counter(state.name for state in states)
+    print(f"{args.study}: {len(states)} cells: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))

@@ -1,0 +1,87 @@
+"""Train and evaluate one cell, and write its record. A cell that is already recorded is left as it is.
+
+By hand this prepares what the cell reads where it is missing; with --offline (as the pipeline's jobs run) it never uses
+the network, and a missing file is an error at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.commands.options import add_overrides, add_results, add_sources, cache_of
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.spec.cell import Cell
+
+LOCK_VARIABLE = "BENCH_LOCK_SHA256"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", required=True, metavar="S")
+    parser.add_argument("--task", required=True, metavar="T")
+    parser.add_argument("--method", required=True, metavar="M")
+    parser.add_argument("--budget", required=True, metavar="B")
+    parser.add_argument("--seed", required=True, type=int, metavar="K")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the record")
+    parser.add_argument("--offline", action="store_true", help="prepare nothing")
+    parser.add_argument("--attempt", type=int, default=1, metavar="N", help="which try this is")
+    parser.add_argument("--attempts", type=int, default=1, metavar="N", help="how many tries there are")
+    add_results(parser)
+    add_sources(parser)
+    add_overrides(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Returns 0 once a record stands, typed failures (out of memory, diverged) included. Raises BenchError."""
+    from bench.spec.resolve import load_study
+
+    cell = load_study(args.study, args.set, args.workflow).find(args.task, args.method, args.budget, args.seed)
+    cache = cache_of(args)
+    if not args.offline:
+        _prepare(cell, args.mirror, cache)
+    _settle_environment(cell.threads)
+    _check_lock()
+
+    from bench.training.run import train_cell
+
+    return train_cell(cell, out=args.out, cache=cache, mirror=args.mirror, attempt=args.attempt, attempts=args.attempts)
+
+
+def _prepare(cell: Cell, mirror: Path | None, cache: Path) -> None:
+    """What the cell reads, where it does not stand yet."""
+    from bench.prepare.places import backbone_folder, data_folder
+
+    if not (backbone_folder(cell.backbone, mirror, cache) / "manifest.json").is_file():
+        from bench.prepare.models import prepare_backbone
+
+        prepare_backbone(cell.backbone, mirror=mirror, cache=cache)
+    if not (data_folder(cell.task, cell.backbone, cell.data, mirror, cache) / "manifest.json").is_file():
+        from bench.prepare.data import prepare_task
+
+        prepare_task(cell.task, cell.backbone, cell.data, mirror=mirror, cache=cache)
+
+
+def _settle_environment(threads: int) -> None:
+    """What the libraries read once, at their import: no network, the cell's threads, repeatable matrix products."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        os.environ[name] = "1"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+
+
+def _check_lock() -> None:
+    """A job must see the environment that the pipeline was started with. Raises BenchError."""
+    from bench.pipeline.environment import lock_hash
+
+    expected, found = os.environ.get(LOCK_VARIABLE), lock_hash()
+    if expected and found != expected:
+        raise BenchError(
+            f"requirements.lock changed since the pipeline was started ({expected[:12]} then, {found[:12]} here): "
+            "let the running jobs end, then start the pipeline again"
+        )

@@ -1,0 +1,1 @@
+"""What the Snakefile knows: the study's cells, where their files stand, and what their jobs ask for."""

@@ -1,0 +1,48 @@
+"""What a cell's job asks for: GPUs, memory, minutes. A task's file or the study overrides each estimate.
+
+The estimates are deliberately generous and coarse: a job that asks for too little is killed and tried again with more
+(every attempt multiplies both), and the record holds what was really used.
+"""
+
+from __future__ import annotations
+
+import math
+
+from bench.spec.cell import Cell
+from bench.spec.study import Study
+
+PROCESS_MB = 3000  # interpreter, torch, and what a CUDA context takes on the host
+DEFAULT_PARAMETERS = 30_000_000  # the demo's models; backbones of the hub say their own number
+SUSTAINED_FLOPS = 8e12  # what a data-centre GPU keeps up on batches of this size
+STARTUP_MINUTES = 20  # imports and loading from shared storage, evaluation, one lost checkpoint interval
+LONGEST_MINUTES = 24 * 60  # a usual partition limit; a longer cell is saved and resumed
+
+
+def gpus(cell: Cell, study: Study) -> int:
+    """GPUs of a job; a machine without any runs the cell on its CPU."""
+    return _first(cell.task.resources.gpus, study.resources.gpus, 1)
+
+
+def memory_mb(cell: Cell, study: Study) -> int:
+    """Host memory of a first attempt, in MB: the weights twice (read, then cast or quantised) and the process."""
+    parameters = cell.backbone.parameters or DEFAULT_PARAMETERS
+    estimate = PROCESS_MB + math.ceil(2 * 4 * parameters / 1e6)
+    return _first(cell.task.resources.mem_mb, study.resources.mem_mb, estimate)
+
+
+def minutes(cell: Cell, study: Study) -> int:
+    """Run time of a first attempt: 6 floating-point operations a parameter and token (forward and backward)."""
+    recipe = cell.recipe
+    rows = cell.declared_train_rows or 10_000
+    tokens = recipe.total_steps(rows) * recipe.batch_size * (recipe.max_length + _target_length(cell)) / 2
+    seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / SUSTAINED_FLOPS
+    estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(1.5 * seconds / 60))
+    return _first(cell.task.resources.runtime, study.resources.runtime, estimate)
+
+
+def _target_length(cell: Cell) -> int:
+    return cell.recipe.max_target_length if cell.task.generates else 0
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)

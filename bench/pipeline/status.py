@@ -1,0 +1,57 @@
+"""The state of each cell of a study: from its record, from Slurm's queue, from its log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.pipeline.failures import last_words
+from bench.pipeline.queue import comment_of, slurm_jobs
+from bench.spec.cell import Cell
+from bench.spec.resolve import ResolvedStudy
+
+
+@dataclass(frozen=True)
+class CellState:
+    """`name`: a record's status (ok, oom, diverged, ...), or outdated, unreadable, queued, running, started, missing."""
+
+    cell: Cell
+    name: str
+    detail: str = ""
+
+
+def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
+    """The state of every cell, in the study's order."""
+    jobs = slurm_jobs(Path.cwd())
+    states = []
+    for cell in study.cells:
+        job = jobs.get(comment_of(cell))
+        recorded = _recorded(cell, results / study.name / "cells" / cell.id / "record.json")
+        if recorded is not None:
+            states.append(recorded)
+        elif job is not None:
+            states.append(CellState(cell, "running" if job.state == "RUNNING" else "queued", str(job)))
+        else:
+            states.append(_unrecorded(cell, results / study.name / "logs" / f"{cell.id}.log"))
+    return states
+
+
+def _recorded(cell: Cell, file: Path) -> CellState | None:
+    if not file.is_file():
+        return None
+    try:
+        record = json.loads(file.read_bytes())
+        status, of = str(record["status"]), record["cell"]["spec_hash"]
+    except (ValueError, KeyError, TypeError):
+        return CellState(cell, "unreadable", f"{file} is no record; remove it and run again")
+    if of != cell.spec_hash:
+        return CellState(cell, "outdated", "recorded under another spec; the next run trains it again")
+    return CellState(cell, status, str(record.get("message") or ""))
+
+
+def _unrecorded(cell: Cell, log: Path) -> CellState:
+    """A log without a record: the try that wrote it goes on, or ended without one."""
+    if not log.is_file():
+        return CellState(cell, "missing")
+    return CellState(cell, "started", f"{last_words(log)} ({log})")
