@@ -43,6 +43,10 @@ class FlatParameters:
         self._layers = [base.get_submodule(site.name) for site in sites]
         if not self._layers:
             raise BenchError("no adapted matrix: nothing to train")
+        self.device = next(base.parameters()).device
+        anchor = torch.zeros((), device=self.device, requires_grad=True)
+        self.sites = [install(layer, anchor) for layer in self._layers]
+        keep_task_loss(model)
         svd = hasattr(self._layers[0], "lora_E")
         for layer in self._layers:
             if svd:
@@ -56,10 +60,6 @@ class FlatParameters:
         self._parameters = factors
         self._head_matrices = int(sum(p.numel() for p in self.head if p.ndim > 1))
         self._head_elements = int(sum(p.numel() for p in self.head))
-        self.device = factors[0][0].device
-        anchor = torch.zeros((), device=self.device, requires_grad=True)
-        self.sites = [install(layer, anchor) for layer in self._layers]
-        keep_task_loss(model)
 
         layout = Layout.initial(sites, [group[0].shape[0] for group in factors], svd)
         values = [[parameter.detach().float() for parameter in group] for group in factors]

@@ -199,7 +199,7 @@ def test_two_processes_decide_as_one_with_the_joint_batch(tmp_path):
     processes = [context.Process(target=_process, args=(r, str(tmp_path / "meet"), model, results)) for r in range(2)]
     for process in processes:
         process.start()
-    found = dict((rank, (masks, data)) for rank, masks, data in (results.get() for _ in processes))
+    found = {rank: (masks, data) for rank, masks, data in (results.get() for _ in processes)}
     for process in processes:
         process.join()
     alone = core_of(SHAPES, 4, schedule_of())
