@@ -73,4 +73,4 @@ def _saved(name: str) -> bool:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().float().numpy().tobytes()
+    return bytes(tensor.detach().cpu().contiguous().float().numpy().tobytes())

@@ -27,7 +27,7 @@ class CellKey(Frozen):
 
 
 class Reported(Frozen):
-    """What the tables show: a fraction from 0 to 1 (or -1 to 1); None: undefined, such as a correlation of constants."""
+    """What the tables show: a fraction from 0 to 1 (or -1 to 1); None: undefined (a correlation of constants)."""
 
     split: str
     metric: str
@@ -51,7 +51,7 @@ class Training(Frozen):
     tokens: int
     seconds: Seconds
     attempt: int = 1
-    resumed_at: list[int] = []
+    resumed_at: tuple[int, ...] = ()
     final_loss: float | None = None
 
 
@@ -120,14 +120,14 @@ class Record(Frozen):
     selection: str = "last"
     reported: Reported | None = None
     metrics: dict[str, dict[str, dict[str, float | None]]] = Field({}, description="split: {last: {metric: fraction}}")
-    loss: dict[str, float | None] = {}
+    loss: dict[str, float | None] = Field(default_factory=dict)
     training: Training | None = None
     parameters: Parameters | None = None
-    ranks: dict[str, SiteRank] = {}
+    ranks: dict[str, SiteRank] = Field(default_factory=dict)
     bytes: Bytes | None = None
-    evaluation: dict[str, Any] = {}
-    environment: dict[str, Any] = {}
-    data: dict[str, Any] = {}
-    model: dict[str, Any] = {}
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
+    model: dict[str, Any] = Field(default_factory=dict)
     initial_adapter_sha256: str | None = None
     sha256: str | None = Field(None, description="of the record without this field: an edit by hand is seen")

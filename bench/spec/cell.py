@@ -29,7 +29,6 @@ class DataChoice(Frozen):
     source: Literal["hub", "embedded"]
     train_rows: int | None = None
     evaluation_rows: int | None = None
-    holdout_rows: int = 0
 
 
 class Cell(Frozen):
@@ -43,8 +42,7 @@ class Cell(Frozen):
     recipe: Recipe
     data: DataChoice
     threads: int = 1
-    selection: Literal["last", "best"] = "last"
-    evaluate_every: int | None = None
+    selection: Literal["last"] = "last"
 
     @property
     def id(self) -> str:

@@ -148,11 +148,9 @@ def _cell(library: Library, entry: Entry[Study], task: Task, method_name: str, b
             source="embedded" if study.data == "embedded" else "hub",
             train_rows=study.limits.train_rows,
             evaluation_rows=study.limits.evaluation_rows,
-            holdout_rows=study.holdout_rows,
         ),
         threads=study.threads,
         selection=study.selection,
-        evaluate_every=study.evaluate_every,
     )
 
 

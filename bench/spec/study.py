@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bench.spec.base import Frozen
 from bench.spec.budget import Budget
-from bench.spec.recipe import NonNegative, Positive
+from bench.spec.recipe import Positive
 from bench.spec.task import KeyName, Kind, Name, Resources
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -47,11 +47,7 @@ class Study(Frozen):
     recipe: dict[str, Any] = Field({}, description="overrides every task's recipe")
     overrides: dict[KeyName, dict[str, Any]] = Field({}, description="by task: any key of the task's file")
     threads: Positive = Field(1, description="CPU threads of a cell: part of its identity, since it decides the bits")
-    selection: Literal["last", "best"] = Field("last", description="best: chosen on `holdout_rows` taken from train")
-    holdout_rows: NonNegative = Field(0, description="training rows held out for selection")
-    evaluate_every: Positive | None = Field(
-        None, description="optimizer steps between evaluations of the held-out rows"
-    )
+    selection: Literal["last"] = Field("last", description="the checkpoint that is reported: the last one")
     resources: Resources = Resources()
     tolerance: float = Field(0.05, ge=0, description="share by which kept parameters may differ before a footnote")
 
@@ -62,6 +58,4 @@ class Study(Frozen):
             twice = sorted({str(v) for v in values if values.count(v) > 1})
             if twice:
                 raise ValueError(f"{key} names {twice[0]} twice: the same cell would stand twice in the study")
-        if self.selection == "best" and not self.holdout_rows:
-            raise ValueError("selection 'best' needs holdout_rows: the reported rows must not choose the checkpoint")
         return self

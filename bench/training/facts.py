@@ -1,0 +1,46 @@
+"""What a finished training says of itself, in the record's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.records.schema import BudgetUse, CellKey, Parameters, SiteRank
+from bench.spec.cell import Cell
+from bench.training.core import Core
+
+
+def cell_key(cell: Cell, identity: str) -> CellKey:
+    return CellKey(
+        study=cell.study, task=cell.task.name, backbone=cell.backbone.name, method=cell.method.name,
+        budget=cell.budget_name, seed=cell.seed, id=cell.id, spec_hash=cell.spec_hash, hash=identity,
+    )  # fmt: skip
+
+
+def budget_use(core: Core) -> BudgetUse:
+    """What the budget allows at the end, and what is live."""
+    unit = core.cell.method.unit
+    kept = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()
+    return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=kept)
+
+
+def parameters_of(core: Core, start: Mapping[str, int], heads: dict[str, int], base: int, use: BudgetUse) -> Parameters:
+    """The adapter at the start (every rank) and at the end (the live ones), heads and base apart."""
+    layout = core.flat.layout
+    extra = 1 if layout.svd else 0
+    at_start = sum(start[site.name] * (site.parameters_per_rank + extra) for site in layout.sites)
+    return Parameters(
+        adapter_start=at_start, adapter_end=core.live_parameters(), head=sum(heads.values()),
+        head_by_module=heads, base=base, budget=use,
+    )  # fmt: skip
+
+
+def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
+    """Of each matrix, its rank at the start and at the end."""
+    end = core.live_ranks()
+    return {
+        site.name: SiteRank(
+            matrix=site.matrix, layer=site.layer, stack=site.stack, in_features=site.in_features,
+            out_features=site.out_features, start=start[site.name], end=end[site.name],
+        )
+        for site in core.flat.layout.sites
+    }  # fmt: skip
