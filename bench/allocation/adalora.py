@@ -42,7 +42,8 @@ class AdaLora:
         pairs = layout.ranks_of_triplets
         order = sorted(range(layout.triplets), key=lambda t: (pairs[t][1], pairs[t][0]))
         self._tie_order = torch.tensor(order, device=flat.device, dtype=torch.long)
-        self._costs = [layout.sites[site].parameters_per_rank + 1 for site, _ in pairs]
+        costs = [layout.sites[site].parameters_per_rank + 1 for site, _ in pairs]
+        self._costs = torch.tensor(costs, device=flat.device, dtype=torch.long)
         self._importance = Importance(flat, importance, betas) if schedule.prunes else None
         self._mask: Tensor | None = None  # the last one, as long as the ranks it spares and those it prunes both stand
         self.frozen = False

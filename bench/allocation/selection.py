@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -19,20 +17,16 @@ def top_ranks(scores: Tensor, count: int, tie_order: Tensor) -> Tensor:
     return mask
 
 
-def affordable_ranks(scores: Tensor, costs: Sequence[int], limit: int, tie_order: Tensor) -> Tensor:
+def affordable_ranks(scores: Tensor, costs: Tensor, limit: int, tie_order: Tensor) -> Tensor:
     """A mask [triplets] of the ranks with the most importance per parameter, of at most `limit` parameters in all.
 
-    Greedy by scores / costs; a rank that no longer fits is passed over for a cheaper one. One host synchronisation.
+    costs [triplets]: parameters of each rank. Greedy by scores / costs; a rank that no longer fits is passed over for a
+    cheaper one. One host synchronisation.
     """
-    density = scores / torch.tensor(costs, device=scores.device, dtype=scores.dtype)
-    order = tie_order[torch.sort(density[tie_order], descending=True, stable=True).indices]
-    kept, left, cheapest = [], limit, min(costs, default=0)
-    for triplet in order.tolist():
-        if costs[triplet] <= left:
-            kept.append(triplet)
-            left -= costs[triplet]
-        if left < cheapest:
-            break
-    mask = torch.zeros_like(scores, dtype=torch.bool)
-    mask[torch.tensor(kept, device=scores.device, dtype=torch.long)] = True
-    return mask
+    order = tie_order[torch.sort((scores / costs)[tie_order], descending=True, stable=True).indices]
+    kept, left = [False] * len(scores), limit
+    for triplet, cost in torch.stack([order, costs[order]]).t().tolist():
+        if cost <= left:
+            kept[triplet] = True
+            left -= cost
+    return torch.tensor(kept, device=scores.device)
