@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands.options import add_overrides, add_results, add_sources, cache_of
-from bench.errors import BenchError
+from bench.pipeline.environment import check_lock
 
 if TYPE_CHECKING:
     from bench.spec.cell import Cell
-
-LOCK_VARIABLE = "BENCH_LOCK_SHA256"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Returns 0 once a record stands, typed failures (out of memory, diverged) included. Raises BenchError."""
+def run(args: argparse.Namespace) -> None:
+    """Returns once a record stands, typed failures (out of memory, diverged) included. Raises BenchError."""
     from bench.spec.resolve import load_study
 
     cell = load_study(args.study, args.set, args.workflow).find(args.task, args.method, args.budget, args.seed)
@@ -44,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.offline:
         _prepare(cell, args.mirror, cache)
     _settle_environment(cell.threads)
-    _check_lock()
+    check_lock()
 
     from bench.training.run import train_cell
 
@@ -73,15 +71,3 @@ def _settle_environment(threads: int) -> None:
         os.environ[name] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-
-
-def _check_lock() -> None:
-    """A job must see the environment that the pipeline was started with. Raises BenchError."""
-    from bench.pipeline.environment import lock_hash
-
-    expected, found = os.environ.get(LOCK_VARIABLE), lock_hash()
-    if expected and found != expected:
-        raise BenchError(
-            f"requirements.lock changed since the pipeline was started ({expected[:12]} then, {found[:12]} here): "
-            "let the running jobs end, then start the pipeline again"
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,16 +111,25 @@ class Pipeline:
     def gpus(self, task: str, wildcards: Any) -> int:
         return gpus(self.cell(task, wildcards), self.study.study)
 
-    def command(self, name: str) -> str:
-        """'python -m bench.cli NAME STUDY ...' with the choices that every command shares, quoted for a shell."""
+    def shell_functions(self, attempts: int) -> str:
+        """Bash functions prepare, train, tables, figures, page: `bench` with the choices that every command shares.
+
+        The rules stay the same text whatever is chosen, so that no choice alone makes a finished cell run again.
+        """
+        extra = {"train": ["--offline", "--attempts", str(attempts)]}
+        names = ("prepare", "train", "tables", "figures", "page")
+        return " ".join(f'{name}() ( exec {self._command(name, extra.get(name, []))} "$@" );' for name in names)
+
+    def _command(self, name: str, extra: list[str]) -> str:
+        """'python -m bench.cli NAME STUDY ...', quoted for a shell."""
         study = ["--study", self.study.name] if name == "train" else [self.study.name]
-        words = [sys.executable, "-m", "bench.cli", name, *study, "--results", str(self.results)]
+        words = [sys.executable, "-m", "bench.cli", name, *study, "--results", str(self.results), *extra]
         words += ["--workflow", str(self.workflow)] if self.workflow != WORKFLOW else []
         words += [word for override in self.overrides for word in ("--set", override)]
         if name in ("prepare", "train"):
             words += ["--cache", str(self.cache)]
             words += ["--mirror", str(self.mirror)] if self.mirror else []
-        return shlex.join(words)
+        return shlex.join(words).replace("{", "{{").replace("}", "}}")
 
 
 def pipeline_of(config: Mapping[str, Any]) -> Pipeline:
@@ -157,7 +166,7 @@ def _mirror(study: ResolvedStudy, folder: Any) -> Path | None:
 def _narrowed(study: ResolvedStudy, config: Mapping[str, Any]) -> tuple[Cell, ...]:
     """The cells that tasks=, methods=, budgets= and seeds= leave; an unknown name is an error."""
     cells = study.cells
-    coordinates = {
+    coordinates: dict[str, Callable[[Cell], str]] = {
         "tasks": lambda cell: cell.task.name,
         "methods": lambda cell: cell.method.name,
         "budgets": lambda cell: cell.budget_name,

@@ -14,7 +14,7 @@ from bench.spec.resolve import ResolvedStudy
 
 @dataclass(frozen=True)
 class CellState:
-    """`name`: a record's status (ok, oom, diverged, ...), or outdated, unreadable, queued, running, started, missing."""
+    """`name`: a record's status (ok, oom, ...), or outdated, unreadable, queued, running, started, missing."""
 
     cell: Cell
     name: str

@@ -13,21 +13,21 @@ rule tables:
     log:
         f"{FOLDER}/logs/tables.log",
     shell:
-        "{VIEW[tables]} 2>&1 | tee {log}"
+        "tables 2>&1 | tee {log}"
 
 
 rule figures:
     log:
         f"{FOLDER}/logs/figures.log",
     shell:
-        "{VIEW[figures]} 2>&1 | tee {log}"
+        "figures 2>&1 | tee {log}"
 
 
 rule page:
     log:
         f"{FOLDER}/logs/page.log",
     shell:
-        "{VIEW[page]} 2>&1 | tee {log}"
+        "page 2>&1 | tee {log}"
 
 
 rule views:
@@ -38,4 +38,4 @@ rule views:
     log:
         f"{FOLDER}/logs/views.log",
     shell:
-        "({VIEW[tables]} && {VIEW[figures]} && {VIEW[page]}) 2>&1 | tee {log}"
+        "(tables && figures && page) 2>&1 | tee {log}"

@@ -9,9 +9,7 @@ for task in PIPELINE.tasks:
             **PIPELINE.inputs(task),
             prepared=ancient(PIPELINE.prepared),
         output:
-            record=update(
-                f"{FOLDER}/cells/{task}/{{method}}/{{budget}}/seed-{{seed}}/record.json"
-            ),
+            record=update(f"{FOLDER}/cells/{task}/{{method}}/{{budget}}/seed-{{seed}}/record.json"),
         log:
             f"{FOLDER}/logs/{task}/{{method}}/{{budget}}/seed-{{seed}}.log",
         retries: RETRIES
@@ -25,6 +23,5 @@ for task in PIPELINE.tasks:
             task=task,
             spec=partial(PIPELINE.spec_hash, task),
         shell:
-            "{TRAIN} --task {params.task} --method {wildcards.method} --budget {wildcards.budget}"
-            " --seed {wildcards.seed} --out $(dirname {output.record}) --offline"
-            " --attempt {resources.attempt} --attempts {ATTEMPTS} > {log} 2>&1"
+            "train --task {params.task} --method {wildcards.method} --budget {wildcards.budget} --seed {wildcards.seed}"
+            " --out $(dirname {output.record}) --attempt {resources.attempt} > {log} 2>&1"
