@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from bench.errors import TransientError
 
 
 def sha256_file(file: Path) -> str:
@@ -38,6 +41,18 @@ def write_atomic(file: Path, data: bytes) -> None:
         sync_folder(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def clear_when_full(folder: Path, needed: int) -> Iterator[None]:
+    """Says a full disk in bytes: raises TransientError with what is needed and what is free."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(folder).free
+        raise TransientError(f"disk full at {folder}: {needed:,} bytes needed, {free:,} free") from error
 
 
 def sync_folder(folder: Path) -> None:

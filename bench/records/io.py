@@ -1,53 +1,103 @@
-"""Read and write records: whole or not at all, no NaN, nothing edited by hand, nothing from a future version."""
+"""Read and write records: whole or not at all, no NaN, nothing edited by hand, nothing from a future version.
+
+A record of an older schema is brought up to date in memory when it is read; its file stays as it was written.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from bench.errors import BenchError
-from bench.files import canonical_json, write_atomic
-from bench.records.schema import SCHEMA_VERSION, Record
+from bench.files import canonical_json, clear_when_full, write_atomic
+from bench.records import schema
+from bench.records.schema import Record
 
 NAME = "record.json"
+MAX_BYTES = 20_000_000
+
+# UPDATES[n] turns the data of a record of schema n into that of schema n + 1.
+UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 def write_record(record: Record, folder: Path) -> Path:
-    """Write `record` as folder/record.json. Raises ValueError where a number is NaN or infinite."""
-    data = record.model_dump(mode="json", exclude={"sha256"})
+    """Write `record` as folder/record.json. Raises ValueError at NaN or infinity, TransientError at a full disk."""
+    data = record.model_dump(mode="json", exclude={"checksums"})
     file = folder / NAME
-    write_atomic(file, canonical_json({**data, "sha256": _hash(data)}))
+    text = canonical_json({**data, "checksums": checksums(data)})
+    with clear_when_full(folder, len(text)):
+        write_atomic(file, text)
     return file
 
 
 def read_record(file: Path) -> Record:
     """The record in `file`. Raises BenchError that names the file and the version or field that is wrong."""
+    data = _data(file)
+    version = data.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BenchError(f"{file}: schema_version: expected a whole number from 1, found {_short(version)}")
+    if version > schema.SCHEMA_VERSION:
+        raise BenchError(
+            f"{file}: schema_version {_short(version)} is newer than this harness, which reads 1 to "
+            f"{schema.SCHEMA_VERSION}: update it"
+        )
+    _refuse_edits(file, data)
+    for old in range(version, schema.SCHEMA_VERSION):
+        data = {**UPDATES[old](data), "schema_version": old + 1}
     try:
+        return Record.model_validate(data)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        field = ".".join(map(str, fault["loc"]))
+        raise BenchError(f"{file}: field {field}: {fault['msg']}, found {_short(fault['input'])}") from error
+
+
+def checksums(data: dict[str, Any]) -> dict[str, str]:
+    """Of each field the first 16 hex digits of the SHA-256 of its canonical JSON."""
+    return {k: hashlib.sha256(canonical_json(v)).hexdigest()[:16] for k, v in data.items() if k != "checksums"}
+
+
+def _data(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise BenchError(f"{file}: {file.stat().st_size:,} bytes; a record has at most {MAX_BYTES:,}")
         data: Any = json.loads(file.read_bytes(), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{file}: no readable record: {error}") from error
     if not isinstance(data, dict):
         raise BenchError(f"{file}: expected a JSON object, found {type(data).__name__}")
-    version = data.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION or version < 1:
-        raise BenchError(f"{file}: schema version {version!r}; this harness reads 1 to {SCHEMA_VERSION}")
-    written = data.pop("sha256", None)
-    if written != _hash(data):
-        raise BenchError(f"{file}: the content does not match its sha256: it was edited by hand or damaged")
+    return data
+
+
+def _refuse_edits(file: Path, data: dict[str, Any]) -> None:
+    written = data.get("checksums")
+    if not isinstance(written, dict):
+        raise BenchError(f"{file}: field checksums is missing: edited by hand, or none of our records")
     try:
-        return Record.model_validate({**data, "sha256": written})
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise BenchError(f"{file}: field {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
-
-
-def _hash(data: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(data)).hexdigest()
+        found = checksums(data)
+    except (ValueError, RecursionError) as error:
+        raise BenchError(f"{file}: no readable record: {error}") from error
+    for name in sorted(found.keys() | written.keys()):
+        if found.get(name) != written.get(name):
+            what = "removed" if name not in found else "added" if name not in written else "changed"
+            raise BenchError(
+                f"{file}: field {name} was {what} after the record was written (by hand, or the file is damaged); "
+                "delete the record and train the cell again"
+            )
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number")
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,10 +1,11 @@
-"""In what environment a record was made."""
+"""In what environment a record was made. Asked once a process."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,44 +19,69 @@ PACKAGES = (
     "bitsandbytes",
     "datasets",
     "tokenizers",
+    "safetensors",
     "numpy",
+    "scipy",
     "scikit-learn",
     "rouge-score",
 )
 ROOT = Path(__file__).resolve().parents[2]
+CODE = ("bench", "workflow", "Snakefile", "slurm", "pyproject.toml", "requirements.lock")  # what can change a result
+SLURM = ("SLURM_JOB_ID", "SLURMD_NODENAME", "SLURM_RESTART_COUNT", "SLURM_JOB_PARTITION", "SLURM_MEM_PER_NODE")
 
 
+@cache
 def environment(device: str) -> dict[str, Any]:
     """Packages, lock, commit, device, machine; Slurm's names of the job where there is one."""
     lock = ROOT / "requirements.lock"
+    changed = _output("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no", "--", *CODE)
     return {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "lock_sha256": sha256_file(lock) if lock.is_file() else None,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
+        "dirty": None if changed is None else bool(changed),
         "device": device,
         "device_name": _device_name(device),
+        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+        if _cuda(device)
+        else None,
         "machine": platform.node(),
         "platform": platform.platform(),
-        "slurm": {k: v for k, v in sorted(os.environ.items()) if k in _SLURM} or None,
+        "slurm": {name: os.environ[name] for name in SLURM if name in os.environ} or None,
     }
 
 
-_SLURM = ("SLURM_JOB_ID", "SLURMD_NODENAME", "SLURM_RESTART_COUNT", "SLURM_JOB_PARTITION", "SLURM_MEM_PER_NODE")
+def other_processes(device: str) -> list[int]:
+    """Ids of processes that use the GPU too: memory figures taken beside them would be false. Empty on the CPU."""
+    if not _cuda(device):
+        return []
+    listed = _output("nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader") or ""
+    return sorted({int(line) for line in listed.split() if line.isdigit()} - {os.getpid()})
 
 
-def _git(*words: str) -> str | None:
+def _cuda(device: str) -> bool:
+    return device.startswith("cuda")
+
+
+def _output(*command: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
+    if _cuda(device):
         import torch
 
         return str(torch.cuda.get_device_name(device))
-    return platform.processor() or platform.machine()
+    return _processor() or platform.processor() or platform.machine()
+
+
+def _processor() -> str:
+    """The processor's name as Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -45,6 +45,12 @@ class Seconds(Frozen):
 
 
 class Training(Frozen):
+    """rows and tokens: of all steps, padding not counted. seconds: of all tries together, lost steps not counted.
+
+    resumed_at: the steps at which a try went on from a checkpoint; discarded: checkpoints that were refused, with their
+    faults; restarted: all of them were, so a try began again at step 0. failed_step: where the loss was not finite.
+    """
+
     steps: int
     skipped_steps: int
     rows: int
@@ -52,6 +58,9 @@ class Training(Frozen):
     seconds: Seconds
     attempt: int = 1
     resumed_at: tuple[int, ...] = ()
+    discarded: tuple[str, ...] = ()
+    restarted: bool = False
+    failed_step: int | None = None
     final_loss: float | None = None
 
 
@@ -102,11 +111,13 @@ class PeakBytes(Frozen):
 
 
 class Bytes(Frozen):
+    """What a failure prevented from being known is None. gradients, optimizer, importance: at the end."""
+
     base: BaseBytes
-    adapter_file: int
-    gradients: int
-    optimizer: int
-    importance: int
+    adapter_file: int | None
+    gradients: int | None
+    optimizer: int | None
+    importance: int | None
     peak: PeakBytes
 
 
@@ -117,6 +128,8 @@ class Record(Frozen):
     spec: dict[str, Any]
     status: Status
     message: str | None = None
+    log_tail: tuple[str, ...] = Field((), description="last lines of a failure")
+    notes: tuple[str, ...] = Field((), description="what a reader of the numbers should know")
     selection: str = "last"
     reported: Reported | None = None
     metrics: dict[str, dict[str, dict[str, float | None]]] = Field({}, description="split: {last: {metric: fraction}}")
@@ -130,4 +143,15 @@ class Record(Frozen):
     data: dict[str, Any] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
     initial_adapter_sha256: str | None = None
-    sha256: str | None = Field(None, description="of the record without this field: an edit by hand is seen")
+    checksums: dict[str, str] = Field({}, description="by field: an edit by hand is found and named")
+
+
+def result_of(record: Record) -> dict[str, Any]:
+    """What a second run of the same cell must repeat bit for bit, interrupted or not: all but times, tries, places."""
+    plain = record.model_dump(mode="json", exclude={"checksums", "environment", "notes", "log_tail"})
+    if plain["training"]:
+        for key in ("seconds", "attempt", "resumed_at", "discarded", "restarted"):
+            del plain["training"][key]
+    if plain["bytes"]:
+        del plain["bytes"]["peak"]
+    return plain
