@@ -46,6 +46,7 @@ class AdaLora:
         self._costs = torch.tensor(costs, device=flat.device, dtype=torch.long)
         self._importance = Importance(flat, importance, betas) if schedule.prunes else None
         self._mask: Tensor | None = None  # the last one, as long as the ranks it spares and those it prunes both stand
+        self._decided = 0  # the step it was chosen after
         self.frozen = False
 
     def after_step(self, step: int, facts: StepFacts) -> bool:
@@ -58,7 +59,7 @@ class AdaLora:
             self._importance.update(facts.finite, facts.clip if self._raw else None, facts.hold)
         if not self._schedule.is_mask_step(step) and step < self._schedule.freezes_at:
             return False
-        self._mask = self.mask(step)
+        self._mask, self._decided = self.mask(step), step
         self._prune()
         if step >= self._schedule.freezes_at:
             self.frozen, self._importance = True, None
@@ -67,7 +68,7 @@ class AdaLora:
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def mask(self, step: int) -> Tensor | None:
         budget = self._schedule.budget(step)
-        if self.frozen or self._importance is None:
+        if self.frozen or self._importance is None or step == self._decided:
             return self._mask
         if budget >= self._schedule.initial_budget:
             return None

@@ -144,7 +144,7 @@ def keep_task_loss(model: Any) -> None:
 def scale_of(layer: Any) -> float:
     """What multiplies A^T B^T: alpha / r, for SVD layers alpha over PEFT's constant rank number."""
     scaling = float(layer.scaling[ADAPTER])
-    return scaling / (float(layer.ranknum[ADAPTER]) + 1e-5) if hasattr(layer, "ranknum") else scaling
+    return scaling / (float(layer.ranknum[ADAPTER].detach()) + 1e-5) if hasattr(layer, "ranknum") else scaling
 
 
 def install(adapted: nn.Module, anchor: Tensor) -> SiteTensors:
