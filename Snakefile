@@ -9,13 +9,16 @@ from functools import partial
 from bench.pipeline.environment import export_lock
 from bench.pipeline.failures import refuse, report_failures
 from bench.pipeline.grid import pipeline_of
+from bench.pipeline.holder import announce_holder, note_holder
 
 with refuse():
     PIPELINE = pipeline_of(config)
+if workflow.is_main_process:
+    announce_holder()
 
 FOLDER, CACHE = PIPELINE.folder, PIPELINE.cache.as_posix()
 RETRIES = 2
-shell.prefix("set -euo pipefail; " + PIPELINE.shell_functions(attempts=RETRIES + 1))
+shell.prefix("set -euo pipefail; " + PIPELINE.shell_prefix())
 export_lock()
 
 
@@ -25,14 +28,13 @@ rule all:
         PIPELINE.views,
 
 
-rule records:
-    input:
-        PIPELINE.records,
-
-
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/analyse.smk"
+
+
+onstart:
+    note_holder(PIPELINE.study.name)
 
 
 onerror:

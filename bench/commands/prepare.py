@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from bench.commands.options import add_results, add_sources, add_study, cache_of
+from bench.commands.options import add_study, cache_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
-    add_results(parser)
-    add_sources(parser)
     parser.add_argument("--data", metavar="FOLDER", help="only this folder of CACHE/data")
     parser.add_argument("--model", metavar="FOLDER", help="only this folder of CACHE/models")
 

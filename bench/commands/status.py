@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from bench.commands.options import add_results, add_study
+from bench.commands.options import add_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
-    add_results(parser)
     parser.add_argument("--all", action="store_true", help="also list the cells that are done")
 
 

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands.options import add_overrides, add_results, add_sources, cache_of
+from bench.commands.options import add_places, cache_of
 from bench.pipeline.environment import check_lock
 from bench.pipeline.lease import lease
 
@@ -29,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offline", action="store_true", help="prepare nothing")
     parser.add_argument("--attempt", type=int, default=1, metavar="N", help="which try this is")
     parser.add_argument("--attempts", type=int, default=1, metavar="N", help="how many tries there are")
-    add_results(parser)
-    add_sources(parser)
-    add_overrides(parser)
+    add_places(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from bench.commands.options import add_results, add_study
+from bench.commands.options import add_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
-    add_results(parser)
     parser.add_argument("--strict", action="store_true", help="refuse records of mixed devices or environments")
 
 

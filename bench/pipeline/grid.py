@@ -18,6 +18,7 @@ from bench.spec.resolve import ResolvedStudy, load_study
 
 KEYS = ("study", "mirror", "results", "cache", "workflow", "tasks", "methods", "budgets", "seeds", "set")
 DEFAULT_STUDY = "demo"
+RESULTS = Path("results")
 
 
 @dataclass(frozen=True)
@@ -111,25 +112,19 @@ class Pipeline:
     def gpus(self, task: str, wildcards: Any) -> int:
         return gpus(self.cell(task, wildcards), self.study.study)
 
-    def shell_functions(self, attempts: int) -> str:
-        """Bash functions prepare, train, tables, figures, page: `bench` with the choices that every command shares.
+    def shell_prefix(self) -> str:
+        """Bash that names the study and defines `bench` with the choices of `--config`.
 
         The rules stay the same text whatever is chosen, so that no choice alone makes a finished cell run again.
         """
-        extra = {"train": ["--offline", "--attempts", str(attempts)]}
-        names = ("prepare", "train", "tables", "figures", "page")
-        return " ".join(f'{name}() ( exec {self._command(name, extra.get(name, []))} "$@" );' for name in names)
-
-    def _command(self, name: str, extra: list[str]) -> str:
-        """'python -m bench.cli NAME STUDY ...', quoted for a shell."""
-        study = ["--study", self.study.name] if name == "train" else [self.study.name]
-        words = [sys.executable, "-m", "bench.cli", name, *study, "--results", str(self.results), *extra]
-        words += ["--workflow", str(self.workflow)] if self.workflow != WORKFLOW else []
-        words += [word for override in self.overrides for word in ("--set", override)]
-        if name in ("prepare", "train"):
-            words += ["--cache", str(self.cache)]
-            words += ["--mirror", str(self.mirror)] if self.mirror else []
-        return shlex.join(words).replace("{", "{{").replace("}", "}}")
+        chosen = ["--results", str(self.results)] if self.results != RESULTS else []
+        chosen += ["--cache", str(self.cache)] if self.cache != self.results / "cache" else []
+        chosen += ["--mirror", str(self.mirror)] if self.mirror else []
+        chosen += ["--workflow", str(self.workflow)] if self.workflow != WORKFLOW else []
+        chosen += [word for override in self.overrides for word in ("--set", override)]
+        words = f'{shlex.quote(sys.executable)} -m bench.cli "$@" {shlex.join(chosen)}'.strip()
+        text = f"STUDY={self.study.name}; bench() ( exec {words} );"
+        return text.replace("{", "{{").replace("}", "}}")
 
 
 def pipeline_of(config: Mapping[str, Any]) -> Pipeline:
@@ -139,8 +134,13 @@ def pipeline_of(config: Mapping[str, Any]) -> Pipeline:
         raise BenchError(f"--config: unknown key {unknown[0]!r}{nearest(unknown[0], KEYS)}")
     overrides = tuple(part.strip() for part in str(config.get("set", "")).split(";") if part.strip())
     workflow = Path(config.get("workflow", WORKFLOW))
-    study = load_study(str(config.get("study", DEFAULT_STUDY)), overrides, workflow)
-    results = Path(config.get("results", "results"))
+    name = str(config.get("study", DEFAULT_STUDY))
+    study = load_study(name, overrides, workflow)
+    added = _added(study, config)
+    if added:
+        overrides += added
+        study = load_study(name, overrides, workflow)
+    results = Path(config.get("results", RESULTS))
     return Pipeline(
         study=study,
         cells=_narrowed(study, config),
@@ -161,6 +161,18 @@ def _mirror(study: ResolvedStudy, folder: Any) -> Path | None:
     if not mirror.is_dir():
         raise BenchError(f"mirror={folder}: no such folder")
     return mirror
+
+
+def _added(study: ResolvedStudy, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Overrides that take what tasks= and methods= name, and the library holds, into a study without it."""
+    library = {"tasks": study.library.tasks, "methods": study.library.methods}
+    added = []
+    for key, entries in library.items():
+        held: list[str] = getattr(study.study, key)
+        new = [name for name in _names(config.get(key)) or [] if name in entries and name not in held]
+        if new:
+            added.append(f"{key}=[{', '.join([*held, *new])}]")
+    return tuple(added)
 
 
 def _narrowed(study: ResolvedStudy, config: Mapping[str, Any]) -> tuple[Cell, ...]:

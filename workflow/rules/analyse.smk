@@ -13,21 +13,21 @@ rule tables:
     log:
         f"{FOLDER}/logs/tables.log",
     shell:
-        "tables 2>&1 | tee {log}"
+        "bench tables $STUDY 2>&1 | tee {log}"
 
 
 rule figures:
     log:
         f"{FOLDER}/logs/figures.log",
     shell:
-        "figures 2>&1 | tee {log}"
+        "bench figures $STUDY 2>&1 | tee {log}"
 
 
 rule page:
     log:
         f"{FOLDER}/logs/page.log",
     shell:
-        "page 2>&1 | tee {log}"
+        "bench page $STUDY 2>&1 | tee {log}"
 
 
 rule views:
@@ -38,4 +38,4 @@ rule views:
     log:
         f"{FOLDER}/logs/views.log",
     shell:
-        "(tables && figures && page) 2>&1 | tee {log}"
+        "(bench tables $STUDY && bench figures $STUDY && bench page $STUDY) 2>&1 | tee {log}"

@@ -13,7 +13,7 @@ rule prepare_model:
         f"{FOLDER}/logs/prepare/{{model}}.log",
     threads: 1
     shell:
-        "prepare --model {wildcards.model} > {log} 2>&1"
+        "bench prepare $STUDY --model {wildcards.model} > {log} 2>&1"
 
 
 rule prepare_data:
@@ -25,7 +25,7 @@ rule prepare_data:
         f"{FOLDER}/logs/prepare/{{data}}.log",
     threads: 1
     shell:
-        "prepare --data {wildcards.data} > {log} 2>&1"
+        "bench prepare $STUDY --data {wildcards.data} > {log} 2>&1"
 
 
 rule prepared:

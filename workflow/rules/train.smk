@@ -22,6 +22,13 @@ for task in PIPELINE.tasks:
         params:
             task=task,
             spec=partial(PIPELINE.spec_hash, task),
+            attempts=RETRIES + 1,
         shell:
-            "train --task {params.task} --method {wildcards.method} --budget {wildcards.budget} --seed {wildcards.seed}"
-            " --out $(dirname {output.record}) --attempt {resources.attempt} > {log} 2>&1"
+            "bench train --study $STUDY --task {params.task} --method {wildcards.method} --budget {wildcards.budget}"
+            " --seed {wildcards.seed} --out $(dirname {output.record}) --offline"
+            " --attempt {resources.attempt} --attempts {params.attempts} > {log} 2>&1"
+
+
+rule records:
+    input:
+        PIPELINE.records,
