@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.spec.task import Task
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
-    """Every metric of `task`. Classes are indices, a text-label task's predictions are texts, -1 is no label at all."""
+    """Every metric of `task`: of texts (summarization), numbers (regression) or class indices (-1: no label at all)."""
     if task.kind == "summarization":
-        rows = rouge_rows(predictions, references)
-        return {m: sum(row[m] for row in rows) / len(rows) for m in task.metrics}
+        return mean_of_rows(task, rouge_rows(predictions, references))
     if task.kind == "regression":
         return {metric: _correlation(metric, predictions, references) for metric in task.metrics}
     return {metric: _of_classes(metric, predictions, references, len(task.labels)) for metric in task.metrics}
 
 
+def mean_of_rows(task: Task, rows: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """The plain mean over all rows of each metric of `task`."""
+    return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in task.metrics}
+
+
 def rouge_rows(predictions: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
-    """F1 of ROUGE-1, -2, -L and -Lsum of each row (rouge-score, stemmed; Lsum takes a line as a sentence)."""
+    """F1 of ROUGE-1, -2, -L and -Lsum (Lin 2004) of each row, by rouge-score with stemming, as published numbers are.
+
+    ROUGE-Lsum compares sentence by sentence. A sentence is a line; a text of one line is split behind . ! and ?.
+    """
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(list(ROUGE), use_stemmer=True)
-    scored = (scorer.score(r, p) for p, r in zip(predictions, references, strict=True))
-    return [{name: float(value.fmeasure) for name, value in row.items()} for row in scored]
+    whole, lines = RougeScorer(list(ROUGE[:3]), use_stemmer=True), RougeScorer(["rougeLsum"], use_stemmer=True)
+    rows = []
+    for prediction, reference in zip(predictions, references, strict=True):
+        found = {**whole.score(reference, prediction), **lines.score(in_lines(reference), in_lines(prediction))}
+        rows.append({name: float(value.fmeasure) for name, value in found.items()})
+    return rows
+
+
+def in_lines(text: str) -> str:
+    """A sentence a line."""
+    return text if "\n" in text.strip() else _SENTENCE_END.sub("\n", text.strip())
 
 
 def _of_classes(metric: str, predictions: Sequence[int], references: Sequence[int], classes: int) -> float:

@@ -2,73 +2,95 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from bench.models.batch import Collator
+from bench.evaluation.loss import task_loss
+from bench.evaluation.memory import is_out_of_memory, release_memory
+from bench.models.batch import Batch, Collator
 from bench.prepare.data import Split
 from bench.spec.task import Task
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """`values`: a class, a number or a text a row. `batch_size`: what it ended with (halved where memory ran out)."""
+    """values: a class, a number or a text a row. loss: the task's, mean over rows or target tokens. batch_size: what it
+    ended with, halved `halvings` times because memory ran out."""
 
     values: list[Any]
+    loss: float
     batch_size: int
+    halvings: int = 0
 
 
-def predict(model: Any, task: Task, split: Split, tokenizer: Any, batch_size: int, device: torch.device) -> Predictions:
-    """Every row's prediction. Out of memory halves the batch; a single row that doesn't fit raises."""
+def predict(
+    model: Any, task: Task, split: Split, tokenizer: Any, batch_size: int, device: torch.device,
+    check: Callable[[int], None] = lambda _: None,
+) -> Predictions:  # fmt: skip
+    """Every row's prediction. Out of memory halves the batch; a single row that doesn't fit raises.
+
+    `check` is called with the rows done before each batch, and may raise to stop.
+    """
     collate = Collator(split, task.kind, tokenizer.pad_token_id, device)
     order = sorted(range(len(split)), key=lambda i: -len(split.input_ids[i]))
-    function = _generate if task.generates else _classify
     values: list[Any] = [None] * len(split)
-    done = 0
+    loss, weight, halvings, done = 0.0, 0, 0, 0
     was_training = model.training
     model.eval()
     try:
         while done < len(order):
+            check(done)
             rows = order[done : done + batch_size]
-            try:
-                with torch.inference_mode():
-                    found = function(model, task, collate(rows).inputs, tokenizer)
-            except torch.OutOfMemoryError:
-                if batch_size == 1:
-                    raise
-                batch_size = max(1, batch_size // 2)
-                gc.collect()
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
+            found = _attempt(model, task, collate, rows, tokenizer, last=batch_size == 1)
+            if found is None:
+                batch_size, halvings = batch_size // 2, halvings + 1
+                release_memory()
                 continue
-            for row, value in zip(rows, found, strict=True):
+            for row, value in zip(rows, found[0], strict=True):
                 values[row] = value
+            share = sum(len(split.label_ids[i]) for i in rows) if task.generates else len(rows)
+            loss, weight = loss + found[1] * share, weight + share
             done += len(rows)
     finally:
         model.train(was_training)
-    return Predictions(values, batch_size)
+    return Predictions(values, loss / weight, batch_size, halvings)
 
 
 def as_classes(task: Task, texts: Sequence[str]) -> list[int]:
     """Generated label words as class indices; -1 for what is no label."""
-    index: Callable[[str], int] = {label: i for i, label in enumerate(task.labels)}.get  # type: ignore[assignment]
-    return [-1 if (i := index(text.strip())) is None else i for text in texts]
+    index = {label: i for i, label in enumerate(task.labels)}
+    return [index.get(text.strip(), -1) for text in texts]
 
 
-def _classify(model: Any, task: Task, inputs: dict[str, torch.Tensor], tokenizer: Any) -> list[Any]:  # noqa: ARG001
-    logits = model(**inputs).logits.float()
-    return (logits.squeeze(-1) if task.kind == "regression" else logits.argmax(-1)).tolist()  # type: ignore[no-any-return]
+def _attempt(
+    model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any, *, last: bool
+) -> tuple[list[Any], float] | None:
+    """Predictions and mean loss of one batch; None where memory ran out."""
+    function = _generate if task.generates else _classify
+    try:
+        with torch.inference_mode():
+            return function(model, task, collate(rows), tokenizer)
+    except (RuntimeError, MemoryError) as error:
+        if last or not is_out_of_memory(error):
+            raise
+        return None
 
 
-def _generate(model: Any, task: Task, inputs: dict[str, torch.Tensor], tokenizer: Any) -> list[Any]:
+def _classify(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[Any], float]:  # noqa: ARG001
+    loss, logits = task_loss(model, batch, task.kind)
+    values = logits.squeeze(-1) if task.kind == "regression" else logits.argmax(-1)
+    return values.tolist(), float(loss)
+
+
+def _generate(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[Any], float]:
     generation = task.generation
     assert generation is not None  # the spec demands it of tasks that generate
+    loss, _ = task_loss(model, batch, task.kind)
     ids = model.generate(
-        **inputs,
+        **batch.inputs,
         num_beams=generation.beams,
         max_length=generation.max_length,
         min_length=generation.min_length,
@@ -77,4 +99,4 @@ def _generate(model: Any, task: Task, inputs: dict[str, torch.Tensor], tokenizer
         early_stopping=generation.beams > 1,
         do_sample=False,
     )
-    return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+    return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)], float(loss)

@@ -35,7 +35,10 @@ class Reported(Frozen):
 
 
 class Seconds(Frozen):
-    """Wall time by the monotonic clock. Training without evaluation; start-up until the first step."""
+    """Wall time by the monotonic clock. Training without evaluation; start-up until the first step.
+
+    training and saving: of all tries, without the steps that an interruption lost; the rest: of the last try.
+    """
 
     startup: float
     training: float
@@ -45,7 +48,7 @@ class Seconds(Frozen):
 
 
 class Training(Frozen):
-    """rows and tokens: of all steps, padding not counted. seconds: of all tries together, lost steps not counted.
+    """rows and tokens: of all steps, padding not counted. attempt: which try ended it.
 
     resumed_at: the steps at which a try went on from a checkpoint; discarded: checkpoints that were refused, with their
     faults; restarted: all of them were, so a try began again at step 0. failed_step: where the loss was not finite.
@@ -143,6 +146,7 @@ class Record(Frozen):
     data: dict[str, Any] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
     initial_adapter_sha256: str | None = None
+    files: dict[str, str] = Field({}, description="SHA-256 of the files beside the record, by path")
     checksums: dict[str, str] = Field({}, description="by field: an edit by hand is found and named")
 
 

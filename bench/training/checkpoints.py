@@ -1,26 +1,45 @@
 """Checkpoints: safetensors and JSON, a manifest with SHA-256 written last, renamed into place; the newest two kept.
 
-They stand in a folder of their own, by the cell's hash, never among the pipeline's outputs (which Snakemake deletes).
+They stand in a folder of their own, by the cell's identity, never among the pipeline's outputs (which Snakemake
+deletes). Whatever is wrong with one is told by name, and the next older one is tried.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
-import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import torch as safetensors
 from torch import Tensor
 
-from bench.errors import TransientError
-from bench.files import canonical_json, folder_in_one_step, sha256_file
+from bench.errors import BenchError
+from bench.files import canonical_json, clear_when_full, folder_in_one_step
+from bench.training.curve import curve_matches
+from bench.training.progress import say
 
 KEPT = 2
+BAD = (BenchError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, SafetensorError)
+TENSORS, STATE, MANIFEST, CURVE = "state.safetensors", "state.json", "manifest.json", "curve.jsonl"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """When a checkpoint is due: after so many seconds, or optimizer steps.
+
+    Seconds stretch so that saving takes at most the share `cost` of the training; steps are taken as they are.
+    """
+
+    seconds: float = 300.0
+    steps: int | None = None
+    cost: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -31,57 +50,84 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one cell in `folder`. Temporaries that a killed job left are removed."""
+    """The checkpoints of the cell `identity` in `folder`. Temporaries that a killed try left are removed."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, identity: Mapping[str, Any], interval: Interval | None = None) -> None:
+        self.folder, self._identity, self._interval = folder, dict(identity), interval or Interval()
         folder.mkdir(parents=True, exist_ok=True)
         for orphan in folder.glob(".*.tmp"):
             shutil.rmtree(orphan, ignore_errors=True)
+        self._saved, self._took = time.monotonic(), 0.0
+        self._refused: list[Path] = []
+
+    @property
+    def curve(self) -> Path:
+        """Where the curve grows until the cell is recorded."""
+        return self.folder / CURVE
+
+    def due(self, step: int) -> bool:
+        """Whether it is time for the checkpoint of `step`."""
+        if self._interval.steps is not None and step % self._interval.steps == 0:
+            return True
+        return time.monotonic() - self._saved >= max(self._interval.seconds, self._took / self._interval.cost)
 
     def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write the checkpoint of `step`. Raises TransientError where the disk is full; the older ones stay whole."""
-        needed = sum(t.numel() * t.element_size() for t in tensors.values())
-        try:
-            with folder_in_one_step(self.folder / f"step-{step:09d}") as new:
-                save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, new / "state.safetensors")
-                (new / "state.json").write_bytes(canonical_json(dict(state)))
-                hashes = {name: sha256_file(new / name) for name in ("state.json", "state.safetensors")}
-                (new / "manifest.json").write_bytes(canonical_json({"step": step, "sha256": hashes}))
-        except (OSError, SafetensorError) as error:
-            free = shutil.disk_usage(self.folder).free
-            raise TransientError(
-                f"no checkpoint of step {step} in {self.folder}: {error} ({needed:,} bytes needed, {free:,} free)"
-            ) from error
-        for old in self._all()[:-KEPT]:
+        began = time.monotonic()
+        files = {
+            TENSORS: safetensors.save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}),
+            STATE: canonical_json({**state, "identity": self._identity}),
+        }
+        manifest = {"step": step, "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
+        files[MANIFEST] = canonical_json(manifest)
+        with (
+            clear_when_full(self.folder, sum(map(len, files.values()))),
+            folder_in_one_step(self.folder / f"step-{step:09d}") as new,
+        ):
+            for name, data in files.items():
+                with (new / name).open("wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+        gone = [old for old in self._refused if old.name != f"step-{step:09d}"]
+        for old in gone + [old for old in self._all() if old not in gone][:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
+        self._refused.clear()
+        self._saved = time.monotonic()
+        self._took = self._saved - began
 
-    def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is whole, and the names of newer ones that are not (each is warned of)."""
-        bad: list[str] = []
+    def resume(self, load: Callable[[Checkpoint], None]) -> tuple[int | None, list[str]]:
+        """`load` the newest checkpoint that is whole: its step, None without one, and the faults of those refused."""
+        faults: list[str] = []
         for folder in reversed(self._all()):
-            fault = _fault(folder)
-            if fault is None:
-                state = json.loads((folder / "state.json").read_bytes())
-                return Checkpoint(int(folder.name[5:]), load_file(folder / "state.safetensors"), state), bad
-            print(f"warning: checkpoint {folder} is not used: {fault}", file=sys.stderr, flush=True)
-            bad.append(folder.name)
-        return None, bad
+            try:
+                found = self._read(folder)
+                load(found)
+                return found.step, faults
+            except BAD as error:
+                self._refused.append(folder)
+                text = str(error) or type(error).__name__
+                faults.append(f"{folder.name}: {text}")
+                say(f"warning: checkpoint {folder} is not used: {text}")
+        return None, faults
 
     def remove(self) -> None:
         """The cell is recorded: nothing of it is left."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _all(self) -> list[Path]:
-        return sorted(p for p in self.folder.glob("step-*") if p.is_dir())
+        return sorted(p for p in self.folder.glob("step-*") if p.is_dir() and not p.is_symlink())
 
-
-def _fault(folder: Path) -> str | None:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        for name in ("state.json", "state.safetensors"):
-            if sha256_file(folder / name) != manifest["sha256"][name]:
-                return f"{name} does not have the SHA-256 of its manifest"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+    def _read(self, folder: Path) -> Checkpoint:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        data = {}
+        for name in (TENSORS, STATE):
+            data[name] = (folder / name).read_bytes()
+            if hashlib.sha256(data[name]).hexdigest() != manifest["sha256"][name]:
+                raise ValueError(f"{name} does not have the SHA-256 of its manifest")
+        state = json.loads(data[STATE])
+        if state["identity"] != self._identity:
+            raise ValueError("it is of another cell, other data or another model")
+        if not curve_matches(self.curve, state["curve"]["length"], state["curve"]["sha256"]):
+            raise ValueError(f"{CURVE} is not what it was")
+        return Checkpoint(int(manifest["step"]), safetensors.load(data[TENSORS]), state)

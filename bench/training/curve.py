@@ -1,9 +1,15 @@
-"""curve.jsonl: a line an optimizer step. Values stay on the device and are fetched in blocks."""
+"""curve.jsonl: a line an optimizer step. Values stay on the device and are fetched in blocks.
+
+It grows beside the checkpoints, which remember its length and hash, and is copied to the cell's folder at the end: what
+a killed try wrote behind its last checkpoint is cut off, so the curve of an interrupted training is the same file.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,26 +18,28 @@ import torch
 from bench.training.core import StepReport
 
 BLOCK = 25  # steps between two fetches
+HOPELESS = 100  # skipped steps in a row: every gradient is infinite, nothing is learnt any more
 
 
 class Diverged(Exception):
-    """The loss of `step` was not finite."""
+    """The loss of `step` was not finite, or no gradient was for HOPELESS steps up to it."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss was not finite at step {step}")
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"{what} at step {step}")
         self.step = step
 
 
 class Curve:
-    """Appends to `file` from `offset` bytes on; what stood behind it (of a killed job) is cut off."""
+    """Appends to `file` behind its first `length` bytes. `last_loss` and `skipped_in_row` follow what was written."""
 
-    def __init__(self, file: Path, offset: int = 0) -> None:
+    def __init__(self, file: Path, length: int = 0, last_loss: float | None = None, skipped_in_row: int = 0) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = file.open("r+b" if offset and file.is_file() else "wb")
-        self._stream.truncate(offset)
-        self._stream.seek(offset)
+        self._stream = file.open("r+b" if length else "w+b")
+        self._hash = hashlib.sha256(self._stream.read(length))
+        self._stream.truncate(length)
+        self._stream.seek(length)
         self._waiting: list[tuple[StepReport, Sequence[int] | None]] = []
-        self.last_loss: float | None = None
+        self.last_loss, self.skipped_in_row = last_loss, skipped_in_row
 
     def add(self, report: StepReport, live_ranks: Sequence[int] | None) -> None:
         """Note a step; `live_ranks` (in the order of the sites) where they changed. Raises Diverged."""
@@ -39,30 +47,67 @@ class Curve:
         if len(self._waiting) >= BLOCK:
             self.flush()
 
-    def flush(self) -> int:
-        """Write what waits; the file's length in bytes. Raises Diverged at the first loss that is not finite."""
-        if self._waiting:
-            fields = ("loss", "regulariser", "grad_norm", "skipped")
-            values = torch.stack([torch.stack([getattr(r, f).float() for f in fields]) for r, _ in self._waiting])
-            for (report, ranks), (loss, regulariser, norm, skipped) in zip(self._waiting, values.tolist(), strict=True):
-                if not math.isfinite(loss):
-                    self._stream.flush()
-                    raise Diverged(report.step)
-                self.last_loss = loss
-                line = {
-                    "step": report.step,
-                    "loss": loss,
-                    "learning_rate": report.learning_rate,
-                    "gradient_norm": norm if math.isfinite(norm) else None,
-                    "regulariser": regulariser,
-                    "budget": report.budget,
-                    **({"skipped": True} if skipped else {}),
-                    **({"live_ranks": list(ranks)} if ranks is not None else {}),
-                }
-                self._stream.write(json.dumps(line).encode() + b"\n")
-            self._waiting.clear()
+    def flush(self) -> None:
+        """Fetch and write what waits. Raises Diverged at the first loss that is not finite; its line is the last."""
+        if not self._waiting:
+            return
+        fields = ("loss", "regulariser", "grad_norm", "skipped")
+        values = torch.stack([torch.stack([getattr(r, f).float() for f in fields]) for r, _ in self._waiting]).tolist()
+        for (report, ranks), (loss, regulariser, norm, skipped) in zip(self._waiting, values, strict=True):
+            line = {
+                "step": report.step,
+                "loss": _finite(loss),
+                "learning_rate": report.learning_rate,
+                "gradient_norm": _finite(norm),
+                "regulariser": _finite(regulariser),
+                "budget": report.budget,
+                **({"skipped": True} if skipped else {}),
+                **({"live_ranks": list(ranks)} if ranks is not None else {}),
+            }
+            self._write(json.dumps(line, allow_nan=False).encode() + b"\n")
+            self.skipped_in_row = self.skipped_in_row + 1 if skipped else 0
+            if not math.isfinite(loss):
+                self._stop(report.step, "the loss was not finite")
+            if self.skipped_in_row >= HOPELESS:
+                self._stop(report.step, f"no gradient was finite for {HOPELESS} steps")
+            self.last_loss = loss
+        self._waiting.clear()
         self._stream.flush()
-        return self._stream.tell()
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint keeps of the curve; everything so far is on disk then."""
+        self.flush()
+        os.fsync(self._stream.fileno())
+        return {
+            "length": self._stream.tell(),
+            "sha256": self._hash.hexdigest(),
+            "last_loss": self.last_loss,
+            "skipped_in_row": self.skipped_in_row,
+        }
 
     def close(self) -> None:
         self._stream.close()
+
+    def _write(self, line: bytes) -> None:
+        self._stream.write(line)
+        self._hash.update(line)
+
+    def _stop(self, step: int, what: str) -> None:
+        self._waiting.clear()
+        self._stream.flush()
+        raise Diverged(step, what)
+
+
+def curve_matches(file: Path, length: int, sha256: str) -> bool:
+    """Whether the first `length` bytes of `file` are what they were when a checkpoint was taken."""
+    if length == 0:
+        return True
+    try:
+        with file.open("rb") as stream:
+            return hashlib.sha256(stream.read(length)).hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,15 +1,13 @@
-"""The one loop. From the first batch to the last step; a checkpoint when asked to stop and every few minutes."""
+"""The one loop: from the first batch to the last step of the schedule, with a checkpoint when one is due."""
 
 from __future__ import annotations
 
-import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-
-from bench.errors import TransientError
+from bench.evaluation.loss import task_loss
 from bench.models.batch import Collator
 from bench.prepare.data import Split
 from bench.spec.cell import Cell
@@ -17,26 +15,28 @@ from bench.training.batches import epoch_batches, micro_batches
 from bench.training.checkpoints import Checkpoints
 from bench.training.core import Core
 from bench.training.curve import Curve
-from bench.training.loss import task_loss
+from bench.training.progress import ProgressBar
+from bench.training.rng import random_state
 from bench.training.signals import StopFlag
-
-CHECKPOINT_SECONDS = 300.0
-REPORT_SECONDS = 30.0
 
 
 @dataclass
-class Progress:
-    """What is counted on the way, kept over interruptions."""
+class Counters:
+    """What is counted on the way, kept over interruptions; what an interruption lost is not in it."""
 
     tokens: int = 0
     rows: int = 0
-    seconds: float = 0.0
+    attempt: int = 1
+    training_seconds: float = 0.0
+    saving_seconds: float = 0.0
     resumed_at: list[int] = field(default_factory=list)
+    discarded: list[str] = field(default_factory=list)
+    restarted: bool = False
 
 
 @dataclass
 class Loop:
-    """Trains `core`'s model on `split` to the end of the schedule."""
+    """Trains the model of `core` on `split`."""
 
     cell: Cell
     model: Any
@@ -46,53 +46,57 @@ class Loop:
     curve: Curve
     checkpoints: Checkpoints
     flag: StopFlag
-    progress: Progress
-    checkpoint_steps: int | None = None
+    counters: Counters
 
     def run(self) -> None:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
         recipe, total = self.cell.recipe, self.core.schedule.total_steps
         per_epoch = recipe.steps_per_epoch(len(self.split))
         lengths = [len(ids) for ids in self.split.input_ids]
-        clock = saved = told = time.monotonic()
+        bar = ProgressBar(self.cell.id, total)
+        clock = time.monotonic()
         epoch, batches = -1, []
-        while self.core.completed < total:
-            step = self.core.completed
+        while (step := self.core.completed) < total:
             if step // per_epoch != epoch:
                 epoch = step // per_epoch
                 batches = epoch_batches(lengths, recipe.batch_size, self.cell.seed, epoch)
             self._step(batches[step % per_epoch])
-            now = time.monotonic()
-            self.progress.seconds += now - clock
-            clock = now
-            due = now - saved > CHECKPOINT_SECONDS
-            due = due or (self.checkpoint_steps is not None and self.core.completed % self.checkpoint_steps == 0)
-            if self.flag.name or (due and self.core.completed < total):
+            clock = self._spent(clock)
+            if self.flag.name or self.core.completed == total or self.checkpoints.due(self.core.completed):
                 self.save()
-                if self.flag.name:
-                    raise TransientError(f"{self.flag.name}: saved at step {self.core.completed} of {total}")
-                saved = clock = time.monotonic()
-            if now - told > REPORT_SECONDS:
-                told = now
-                print(f"step {self.core.completed} of {total}", file=sys.stderr, flush=True)
-        self.curve.flush()
+                clock = time.monotonic()
+                self.flag.check(f"at step {self.core.completed} of {total}")
+            bar.show(self.core.completed)
+        bar.close()
 
     def save(self) -> None:
         """A checkpoint from which another loop goes on bit for bit."""
-        tensors, state = self.core.state_dict()
-        tensors["rng.cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["rng.cuda"] = torch.cuda.get_rng_state()
-        state = {"core": state, "curve": self.curve.flush(), "progress": vars(self.progress)}
-        self.checkpoints.save(self.core.completed, tensors, state)
+        began = time.monotonic()
+        curve = self.curve.state()
+        tensors, core = self.core.state_dict()
+        generators, plain = random_state()
+        state = {"core": core, "random": plain, "curve": curve, "counters": asdict(self.counters)}
+        self.checkpoints.save(self.core.completed, {**tensors, **generators}, state)
+        self.counters.saving_seconds += time.monotonic() - began
 
-    def _step(self, rows: list[int]) -> None:
+    def _step(self, rows: Sequence[int]) -> None:
+        """One optimizer step. A micro-batch weighs by what its loss is the mean of: rows, or target tokens."""
         parts = micro_batches(rows, self.cell.recipe.accumulation)
+        whole = self._weight(rows)
         for part in parts:
             batch = self.collate(part)
-            self.core.accumulate(task_loss(self.model, batch, self.cell.task.kind), len(part) / len(rows))
-            self.progress.tokens += batch.tokens
-        self.progress.rows += len(rows)
+            loss, _ = task_loss(self.model, batch, self.cell.task.kind)
+            self.core.accumulate(loss, self._weight(part) / whole)
+            self.counters.tokens += batch.tokens
+        self.counters.rows += len(rows)
         report = self.core.step()
         ranks = list(self.core.live_ranks().values()) if report.masked or report.step == 1 else None
         self.curve.add(report, ranks)
+
+    def _weight(self, rows: Sequence[int]) -> int:
+        return sum(len(self.split.label_ids[i]) for i in rows) if self.cell.task.generates else len(rows)
+
+    def _spent(self, clock: float) -> float:
+        now = time.monotonic()
+        self.counters.training_seconds += now - clock
+        return now

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and SIGINT end a training after the step that runs, with a checkpoint."""
+"""SIGTERM, SIGUSR1 and SIGINT end a try at the next safe place: a checkpoint is saved, Snakemake starts it again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from bench.errors import TransientError
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopFlag:
@@ -17,13 +21,17 @@ class StopFlag:
     def set(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler)
         self.name = signal.Signals(number).name
 
+    def check(self, where: str) -> None:
+        """A place where nothing is lost by stopping. Raises TransientError if a signal came."""
+        if self.name is not None:
+            raise TransientError(f"stopped by {self.name} {where}: what is saved stays, try again to go on")
+
 
 @contextmanager
 def stop_flag() -> Iterator[StopFlag]:
     """The flag that the signals set, while the block runs."""
     flag = StopFlag()
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    before = {number: signal.signal(number, flag.set) for number in numbers}
+    before = {number: signal.signal(number, flag.set) for number in SIGNALS}
     try:
         yield flag
     finally:

@@ -11,16 +11,16 @@ from torch.nn import functional
 from bench.models.batch import IGNORED, Batch
 
 
-def task_loss(model: Any, batch: Batch, kind: str) -> Tensor:
-    """Mean cross-entropy over rows or target tokens; mean squared error for regression. []"""
+def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy over rows or target tokens, or mean squared error (regression), []; and the logits."""
     if kind in ("summarization", "text-label"):
         start = _shifted(batch.targets, model)
-        logits = model(**batch.inputs, decoder_input_ids=start, use_cache=False).logits
-        return functional.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
+        logits = model(**batch.inputs, decoder_input_ids=start, use_cache=False).logits.float()
+        return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED), logits
     logits = model(**batch.inputs).logits.float()
     if kind == "regression":
-        return functional.mse_loss(logits.squeeze(-1), batch.targets)
-    return functional.cross_entropy(logits, batch.targets)
+        return functional.mse_loss(logits.squeeze(-1), batch.targets), logits
+    return functional.cross_entropy(logits, batch.targets), logits
 
 
 def _shifted(labels: Tensor, model: Any) -> Tensor:

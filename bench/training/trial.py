@@ -1,0 +1,222 @@
+"""One try at a cell: build it, go on where the last try was interrupted, train, evaluate, save, describe."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.accounting.measure import base_bytes, frozen_parameters, head_parameters
+from bench.accounting.peak import PeakMemory
+from bench.errors import BenchError
+from bench.evaluation.evaluate import Evaluated, evaluate
+from bench.evaluation.table import write_predictions
+from bench.files import clear_when_full, folder_in_one_step, sha256_file, write_atomic
+from bench.models.adapters import adapter_hash, attach, save_adapter
+from bench.models.backbone import find_sites, load_backbone
+from bench.models.batch import Collator
+from bench.prepare.data import PreparedData, load_tokenizer
+from bench.prepare.models import open_backbone
+from bench.records.provenance import environment, other_processes
+from bench.records.schema import BaseBytes, Bytes, Record, Reported, Seconds, Status, Training
+from bench.spec.cell import Cell
+from bench.spec.schedule import schedule_of
+from bench.training.checkpoints import Checkpoint, Checkpoints
+from bench.training.core import Core
+from bench.training.curve import Curve
+from bench.training.facts import budget_use, cell_key, parameters_of, ranks_of
+from bench.training.loop import Counters, Loop
+from bench.training.progress import TOLD, ProgressBar, say
+from bench.training.rng import restore_random_state, seed_everything
+from bench.training.signals import StopFlag
+
+STARTED = time.monotonic()
+CURVE, PREDICTIONS, ADAPTER = "curve.jsonl", "predictions.parquet", "adapter/adapter_model.safetensors"
+
+
+class Trial:
+    """What one try at `cell` knows. `device` is chosen and the model built when it is made, all of it seeded."""
+
+    def __init__(
+        self, cell: Cell, data: PreparedData, folder: Path, out: Path, checkpoints: Checkpoints, identity: str,
+        attempt: int, flag: StopFlag,
+    ) -> None:  # fmt: skip
+        self.cell, self.data, self.folder, self.out = cell, data, folder, out
+        self.checkpoints, self.identity, self.flag = checkpoints, identity, flag
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.counters = Counters(attempt=attempt)
+        self.peak = PeakMemory(self.device)
+        self.core: Core | None = None
+        self.base: BaseBytes | None = None
+
+    def run(self) -> Record:
+        """The record `ok`. Raises TransientError at a signal, Diverged, BenchError, and whatever else goes wrong."""
+        self._settle()
+        model, sites = self._model()
+        initial = adapter_hash(model)
+        self.base = base_bytes(model)
+        heads, frozen = head_parameters(model), frozen_parameters(model)
+        shapes = [(site.in_features, site.out_features) for site in sites]
+        core = self.core = Core(model, sites, self.cell, schedule_of(self.cell, len(self.data.train), shapes))
+        start, held = core.live_ranks(), core.bytes()
+        self.peak = PeakMemory(self.device)
+        tokenizer = load_tokenizer(self.folder)
+        collate = Collator(self.data.train, self.cell.task.kind, tokenizer.pad_token_id, self.device)
+        seed_everything(self.cell.seed + 2)  # dropout draws alike whatever the adapter drew
+        curve = self._resume(core)
+        startup = time.monotonic() - STARTED
+        self.flag.check("before the first step")
+        loop = Loop(
+            self.cell, model, core, self.data.train, collate, curve, self.checkpoints, self.flag, self.counters
+        )  # fmt: skip
+        try:
+            loop.run()
+        finally:
+            curve.close()
+            self._keep_curve()
+
+        clock = time.monotonic()
+        with core.budget_view():
+            evaluated = self._evaluate(model, tokenizer)
+            evaluation = time.monotonic() - clock
+            clock = time.monotonic()
+            self._save(model, core, evaluated)
+        saving = time.monotonic() - clock + self.counters.saving_seconds
+        use = budget_use(core)
+        if use.kept > use.limit:
+            raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
+        split, metric, training = self.cell.task.primary_split, self.cell.task.metric, self.counters.training_seconds
+        return Record(
+            **self._common(),
+            status="ok",
+            reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
+            metrics={name: {"last": values} for name, values in evaluated.metrics.items()},
+            loss=evaluated.loss,
+            training=self._training(
+                Seconds(
+                    startup=startup, training=training, evaluation=evaluation, saving=saving,
+                    total=startup + training + evaluation + saving,
+                ),
+                final_loss=curve.last_loss,
+            ),
+            parameters=parameters_of(core, start, heads, frozen, use),
+            ranks=ranks_of(core, start),
+            bytes=Bytes(
+                base=self.base, adapter_file=(self.out / ADAPTER).stat().st_size, gradients=held["gradients"],
+                optimizer=held["optimizer"], importance=held["importance"], peak=self.peak.read(),
+            ),
+            evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
+            initial_adapter_sha256=initial,
+            files={name: sha256_file(self.out / name) for name in (CURVE, PREDICTIONS, ADAPTER)},
+        )  # fmt: skip
+
+    def failure(self, status: Status, message: str, step: int | None = None) -> Record:
+        """A typed record of what is known when a try ended for good."""
+        total = time.monotonic() - STARTED
+        seconds = Seconds(
+            startup=0.0, training=self.counters.training_seconds, evaluation=0.0,
+            saving=self.counters.saving_seconds, total=total,
+        )  # fmt: skip
+        return Record(
+            **self._common(),
+            status=status,
+            message=message,
+            log_tail=tuple(line for text in TOLD for line in text.splitlines())[-40:],
+            training=self._training(seconds, failed_step=step) if self.core else None,
+            bytes=Bytes(
+                base=self.base, adapter_file=None, gradients=None, optimizer=None, importance=None,
+                peak=self.peak.read(),
+            ),
+        )  # fmt: skip
+
+    def _settle(self) -> None:
+        """What decides bits beside the spec: threads, deterministic kernels, no TF32."""
+        torch.set_num_threads(self.cell.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, decides nothing here
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+    def _model(self) -> tuple[Any, Any]:
+        """Seeded before anything is made (defect Q5); once more, so that every storage gets the same adapter."""
+        seed_everything(self.cell.seed)
+        model = load_backbone(self.cell, self.folder, self.device)
+        sites = find_sites(model, self.cell.backbone)
+        seed_everything(self.cell.seed + 1)
+        return attach(model, self.cell, sites), sites
+
+    def _resume(self, core: Core) -> Curve:
+        """Bring core, generators and counters to the newest good checkpoint, if there is one; the curve behind it."""
+        attempt, fresh = self.counters.attempt, core.state_dict()
+
+        def load(found: Checkpoint) -> None:
+            core.load_state_dict(found.tensors, found.state["core"])
+            self.counters = Counters(**found.state["counters"])
+            restore_random_state(found.tensors, found.state["random"])
+            kept.update(found.state["curve"])
+
+        kept: dict[str, Any] = {}
+        step, faults = self.checkpoints.resume(load)
+        if step is None:
+            kept.clear()
+            core.load_state_dict(*fresh)
+            self.counters = Counters(restarted=bool(faults))
+            seed_everything(self.cell.seed + 2)
+        else:
+            self.counters.attempt += 1
+            self.counters.resumed_at.append(step)
+            say(f"{self.cell.id}: goes on at step {step}")
+        self.counters.attempt = max(attempt, self.counters.attempt)
+        self.counters.discarded += faults
+        kept.pop("sha256", None)
+        return Curve(self.checkpoints.curve, **kept)
+
+    def _evaluate(self, model: Any, tokenizer: Any) -> Evaluated:
+        bars = {name: ProgressBar(f"{self.cell.id} {name}", len(split)) for name, split in self.data.evaluation.items()}
+
+        def check(split: str, done: int) -> None:
+            self.flag.check(f"while {split} was evaluated")
+            bars[split].show(done)
+
+        size = self.cell.recipe.evaluation_batch_size
+        return evaluate(model, self.cell.task, self.data.evaluation, tokenizer, size, self.device, check)
+
+    def _save(self, model: Any, core: Core, evaluated: Evaluated) -> None:
+        """Predictions and adapter, each whole or not at all."""
+        with clear_when_full(self.out, core.flat.elements * 4):
+            write_predictions(
+                self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores
+            )  # fmt: skip
+            with folder_in_one_step((self.out / ADAPTER).parent) as new:
+                save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
+
+    def _keep_curve(self) -> None:
+        """The curve's copy in the cell's folder, also of a try that failed."""
+        data = self.checkpoints.curve.read_bytes()
+        with clear_when_full(self.out, len(data)):
+            write_atomic(self.out / CURVE, data)
+
+    def _training(self, seconds: Seconds, failed_step: int | None = None, final_loss: float | None = None) -> Training:
+        core, counters = self.core, self.counters
+        assert core is not None  # a training without a core has nothing to tell
+        return Training(
+            steps=core.completed if failed_step is None else failed_step, skipped_steps=core.skipped_steps(),
+            rows=counters.rows, tokens=counters.tokens, seconds=seconds, attempt=counters.attempt,
+            resumed_at=tuple(counters.resumed_at), discarded=tuple(counters.discarded), restarted=counters.restarted,
+            failed_step=failed_step, final_loss=final_loss,
+        )  # fmt: skip
+
+    def _common(self) -> dict[str, Any]:
+        manifest, device = self.data.manifest, str(self.device)
+        others = other_processes(device)
+        notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
+        return {
+            "cell": cell_key(self.cell, self.identity),
+            "spec": self.cell.model_dump(mode="json"),
+            "selection": self.cell.selection,
+            "environment": {**environment(device), "threads": self.cell.threads, "other_processes": others},
+            "notes": tuple(notes),
+            "data": {key: manifest[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
+            "model": open_backbone(self.folder, self.cell.backbone),
+        }
