@@ -1,8 +1,7 @@
 # uv run snakemake --cores all                      the study `demo`, on this machine
 # uv run snakemake --profile slurm                  the study `paper`, through Slurm
 # uv run snakemake --cores all tables               the tables again, from the records that exist
-# --config study=NAME mirror=DIR results=DIR        another study, data and models from a folder, another place
-# --config tasks=cola,sst2 methods=lora seeds=0     fewer cells;  --config set="recipe.epochs=1;threads=2"  other values
+# --config study=NAME mirror=DIR results=DIR tasks=cola,sst2 seeds=0 set="recipe.epochs=1"    docs/configuration.md
 # Every job reads this file again: no torch and no pandas here.
 from functools import partial
 

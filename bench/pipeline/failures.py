@@ -67,7 +67,7 @@ def _failed(pipeline: Pipeline, cell: str) -> bool:
 def last_words(log: Path) -> str:
     """Why a try ended: the message of its error, or its last line."""
     lines = log.read_text(errors="replace").strip().splitlines()
-    return _message(log) or (lines[-1] if lines else "no output")
+    return _message(log).removeprefix(MARK) or (lines[-1] if lines else "no output")
 
 
 def _message(log: Path) -> str:

@@ -1,0 +1,59 @@
+"""A task that the project does not hold: one YAML file, and its rule, its data and its cells are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from projects import ROOT, Project
+
+RTE = """\
+name: rte
+kind: classification
+data:
+  hub: nyu-mll/glue
+  config: rte
+  columns: {text: [sentence1, sentence2], target: label}
+labels: [entailment, not_entailment]
+metrics: [accuracy]
+recipe: {learning_rate: 1.2e-3, epochs: 50}
+"""
+
+
+@pytest.mark.slow
+def test_one_yaml_file_adds_a_task(project: Project, mirror: Callable[..., Path]) -> None:
+    (project.workflow / "tasks" / "rte.yaml").write_text(RTE)
+    project.spoil("studies/tiny.yaml", "data: embedded", "data: mirror")
+    rows = {
+        "sentence1": ["a dog barks", "rain falls"] * 16,
+        "sentence2": ["a dog is heard", "it is dry"] * 16,
+        "label": [0, 1] * 16,
+        "idx": list(range(32)),
+    }
+    mirror("nyu-mll/glue", "rte", "train", rows)
+    folder = mirror("nyu-mll/glue", "rte", "validation", rows)
+    assert "train_rte" in project.snakemake("--list-rules", config=(f"mirror={folder}",)).out.split()
+    done = project.snakemake("records", config=(f"mirror={folder}", "tasks=rte"))
+    assert done.code == 0, done.out
+    assert [str(r.relative_to(project.folder)) for r in project.records] == [
+        "results/tiny/cells/rte/lora/small/seed-0/record.json"
+    ]
+
+
+def test_every_task_has_its_rule(project: Project) -> None:
+    rules = project.snakemake("--list-rules").out.split()
+    for file in (ROOT / "workflow/tasks").glob("*.yaml"):
+        assert f"train_{file.stem}" in rules
+
+
+def test_slurm_profile_plans_the_paper(project: Project) -> None:
+    project.config.clear()
+    done = project.snakemake("--profile", str(ROOT / "slurm"), "-n")
+    assert done.code == 0, done.out
+    trains = [block for block in done.out.split("\nrule ") if block.startswith("train_")]
+    assert len(trains) == 200
+    for block in trains:
+        resources = block.partition("resources: ")[2].partition("\n")[0]
+        assert all(f"{name}=" in resources for name in ("gpu", "mem_mb", "runtime"))
+        assert "mem_mb=<TBD>" not in resources

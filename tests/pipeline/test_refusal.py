@@ -1,0 +1,74 @@
+"""Bad input: exit code 2, one message that says where, and nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from projects import Project, make_project
+
+ERROR = "error: "
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("tasks/cola.yaml", "recipe:", "recipy:", "unknown key 'recipy' (did you mean 'recipe'?)"),
+        ("studies/tiny.yaml", "[lora]", "[lorra]", "unknown method 'lorra' (did you mean 'lora'?)"),
+        ("studies/tiny.yaml", "rank: 2,", "rank: 0,", "rank"),
+        ("studies/tiny.yaml", "seeds: [0]", "seeds: [0, 0]", "twice"),
+    ],
+)
+def test_bad_yaml_is_refused_while_the_workflow_is_read(
+    project: Project, file: str, old: str, new: str, message: str
+) -> None:
+    project.spoil(file, old, new)
+    done = project.snakemake()
+    assert done.code == 2, done.out
+    assert message in done.out
+    assert f"{file}:" in done.out
+    assert done.out.count(ERROR) == 1
+    assert "Traceback" not in done.out
+    assert not (project.folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (("study=tinny",), "unknown study 'tinny' (did you mean 'tiny'?)"),
+        (("miror=x",), "unknown key 'miror' (did you mean 'mirror'?)"),
+        (("tasks=colla",), "(did you mean 'cola'?)"),
+        (("mirror=/nowhere",), "no such folder"),
+        (("set=recipe.epoch=1",), "(did you mean 'epochs'?)"),
+    ],
+)
+def test_bad_choice_is_refused(project: Project, config: tuple[str, ...], message: str) -> None:
+    done = project.snakemake("-n", config=config)
+    assert done.code == 2, done.out
+    assert message in done.out
+    assert "Traceback" not in done.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"text": ["a", "b"], "label": [0, 1]}, "expected the column 'sentence', found text, label"),
+        ({"sentence": ["a", "b"], "label": [0, 7]}, "row 1: column 'label' should hold 0 to 1"),
+        ({"sentence": ["a", "b"], "label": [-1, -1]}, "unlabelled"),
+    ],
+)
+def test_bad_data_is_refused_before_any_cell_starts(
+    project: Project, mirror: Callable[..., object], rows: dict[str, list[object]], message: str
+) -> None:
+    project = make_project(project.folder / "of-a-mirror", "mirror")
+    good = {"sentence": ["good", "bad"] * 8, "label": [1, 0] * 8}
+    for config in ("cola", "sst2"):
+        for split in ("train", "validation"):
+            folder = mirror("nyu-mll/glue", config, split, rows if (config, split) == ("cola", "train") else good)
+    done = project.snakemake(config=(f"mirror={folder}",))
+    assert done.code == 2, done.out
+    assert message in done.out
+    assert done.out.count(ERROR) == 1
+    assert project.records == []
+    assert not list((project.folder / "results/tiny/logs").glob("sst2/**/*.log")), "a cell was started"
