@@ -1,0 +1,30 @@
+"""Make a study's tables again from its records."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from bench.analysis.footnotes import check_strict
+from bench.analysis.frame import read_results, tidy
+from bench.analysis.table import FORMATS
+from bench.analysis.tables import tables
+from bench.files import write_atomic
+from bench.spec.resolve import ResolvedStudy
+
+
+def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
+    """Write results/<study>/tables/ in every format, and the tidy frame beside them; the files. Raises BenchError."""
+    read = read_results(study, results)
+    if strict:
+        check_strict(read)
+    folder = read.folder / "tables"
+    files = []
+    for table in tables(read):
+        for suffix, render in FORMATS.items():
+            files.append(folder / f"{table.name}{suffix}")
+            write_atomic(files[-1], render(table).encode())
+    stream = io.BytesIO()
+    tidy(read).to_parquet(stream, index=False)
+    write_atomic(folder / "tidy.parquet", stream.getvalue())
+    return [*files, folder / "tidy.parquet"]
