@@ -69,7 +69,9 @@ def tidy(results: Results) -> pd.DataFrame:
             "adapter_start": parameters.adapter_start if parameters else None,
             "adapter_end": parameters.adapter_end if parameters else None,
         }
-        scores = [(s, m, v) for s, at in record.metrics.items() for m, v in at[record.selection].items()]
+        scores: list[tuple[str | None, str | None, float | None]] = [
+            (s, m, v) for s, at in record.metrics.items() for m, v in at[record.selection].items()
+        ]
         for split, metric, value in scores or [(None, None, None)]:
             rows.append({**common, "split": split, "metric": metric, "value": value})
     return pd.DataFrame(rows).sort_values(["task", "method", "budget", "seed", "split", "metric"], ignore_index=True)

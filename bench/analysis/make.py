@@ -1,4 +1,4 @@
-"""Make a study's tables again from its records."""
+"""Make a study's tables, figures and page again from its records."""
 
 from __future__ import annotations
 
@@ -28,3 +28,25 @@ def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) ->
     tidy(read).to_parquet(stream, index=False)
     write_atomic(folder / "tidy.parquet", stream.getvalue())
     return [*files, folder / "tidy.parquet"]
+
+
+def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
+    """Write results/<study>/figures/; the files. Raises BenchError."""
+    from bench.analysis.figures import figures, save
+
+    read = read_results(study, results)
+    if strict:
+        check_strict(read)
+    return [file for name, _, figure in figures(read) for file in save(figure, read.folder / "figures", name)]
+
+
+def make_page(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
+    """Write results/<study>/report.html, one file that needs no other; the file. Raises BenchError."""
+    from bench.analysis.page import page
+
+    read = read_results(study, results)
+    if strict:
+        check_strict(read)
+    file = read.folder / "report.html"
+    write_atomic(file, page(read).encode())
+    return [file]

@@ -24,7 +24,7 @@ METRIC_NAMES = {
 }  # fmt: skip
 MIB = 1024**2
 KEYS = ("task", "metric", "split")
-Number = Callable[[Record], float]
+Number = Callable[[Record], float | None]
 Text = Callable[[Sequence[Record]], str]
 
 
@@ -89,9 +89,10 @@ def _memory(results: Results, notes: tuple[str, ...]) -> Table:
         ("adapter at end [parameters]", lambda r: _parameters(r).adapter_end),
         ("heads [parameters]", lambda r: _parameters(r).head),
         ("base as stored [MiB]", lambda r: _base(r) / MIB),
-        ("adapter file with heads [MiB]", lambda r: _bytes(r).adapter_file / MIB),
-        ("gradients and optimizer [MiB]", lambda r: (_bytes(r).gradients + _bytes(r).optimizer) / MIB),
-        ("importance [MiB]", lambda r: _bytes(r).importance / MIB),
+        ("adapter file with heads [MiB]", lambda r: _mib(_bytes(r).adapter_file)),
+        ("gradients at end [MiB]", lambda r: _mib(_bytes(r).gradients)),
+        ("optimizer at end [MiB]", lambda r: _mib(_bytes(r).optimizer)),
+        ("importance at end [MiB]", lambda r: _mib(_bytes(r).importance)),
         ("peak [MiB]", lambda r: _bytes(r).peak.peak / MIB),
     ]
     return _facts(results, "memory", "Parameters and memory, mean over seeds", fields, notes, ("kept of budget", _kept))
@@ -127,10 +128,11 @@ def _facts(
     return Table(name, title, columns, tuple(rows), notes, heads=3)
 
 
-def _mean(column: str, numbers: Sequence[float]) -> str:
-    if not numbers:
+def _mean(column: str, numbers: Sequence[float | None]) -> str:
+    known = [number for number in numbers if number is not None]
+    if not known:
         return DASH
-    average = mean(numbers)
+    average = mean(known)
     if "parameters" in column or column == "steps":
         return f"{average:,.0f}" if average == int(average) else f"{average:,.1f}"
     return f"{average:.3f}" if "s/step" in column else f"{average:.2f}"
@@ -143,6 +145,10 @@ def _kept(records: Sequence[Record]) -> str:
 
 def _skipped(records: Sequence[Record]) -> str:
     return str(sum(_training(r).skipped_steps for r in records)) if records else DASH
+
+
+def _mib(count: int | None) -> float | None:
+    return None if count is None else count / MIB
 
 
 def _base(record: Record) -> int:
