@@ -124,13 +124,14 @@ class PeftStep:
 class OurStep:
     """The same step by our core."""
 
-    def __init__(self, name: str, svd: bool, interval: int = 1) -> None:
+    def __init__(self, name: str, svd: bool, interval: int = 1, freezes_at: int = TOTAL // 2) -> None:
         self.model, self.batch = attach(backbone(name), svd), batch()
         sites = sites_of(self.model)
         first, last = (START if svd else TARGET) * len(sites), TARGET * len(sites)
         schedule = Schedule(
-            initial_budget=first, target_budget=last, final_steps=TOTAL // 2, interval=interval, total_steps=TOTAL
-        )
+            initial_budget=first, target_budget=last, final_steps=TOTAL - freezes_at, interval=interval,
+            total_steps=TOTAL,
+        )  # fmt: skip
         self.core = Core(self.model, sites, cell_of(svd), schedule)
 
     def __call__(self, operations: Operations | None = None) -> None:
@@ -169,6 +170,7 @@ def step_costs(name: str, pairs: int) -> dict[str, Any]:
         "ours-lora": lambda: OurStep(name, svd=False),
         "ours-adalora": lambda: OurStep(name, svd=True),
         "ours-adalora, no mask": lambda: OurStep(name, svd=True, interval=TOTAL),
+        "ours-adalora, compacted": lambda: OurStep(name, svd=True, freezes_at=2),
     }
     for label, make in makers.items():
         operations[label], syncs[label] = counted(make())
@@ -177,6 +179,7 @@ def step_costs(name: str, pairs: int) -> dict[str, Any]:
         "peft-adalora": PeftStep(name, svd=True),
         "ours-lora": OurStep(name, svd=False),
         "ours-adalora": OurStep(name, svd=True),
+        "ours-adalora, compacted": OurStep(name, svd=True, freezes_at=1),
     }
     seconds = timed(steps, pairs)
     total = operations["lora"]["total"]

@@ -14,6 +14,7 @@ from twins import Branches, PeftLoop, adapted, batches, cell_of, core_of, loss_o
 
 from bench.errors import BenchError
 from bench.models.adapters import attach, save_adapter
+from bench.models.export import export_lora
 from bench.models.flat import FlatParameters
 from bench.models.sites import AdapterSite
 from bench.spec.method import Method
@@ -119,6 +120,23 @@ def test_defect_S5_names_that_hold_words_of_the_model_are_safe(tmp_path):
     flat = FlatParameters(model, sites()[1:2])  # layers.1, and nothing that only contains it
     assert [site.name for site in flat.layout.sites] == ["layers.1"]
     assert flat.layout.adapter_elements == 4 * (16 + 8 + 1)
+
+
+def test_defect_S6_a_pruned_adalora_is_exported_as_plain_lora(tmp_path):
+    core = core_of(SHAPES, 4, SCHEDULE)
+    x, _ = next(batches(1, 8, 16))
+    train(core, 14, rows())
+    assert len(set(core.live_ranks().values())) > 1
+    with core.budget_view():
+        want = core.model(x)
+        save_adapter(core.model, tmp_path / "adapter", core.masks())
+    export_lora(tmp_path / "adapter", tmp_path / "lora")
+    torch.manual_seed(0)
+    loaded = PeftModel.from_pretrained(Branches(SHAPES), tmp_path / "lora")
+    assert loaded.peft_config["default"].peft_type == "LORA"
+    torch.testing.assert_close(loaded(x), want, rtol=1e-4, atol=1e-5)
+    ranks = {s.name: getattr(loaded.get_base_model().get_submodule(s.name), "r", {}).get("default", 0) for s in sites()}
+    assert ranks == core.live_ranks()
 
 
 def test_defect_S7_live_ranks_and_parameters_are_reported():
