@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by every kind of colour vision
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = "os^DvPX"
-STYLE = {"svg.hashsalt": "rankbench", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+STYLE: Any = {"svg.hashsalt": "rankbench", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
          "axes.grid": True, "grid.alpha": 0.3, "figure.constrained_layout.use": True}  # fmt: skip
 
 
@@ -116,8 +116,9 @@ def _score(results: Results, task: str) -> Figure:
             label = next(c.method.label for c in results.study.cells if c.method.name == method)
             x, y, spread = zip(*sorted(points), strict=True)
             axis.errorbar(
-                x, y, yerr=spread, label=label, color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)],
-                linewidth=1, capsize=2, markersize=5, alpha=0.85,
+                x, y, yerr=spread, label=label,
+                color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)],
+                linewidth=1, capsize=2, markersize=5,
             )  # fmt: skip
     axis.set(
         xlabel="adapter parameters at the end",
