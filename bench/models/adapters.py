@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
     else:
         config = LoraConfig(r=rank, **common)
     peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
+    # not the folder of this machine from which it was loaded
+    config.base_model_name_or_path = cell.backbone.hub or cell.backbone.name
     for name, parameter in peft_model.named_parameters():
         if "ranknum" in name:
             parameter.requires_grad_(False)  # defect S2
@@ -56,6 +59,7 @@ def save_adapter(peft_model: Any, folder: Path, masks: Mapping[str, Sequence[boo
     state = {k: v.detach().cpu().clone().contiguous() for k, v in peft_model.state_dict().items() if _saved(k)}
     peft_model.save_pretrained(folder, safe_serialization=True, state_dict=state, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form for a model card
+    _settle_config(folder / "adapter_config.json")
 
 
 def adapter_hash(peft_model: Any) -> str:
@@ -66,6 +70,15 @@ def adapter_hash(peft_model: Any) -> str:
             digest.update(name.encode())
             digest.update(_bytes(parameter))
     return digest.hexdigest()
+
+
+def _settle_config(file: Path) -> None:
+    """The same bytes wherever it is written: PEFT keeps module names in sets, whose order changes with the process."""
+    config = json.loads(file.read_text())
+    for key in ("target_modules", "modules_to_save"):
+        if isinstance(config[key], list):
+            config[key] = sorted(set(config[key]))
+    file.write_text(json.dumps(config, indent=2, sort_keys=True))
 
 
 def _saved(name: str) -> bool:
