@@ -1,0 +1,138 @@
+"""What a cell will hold, from configs alone: models are built on the meta device, which has shapes and no bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from bench.errors import BenchError
+from bench.models.backbone import find_sites, head_modules
+from bench.models.sites import AdapterSite
+from bench.records.schema import BaseBytes
+from bench.spec.backbone import Backbone
+from bench.spec.cell import Cell
+from bench.spec.schedule import Schedule, initial_rank, rank_cost, schedule_of
+
+BLOCK, NESTED_BLOCK = 64, 256  # elements that share one constant under nf4, constants that share one when nested
+CODE, NESTED_CODE, OFFSET = 16 * 4, 256 * 4, 4  # bytes of the codebooks of a matrix, and of the nested mean
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A backbone with its task's head, by numbers: `linear` are the sizes of the matrices that nf4 packs."""
+
+    sites: tuple[AdapterSite, ...]
+    head: dict[str, int]
+    total: int
+    linear: tuple[int, ...]
+    buffers: int
+
+    @property
+    def frozen(self) -> int:
+        return self.total - sum(self.head.values())
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Parameters and bytes of a cell. Ranks that move between matrices of unlike size leave the end between bounds."""
+
+    adapter_start: int
+    adapter_end: tuple[int, int]  # at the least, at the most; equal where ranks are fixed
+    head: dict[str, int]
+    total: int
+    base: BaseBytes
+    gradients: int
+    optimizer: int
+    importance: int
+    schedule: Schedule | None  # None where the task's file doesn't declare its rows
+
+
+def predict(cell: Cell) -> Prediction:
+    """Raises BenchError where the backbone's file has no config, or the schedule can't be."""
+    labels = 0 if cell.task.generates else max(1, len(cell.task.labels))
+    shape = shape_of(cell.backbone.model_dump_json(), cell.task.kind, labels)
+    sizes = [(site.in_features, site.out_features) for site in shape.sites]
+    start = initial_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+    rows = cell.declared_train_rows
+    schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size, sizes)
+    trainable = start + sum(shape.head.values())
+    return Prediction(
+        adapter_start=start,
+        adapter_end=_end(cell, sizes, start, schedule),
+        head=shape.head,
+        total=shape.total,
+        base=_base(cell, shape),
+        gradients=4 * trainable,
+        optimizer=8 * trainable,
+        importance=8 * start if schedule.prunes else 0,
+        schedule=schedule if rows else None,
+    )
+
+
+@lru_cache(maxsize=64)
+def shape_of(backbone_json: str, kind: str, labels: int) -> Shape:
+    """The numbers of a backbone (given as JSON, so that they are computed once)."""
+    backbone = Backbone.model_validate_json(backbone_json)
+    model = meta_model(backbone, kind, labels)
+    heads = head_modules(model, backbone)
+    head = {name.split(".")[-1]: sum(p.numel() for p in model.get_submodule(name).parameters()) for name in heads}
+    skipped = [*heads, "lm_head"]
+    linear = [
+        module.weight.numel()
+        for name, module in model.named_modules()
+        if type(module).__name__ == "Linear" and not any(name == s or name.startswith(f"{s}.") for s in skipped)
+    ]
+    return Shape(
+        sites=find_sites(model, backbone),
+        head=head,
+        total=sum(p.numel() for p in model.parameters()),
+        linear=tuple(linear),
+        buffers=sum(b.numel() * b.element_size() for b in model.buffers()),
+    )
+
+
+def meta_model(backbone: Backbone, kind: str, labels: int) -> Any:
+    """The model of the backbone's config on the meta device. Raises BenchError where the file has none."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+    if not backbone.config:
+        raise BenchError(f"backbone {backbone.name!r} has no `config` in its file: its counts can't be predicted")
+    options = {key: value for key, value in backbone.config.items() if key != "model_type"}
+    config = AutoConfig.for_model(backbone.config["model_type"], **options)
+    auto = AutoModelForSeq2SeqLM
+    if kind in ("classification", "regression"):
+        config.num_labels = labels
+        auto = AutoModelForSequenceClassification
+    with torch.device("meta"):
+        return auto.from_config(config)
+
+
+def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Schedule) -> tuple[int, int]:
+    if not schedule.prunes:
+        return start, start
+    if cell.method.unit == "parameters":
+        return 0, schedule.target_budget
+    ranks = initial_rank(cell, sizes)
+    costs = sorted(rank_cost(cell, size) for size in sizes for _ in range(ranks))
+    return sum(costs[: schedule.target_budget]), sum(costs[-schedule.target_budget :])
+
+
+def _base(cell: Cell, shape: Shape) -> BaseBytes:
+    storage = cell.method.storage
+    if storage != "nf4":
+        return BaseBytes(weights=shape.frozen * (4 if storage == "fp32" else 2), quantisation=0, buffers=shape.buffers)
+    weights = sum(math.ceil(n / 2) for n in shape.linear) + 2 * (shape.frozen - sum(shape.linear))
+    constants = sum(_constants(n, cell.method.double_quantisation) for n in shape.linear)
+    return BaseBytes(weights=weights, quantisation=constants, buffers=shape.buffers)
+
+
+def _constants(elements: int, double: bool) -> int:
+    """Bytes of a matrix's quantisation state: a float32 a block, or a byte a block and a float32 for 256 of them."""
+    blocks = math.ceil(elements / BLOCK)
+    if not double:
+        return 4 * blocks + CODE
+    return blocks + 4 * math.ceil(blocks / NESTED_BLOCK) + CODE + NESTED_CODE + OFFSET
