@@ -1,0 +1,179 @@
+"""Tables from records: means by hand, words for what failed, dashes for what is missing, and no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.analysis.make import make_figures, make_page, make_tables
+from bench.errors import BenchError
+from bench.records.io import write_record
+from bench.records.schema import (
+    BaseBytes,
+    BudgetUse,
+    Bytes,
+    CellKey,
+    Parameters,
+    PeakBytes,
+    Record,
+    Reported,
+    Seconds,
+    SiteRank,
+    Training,
+)
+from bench.spec.cell import Cell
+from bench.spec.resolve import ResolvedStudy, load_study
+
+SCORES = {0: 0.80, 1: 0.90, 2: 0.85}
+
+
+@pytest.fixture(scope="module")
+def study() -> ResolvedStudy:
+    return load_study("fair-budget")
+
+
+def record(cell: Cell, value: float | None, status: Any = "ok", **changes: Any) -> Record:
+    """What a cell could have left: a score, 82,944 parameters (AdaLoRA 100,000)."""
+    key = CellKey(
+        study=cell.study, task=cell.task.name, backbone=cell.backbone.name, method=cell.method.name,
+        budget=cell.budget_name, seed=cell.seed, id=cell.id, spec_hash=cell.spec_hash, hash="h",
+    )  # fmt: skip
+    common: dict[str, Any] = {
+        "cell": key,
+        "spec": cell.model_dump(mode="json"),
+        "environment": {"device": "cpu", "device_name": "x", "lock_sha256": "l", "dirty": False},
+        "data": {"synthetic": True},
+        **changes,
+    }
+    if status != "ok":
+        return Record(**common, status=status, message="no luck")
+    end = 82_944 if cell.method.name == "lora" else 100_000
+    split = cell.task.primary_split
+    return Record(
+        **common,
+        status="ok",
+        reported=Reported(split=split, metric=cell.task.metric, value=value),
+        metrics={split: {"last": dict.fromkeys(cell.task.metrics, value)}},
+        training=Training(
+            steps=60, skipped_steps=0, rows=960, tokens=9600,
+            seconds=Seconds(startup=4, training=6, evaluation=1, saving=0.1, total=11.1),
+        ),
+        parameters=Parameters(
+            adapter_start=end, adapter_end=end, head=770, head_by_module={"classifier": 770}, base=1000,
+            budget=BudgetUse(unit="ranks", limit=72, kept=72),
+        ),
+        ranks={
+            f"layer.{i}.query": SiteRank(
+                matrix="query", layer=i, stack="layer", in_features=8, out_features=8, start=4, end=i
+            )
+            for i in range(3)
+        },
+        bytes=Bytes(
+            base=BaseBytes(weights=2**20, quantisation=2**19, buffers=0), adapter_file=2**20, gradients=0, optimizer=0,
+            importance=0, peak=PeakBytes(device="cpu", peak=2**21),
+        ),
+    )  # fmt: skip
+
+
+def write(study: ResolvedStudy, results: Path, **special: Record | None) -> None:
+    """A record for every cell; `special` replaces or (None) leaves out those of a method."""
+    for cell in study.cells:
+        made = special.get(cell.method.name, record(cell, SCORES[cell.seed]))
+        if made is not None:
+            write_record(made, results / study.name / "cells" / cell.id)
+
+
+def row(results: Path, table: str, *heads: str) -> list[str]:
+    text = (results / "fair-budget" / "tables" / f"{table}.md").read_text()
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    return next(line for line in lines if line[: len(heads)] == list(heads))[len(heads) :]
+
+
+def test_means_are_those_of_the_records(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    make_tables(study, tmp_path)
+    assert row(tmp_path, "methods", "sst2", "accuracy", "validation") == ["85.00 ± 5.00 (3)"] * 3
+    assert row(tmp_path, "methods", "cola", "MCC", "validation") == ["85.00 ± 5.00 (3)"] * 3
+    memory = row(tmp_path, "memory", "sst2", "LoRA", "small")
+    assert memory[:5] == ["82,944", "82,944", "770", "1.50", "1.00"]
+    assert memory[-2:] == ["72 of 72 ranks", "3"]
+    text = (tmp_path / "fair-budget/tables/methods.md").read_text()
+    assert "Synthetic rows" in text
+    assert "+20.6%" in text  # 100,000 over 82,944
+
+
+def test_missing_and_failed_cells_are_words_not_numbers(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path, adalora=None)
+    (tmp_path / "fair-budget/cells/sst2/lora/small/seed-1/record.json").unlink()
+    for seed, status in ((0, "oom"), (1, "diverged"), (2, "failed")):
+        cell = study.find("sst2", "adalora_parameters", "small", seed)
+        write_record(record(cell, None, status), tmp_path / "fair-budget/cells" / cell.id)
+    make_tables(study, tmp_path)
+    assert row(tmp_path, "methods", "sst2", "accuracy", "validation") == [
+        "82.50 ± 3.54 (2), 1 missing",
+        "— (0)",
+        "OOM, diverged, failed",
+    ]
+
+
+def test_an_undefined_score_is_said_to_be(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    cell = study.find("sst2", "lora", "small", 0)
+    write_record(record(cell, None), tmp_path / "fair-budget/cells" / cell.id)
+    make_tables(study, tmp_path)
+    assert row(tmp_path, "methods", "sst2", "accuracy", "validation")[0] == "87.50 ± 3.54 (2), 1 undefined"
+
+
+def test_strict_refuses_mixed_devices(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    make_tables(study, tmp_path, strict=True)
+    cell = study.find("sst2", "lora", "small", 0)
+    other = record(cell, 0.5, environment={"device": "cpu", "device_name": "y", "lock_sha256": "l", "dirty": True})
+    write_record(other, tmp_path / "fair-budget/cells" / cell.id)
+    with pytest.raises(BenchError, match=r"Mixed devices: x, y.*1 of 18 records were made with uncommitted"):
+        make_tables(study, tmp_path, strict=True)
+
+
+def test_a_record_of_another_spec_is_left_out(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    changed = load_study("fair-budget", ["recipe.learning_rate=1e-5"])
+    with pytest.raises(BenchError, match="no record of study 'fair-budget'"):
+        make_tables(changed, tmp_path)
+
+
+def test_the_order_of_seeds_changes_nothing_and_views_repeat(study: ResolvedStudy, tmp_path: Path) -> None:
+    for folder, scores in ((tmp_path / "a", SCORES), (tmp_path / "b", {0: 0.85, 1: 0.80, 2: 0.90})):
+        for cell in study.cells:
+            write_record(record(cell, scores[cell.seed]), folder / study.name / "cells" / cell.id)
+        make_tables(study, folder)
+    assert row(tmp_path / "a", "methods", "sst2") == row(tmp_path / "b", "methods", "sst2")
+    first = {file: file.read_bytes() for file in make_figures(study, tmp_path / "a")}
+    assert first == {file: file.read_bytes() for file in make_figures(study, tmp_path / "a")}
+
+
+def test_the_page_stands_alone_and_escapes_what_comes_from_data(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    cell = study.find("sst2", "lora", "small", 0)
+    bad = record(cell, None, "failed").model_copy(update={"message": "<script>alert(1)</script>"})
+    write_record(bad, tmp_path / "fair-budget/cells" / cell.id)
+    (file,) = make_page(study, tmp_path)
+    text = file.read_text()
+    assert "<script>alert(1)" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert text.count("<details>") == len(study.cells)
+
+
+def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from bench.analysis import make as m; from bench.spec.resolve import "
+        f"load_study; s = load_study('fair-budget'); p = Path({str(tmp_path)!r}); m.make_tables(s, p); "
+        "m.make_figures(s, p); m.make_page(s, p); assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
