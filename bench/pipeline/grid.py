@@ -165,7 +165,7 @@ def _mirror(study: ResolvedStudy, folder: Any) -> Path | None:
 
 def _added(study: ResolvedStudy, config: Mapping[str, Any]) -> tuple[str, ...]:
     """Overrides that take what tasks= and methods= name, and the library holds, into a study without it."""
-    library = {"tasks": study.library.tasks, "methods": study.library.methods}
+    library: dict[str, Mapping[str, Any]] = {"tasks": study.library.tasks, "methods": study.library.methods}
     added = []
     for key, entries in library.items():
         held: list[str] = getattr(study.study, key)
