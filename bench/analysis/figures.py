@@ -133,7 +133,11 @@ def _score(results: Results, task: str) -> Figure:
 def _ranks(record: Record) -> Figure:
     from matplotlib.figure import Figure
 
-    rows = list(dict.fromkeys((s.stack.rsplit(".", 2)[-2:][0], s.matrix, _inner(n)) for n, s in record.ranks.items()))
+    order = record.spec["backbone"]["matrices"]
+    keys = {
+        name: (s.stack.rsplit(".", 2)[-2:][0], order.index(s.matrix), _inner(name)) for name, s in record.ranks.items()
+    }
+    rows = sorted(set(keys.values()))
     layers = sorted({s.layer for s in record.ranks.values() if s.layer is not None})
     top = max(site.start for site in record.ranks.values())
     figure = Figure(figsize=(7, 1 + 0.28 * len(rows)))
@@ -143,8 +147,7 @@ def _ranks(record: Record) -> Figure:
         grid = [[float("nan")] * len(layers) for _ in rows]
         for name, site in record.ranks.items():
             if site.layer is not None:
-                row = rows.index((site.stack.rsplit(".", 2)[-2:][0], site.matrix, _inner(name)))
-                grid[row][layers.index(site.layer)] = getattr(site, moment)
+                grid[rows.index(keys[name])][layers.index(site.layer)] = getattr(site, moment)
         image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=top, aspect="auto")
         for i, line in enumerate(grid):
             for j, value in enumerate(line):
@@ -153,7 +156,8 @@ def _ranks(record: Record) -> Figure:
                     axis.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
         axis.set(xticks=range(len(layers)), xticklabels=layers, xlabel="layer", title=f"rank at the {moment}")
         axis.grid(visible=False)
-    axes[0].set(yticks=range(len(rows)), yticklabels=[" ".join(dict.fromkeys(p for p in row if p)) for row in rows])
+    labels = [" ".join(part for part in (stack, inner, order[matrix]) if part) for stack, matrix, inner in rows]
+    axes[0].set(yticks=range(len(rows)), yticklabels=labels)
     assert image is not None  # there are two axes
     figure.colorbar(image, ax=axes, label="rank")
     return figure
