@@ -1,0 +1,172 @@
+"""A real Slurm for the tests, a small study on it, and what its jobs did."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("cluster.sh")
+CELLS = ("cola/lora/small/seed-0", "cola/adalora/small/seed-0", "sst2/lora/small/seed-0", "sst2/adalora/small/seed-0")
+STUDY = """\
+name: quarter
+data: embedded
+backbones: {classification: minilm}
+tasks: [cola, sst2]
+methods: [lora, adalora]
+budgets: {small: {rank: 2, initial_rank: 4}}
+seeds: [0]
+limits: {train_rows: 640, evaluation_rows: 64}
+recipe: {max_steps: 40, batch_size: 16, max_length: 32}
+resources: {mem_mb: 1500, runtime: 10, gpus: 1}
+"""
+
+
+def why_not() -> str:
+    """Why no cluster can be started here; empty where it can."""
+    if os.getuid() != 0:
+        return "a test cluster needs root"
+    if not Path("/usr/bin/apt-get").exists():
+        return "a test cluster needs Debian's packages"
+    configured = Path("/etc/slurm/slurm.conf")
+    if configured.exists() and not configured.is_symlink():
+        return "this machine has a Slurm of its own"
+    return ""
+
+
+@dataclass
+class Job:
+    id: str
+    comment: str
+    state: str
+    node: str
+
+
+@dataclass
+class Cluster:
+    """A running cluster whose state is in `state`."""
+
+    state: Path
+
+    def start(self) -> None:
+        done = subprocess.run(["bash", SCRIPT, "start", self.state], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def stop(self) -> None:
+        subprocess.run(["bash", SCRIPT, "stop", self.state], check=True)
+
+    def pid(self, daemon: str) -> int:
+        return int((self.state / "run" / f"{daemon}.pid").read_text())
+
+    def jobs(self) -> list[Job]:
+        """Jobs that wait or run."""
+        out = run("squeue", "--noheader", "--format=%i|%k|%T|%N").stdout
+        return [Job(*line.split("|")) for line in out.splitlines() if line.count("|") == 3]
+
+    def accounted(self, *fields: str) -> list[list[str]]:
+        """`fields` of every job so far, from sacct."""
+        out = run("sacct", "--allocations", "--noheader", "--parsable2", "--duplicates", f"--format={','.join(fields)}")
+        return [line.split("|") for line in out.stdout.splitlines()]
+
+    def restart_controller(self, pause: float) -> None:
+        pid = self.pid("slurmctld")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{pid}").exists(), 20, "slurmctld ends")
+        time.sleep(pause)
+        self.start()
+
+    def lose_node(self, node: str) -> None:
+        """The node's slurmd and everything it runs end at once, as if its power were cut."""
+        os.kill(self.pid(f"slurmd-{node}"), signal.SIGKILL)
+        for process in processes():
+            if f"SLURMD_NODENAME={node}".encode() in process.environment:
+                kill(process.pid)
+
+
+@dataclass
+class Process:
+    pid: int
+    environment: list[bytes]
+    command: str
+
+
+def processes() -> Iterator[Process]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        yield Process(int(folder.name), environment, command)
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@dataclass
+class Run:
+    """The study `quarter` in a folder of its own; the prepared data are shared."""
+
+    folder: Path
+    cache: Path
+    config: tuple[str, ...] = ()
+    log: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True)
+        self.log = self.folder / "snakemake.log"
+
+    def start(self, *arguments: str, profile: bool = True) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--profile", str(ROOT / "slurm")] if profile else ["--cores", "2"]
+        config = ["study=quarter", f"workflow={self.cache.parent / 'workflow'}", f"cache={self.cache}", *self.config]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
+        return subprocess.Popen(
+            [*command, *arguments, "--config", *config],
+            cwd=self.folder,
+            env=environment,
+            stdout=self.log.open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+
+    def finish(self, process: subprocess.Popen[bytes], timeout: float = 420) -> None:
+        code = process.wait(timeout)
+        assert code == 0, self.log.read_text(errors="replace")[-6000:]
+
+    def cell(self, name: str) -> Path:
+        return self.folder / "results" / "quarter" / "cells" / name
+
+    def bits(self) -> dict[str, tuple[bytes, bytes]]:
+        """What must not differ between two runs of the same cells: curve and predictions of each."""
+        return {
+            name: tuple((self.cell(name) / file).read_bytes() for file in ("curve.jsonl", "predictions.parquet"))
+            for name in CELLS
+            if (self.cell(name) / "record.json").is_file()
+        }  # type: ignore[return-value]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
+        time.sleep(0.3)
+
+
+def comment(cell: str) -> str:
+    """The comment of a cell's job."""
+    task, method, budget, seed = cell.split("/")
+    return f"rule_train_{task}_wildcards_{method}_{budget}_{seed.removeprefix('seed-')}"

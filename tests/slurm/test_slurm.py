@@ -1,0 +1,127 @@
+"""The study through a real Slurm: the same bits as locally, and nothing lost, doubled or orphaned when disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from clusters import CELLS, Cluster, Run, comment, kill, processes, run, until
+
+pytestmark = pytest.mark.slow
+Make = Callable[..., Run]
+
+
+def started(cluster: Cluster, study: Run, cell: str) -> bool:
+    """Whether the cell's job is past its start: the first line of its curve stands."""
+    running = any(job.comment == comment(cell) and job.state == "RUNNING" for job in cluster.jobs())
+    return running and any((study.folder / "results").glob(f"quarter/logs/{cell}.log"))
+
+
+def job_of(cluster: Cluster, cell: str) -> str:
+    return next(job.id for job in cluster.jobs() if job.comment == comment(cell))
+
+
+def same(study: Run, local: Run) -> None:
+    expected = local.bits()
+    found = study.bits()
+    assert set(found) == set(CELLS)
+    assert [name for name in CELLS if found[name] != expected[name]] == []
+
+
+def test_same_tables_and_the_planned_resources(cluster: Cluster, study: Make, local: Run) -> None:
+    quarter = study()
+    before = len(cluster.accounted("JobID"))
+    quarter.finish(quarter.start())
+    same(quarter, local)
+    tables = sorted((quarter.folder / "results/quarter/tables").glob("*.md"))
+    assert tables
+    for table in tables:
+        assert table.read_bytes() == (local.folder / "results/quarter/tables" / table.name).read_bytes()
+    jobs = cluster.accounted("Comment", "AllocTRES", "ReqMem", "Timelimit")[before:]
+    assert sorted(job[0] for job in jobs) == sorted(comment(cell) for cell in CELLS)
+    for _, resources, memory, limit in jobs:
+        assert "gres/gpu=1" in resources
+        assert (memory, limit) == ("1500M", "00:10:00")
+    record = json.loads((quarter.cell(CELLS[0]) / "record.json").read_text())
+    assert record["environment"]["slurm"]
+    assert cluster.jobs() == []
+
+
+def test_job_that_fails_twice_and_a_cancelled_one(cluster: Cluster, study: Make, local: Run) -> None:
+    quarter = study()
+    process = quarter.start()
+    doomed, cancelled = CELLS[0], CELLS[1]
+    until(lambda: started(cluster, quarter, cancelled), 120, "the second cell runs")
+    run("scancel", job_of(cluster, cancelled))
+    for _ in range(2):
+        before = job_of(cluster, doomed) if started(cluster, quarter, doomed) else ""
+        until(lambda: kill_training(doomed), 120, "the first cell trains")
+        until(lambda b=before: not any(job.id == b for job in cluster.jobs()), 60, "its job ends")
+    quarter.finish(process)
+    same(quarter, local)
+
+
+def kill_training(cell: str) -> bool:
+    """kill -9 of the process that trains `cell`, as the kernel does when memory runs out."""
+    task, method, *_ = cell.split("/")
+    for process in processes():
+        if "bench.cli train" in process.command and f"--task {task} --method {method} " in process.command:
+            kill(process.pid)
+            return True
+    return False
+
+
+def test_controller_restarted_and_a_node_lost(cluster: Cluster, study: Make, local: Run) -> None:
+    quarter = study()
+    process = quarter.start()
+    until(lambda: started(cluster, quarter, CELLS[0]), 120, "the first cell runs")
+    node = next(job.node for job in cluster.jobs() if job.comment == comment(CELLS[0]))
+    cluster.lose_node(node)
+    cluster.restart_controller(pause=5)
+    quarter.finish(process)
+    same(quarter, local)
+
+
+def test_main_process_killed_and_started_again_while_jobs_run(cluster: Cluster, study: Make, local: Run) -> None:
+    quarter = study()
+    process = quarter.start()
+    until(lambda: started(cluster, quarter, CELLS[0]), 120, "the first cell runs")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    refused = quarter.start()
+    assert refused.wait(60) == 1
+    assert "snakemake --unlock" in quarter.log.read_text(errors="replace")
+    quarter.finish(quarter.start("--unlock", profile=False))
+    quarter.finish(quarter.start())
+    same(quarter, local)
+    until(lambda: cluster.jobs() == [], 60, "no job is left")
+
+
+def test_preempted_and_out_of_time(cluster: Cluster, study: Make, local: Run) -> None:
+    quarter = study()
+    process = quarter.start("--default-resources", "slurm_partition=spot", "nodes=1")
+    until(lambda: started(cluster, quarter, CELLS[0]), 120, "the first cell runs")
+    first, second = job_of(cluster, CELLS[0]), job_of(cluster, CELLS[1])
+    hog = run("sbatch", "--parsable", "-p", "gpu", "--nodes=4", "--exclusive", "--wrap=sleep 5").stdout.strip()
+    assert hog
+    until(lambda: int(requeues(first)) > 0, 60, "preempted and requeued")
+    run("scontrol", "update", f"JobId={second}", "TimeLimit=1")
+    quarter.finish(process, 600)
+    same(quarter, local)
+
+
+def requeues(job: str) -> str:
+    out = run("scontrol", "show", "job", job).stdout
+    return out.partition("Restarts=")[2].split(" ", 1)[0] or "0"
+
+
+def test_ctrl_c_cancels_the_jobs(cluster: Cluster, study: Make) -> None:
+    quarter = study()
+    process = quarter.start()
+    until(lambda: started(cluster, quarter, CELLS[0]), 120, "the first cell runs")
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(120) != 0
+    until(lambda: cluster.jobs() == [], 60, "no job is left")
