@@ -114,11 +114,11 @@ class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
         return grad, grad_x.view(ctx.shape), None, None
 
 
-def lean_forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def lean_forward(layer: Any, x: Tensor) -> Tensor:
     """Takes the place of `layer.forward`. A disabled or merged adapter goes PEFT's way, and has no gradient there."""
     site: SiteTensors = layer.lean
-    if layer.disable_adapters or layer.merged or args or kwargs:
-        return type(layer).forward(layer, x, *args, **kwargs)
+    if layer.disable_adapters or layer.merged:
+        return type(layer).forward(layer, x)
     base: nn.Module = layer.base_layer
     if not site.rank:
         return base(x)
