@@ -28,7 +28,6 @@ from bench.spec.budget import Budget
 from bench.spec.cell import Cell, DataChoice
 from bench.spec.library import WORKFLOW, load_library
 from bench.spec.recipe import RankSchedule, Recipe
-from bench.spec.task import Task
 from bench.training.checkpoints import Interval
 
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
@@ -72,7 +71,8 @@ class Lab:
             changes["generation"] = task.generation.model_copy(update={"beams": 2, "max_length": 8})
         task = task.model_copy(update=changes)
         backbone = Backbone(
-            name="small", path=str(self.model), kinds=[task.kind], head=[] if summarization else ["pooler", "classifier"],
+            name="small", path=str(self.model), kinds=[task.kind],
+            head=[] if summarization else ["pooler", "classifier"],
             matrices=["q_proj", "fc1"] if summarization else ["query", "intermediate.dense", "output.dense"],
         )  # fmt: skip
         return Cell(
@@ -98,7 +98,7 @@ class Lab:
         assert process.exitcode is not None, "the training hangs"
         return process.exitcode
 
-    def checkpoints(self, cell: Cell) -> Path:
+    def checkpoints(self) -> Path:
         """The one folder of checkpoints that there is."""
         (folder,) = (self.cache / "checkpoints").iterdir()
         return folder

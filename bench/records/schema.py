@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from bench.spec.base import Frozen
 
@@ -125,6 +125,8 @@ class Bytes(Frozen):
 
 
 class Record(Frozen):
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # so that a hidden NaN is refused, not written as null
+
     schema_version: int = SCHEMA_VERSION
     kind: Literal["training", "evaluation"] = "training"
     cell: CellKey

@@ -1,0 +1,39 @@
+"""Fault 27: ROUGE-L and ROUGE-Lsum are both there, with values worked out by hand, and the plain mean of rows."""
+
+from __future__ import annotations
+
+import pytest
+from small import Lab
+
+from bench.evaluation.metrics import rouge_rows, score
+
+# one line each: 4 of 5 words in the reference's order, 3 of 4 word pairs at "a b" "c d" broken
+REFERENCE = "police arrested the man .\nhe was armed ."
+SWAPPED = "he was armed .\npolice arrested the man ."
+
+
+def test_lsum_takes_a_line_as_a_sentence_and_l_does_not() -> None:
+    """The same two sentences in the other order: Lsum finds both, L only the longer one (4 of 7 words)."""
+    (row,) = rouge_rows([SWAPPED], [REFERENCE])
+    assert row["rouge1"] == 1.0
+    assert row["rouge2"] == pytest.approx(5 / 6)  # only the pair across the sentences is lost
+    assert row["rougeL"] == pytest.approx(4 / 7)
+    assert row["rougeLsum"] == 1.0
+
+
+def test_a_text_of_one_line_is_split_into_its_sentences() -> None:
+    (row,) = rouge_rows([SWAPPED.replace("\n", " ")], [REFERENCE])
+    assert row["rougeLsum"] == 1.0
+    assert row["rougeL"] == pytest.approx(4 / 7)
+
+
+def test_the_mean_is_plain(summaries: Lab) -> None:
+    task = summaries.cell().task
+    found = score(task, ["a b c d", ""], ["a b c d", "a b"])
+    assert found == {"rouge1": 0.5, "rouge2": 0.5, "rougeL": 0.5, "rougeLsum": 0.5}
+    assert set(found) == {"rouge1", "rouge2", "rougeL", "rougeLsum"}
+
+
+def test_stemmed_f1() -> None:
+    (row,) = rouge_rows(["the cats were running"], ["the cat runs"])  # the, cat, run of 4 and of 3 words
+    assert row["rouge1"] == pytest.approx(2 * 3 / 7)
