@@ -108,7 +108,12 @@ def meta_model(backbone: Backbone, kind: str, labels: int) -> Any:
         config.num_labels = labels
         auto = AutoModelForSequenceClassification
     with torch.device("meta"):
-        return auto.from_config(config)
+        model = auto.from_config(config)
+        if (
+            backbone.untie_head
+        ):  # transformers ties T5's whatever the config says; the checkpoint's is a matrix of its own
+            model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
+    return model
 
 
 def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Schedule) -> tuple[int, int]:

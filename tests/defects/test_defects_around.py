@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_ADALORA_TARGET_MODULES_MAPPING as DEFAULTS
-from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig, DebertaV2Config
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    DebertaV2Config,
+)
 from twins import cell_of
 
+from bench.accounting.predict import meta_model
 from bench.models.adapters import adapter_hash, attach
 from bench.models.backbone import find_sites, load_backbone
+from bench.spec.backbone import Backbone
 from bench.spec.cell import Cell
 from bench.spec.library import load_library
 from bench.spec.schedule import Schedule
@@ -91,6 +99,34 @@ def test_defect_Q3_the_adapted_matrices_are_those_that_the_backbone_names(folder
     theirs = [n for n in linear if n.endswith(tuple(f".{suffix}" for suffix in DEFAULTS["deberta-v2"]))]
     assert len(theirs) == len(sites) + 1
     assert "pooler.dense" in theirs
+
+
+FLAN_T5_SMALL = {
+    "model_type": "t5", "vocab_size": 32128, "d_model": 512, "d_kv": 64, "num_heads": 6, "d_ff": 1024, "num_layers": 8,
+    "num_decoder_layers": 8, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def test_defect_Q4_the_count_of_t5_is_the_released_checkpoints(tmp_path):
+    spec = Backbone(
+        name="flan-t5-small", hub="google/flan-t5-small", kinds=["summarization"], matrices=["q", "v"],
+        config=FLAN_T5_SMALL, untie_head=True, parameters=76_961_152,
+    )  # fmt: skip
+    model = meta_model(spec, "summarization", 0)
+    assert sum(p.numel() for p in model.parameters()) == spec.parameters
+    theirs = meta_model(spec.model_copy(update={"untie_head": False}), "summarization", 0)
+    assert sum(p.numel() for p in theirs.parameters()) == 60_511_616
+
+    small = {**FLAN_T5_SMALL, "vocab_size": 50, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1}
+    small |= {"num_decoder_layers": 1, "num_heads": 2}
+    released = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(**small))
+    released.lm_head.weight = torch.nn.Parameter(torch.randn(50, 16))
+    released.all_tied_weights_keys.pop("lm_head.weight")
+    released.save_pretrained(tmp_path)
+    task = cell().task.model_copy(update={"kind": "summarization"})
+    loaded = load_backbone(cell().model_copy(update={"backbone": spec, "task": task}), tmp_path, CPU)
+    assert torch.equal(loaded.lm_head.weight, released.lm_head.weight)
+    assert not torch.equal(loaded.lm_head.weight, loaded.shared.weight)
 
 
 def test_defect_Q5_equal_seeds_give_equal_adapters_and_heads(folder):
