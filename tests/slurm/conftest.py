@@ -33,7 +33,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local(cluster: Cluster, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: ARG001
     """The undisturbed local run (made only where there is a cluster to compare it with)."""
     run = Run(tmp_path_factory.mktemp("local") / "run", shared / "cache")
-    run.finish(run.start("all", "--forcerun", "tables", profile=False))
+    run.finish(run.start(profile=False))
     assert set(run.bits()) == set(CELLS)
     return run
 

@@ -39,6 +39,8 @@ def test_same_tables_and_the_planned_resources(cluster: Cluster, study: Make, lo
     tables = sorted((quarter.folder / "results/quarter/tables").glob("*.md"))
     assert tables
     for table in tables:
+        if table.stem == "cost":  # holds times
+            continue
         assert table.read_bytes() == (local.folder / "results/quarter/tables" / table.name).read_bytes()
     jobs = cluster.accounted("Comment", "AllocTRES", "ReqMem", "Timelimit")[before:]
     assert sorted(job[0] for job in jobs) == sorted(comment(cell) for cell in CELLS)
