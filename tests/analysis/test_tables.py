@@ -68,7 +68,8 @@ def record(cell: Cell, value: float | None, status: Any = "ok", **changes: Any) 
         ),
         ranks={
             f"layer.{i}.query": SiteRank(
-                matrix="attention.self.query", layer=i, stack="encoder.layer", in_features=8, out_features=8, start=4, end=i
+                matrix="attention.self.query", layer=i, stack="encoder.layer", in_features=8, out_features=8,
+                start=4, end=i,
             )
             for i in range(3)
         },
