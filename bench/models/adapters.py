@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,15 @@ def save_adapter(peft_model: Any, folder: Path, masks: Mapping[str, Sequence[boo
     peft_model.save_pretrained(folder, safe_serialization=True, state_dict=state, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form for a model card
     _settle_config(folder / "adapter_config.json")
+
+
+def reload_adapter(peft_model: Any, folder: Path) -> Any:
+    """The base of `peft_model` with the adapter that was saved in `folder`, loaded by plain PEFT: what a user gets."""
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*rank_pattern keys did not match")  # LoRA's meaning of the field
+        return PeftModel.from_pretrained(peft_model.unload(), folder, adapter_name=ADAPTER)
 
 
 def adapter_hash(peft_model: Any) -> str:

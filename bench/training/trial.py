@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.table import write_predictions
 from bench.files import clear_when_full, folder_in_one_step, sha256_file, write_atomic
-from bench.models.adapters import adapter_hash, attach, save_adapter
+from bench.models.adapters import adapter_hash, attach, reload_adapter, save_adapter
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.batch import Collator
 from bench.prepare.data import PreparedData, load_tokenizer
@@ -28,11 +28,10 @@ from bench.training.core import Core
 from bench.training.curve import Curve
 from bench.training.facts import budget_use, cell_key, parameters_of, ranks_of
 from bench.training.loop import Counters, Loop
-from bench.training.progress import TOLD, ProgressBar, say
+from bench.training.progress import TOLD, ProgressBar, process_age, say
 from bench.training.rng import restore_random_state, seed_everything
 from bench.training.signals import StopFlag
 
-STARTED = time.monotonic()
 CURVE, PREDICTIONS, ADAPTER = "curve.jsonl", "predictions.parquet", "adapter/adapter_model.safetensors"
 
 
@@ -66,7 +65,7 @@ class Trial:
         collate = Collator(self.data.train, self.cell.task.kind, tokenizer.pad_token_id, self.device)
         seed_everything(self.cell.seed + 2)  # dropout draws alike whatever the adapter drew
         curve = self._resume(core)
-        startup = time.monotonic() - STARTED
+        startup = process_age()
         self.flag.check("before the first step")
         loop = Loop(
             self.cell, model, core, self.data.train, collate, curve, self.checkpoints, self.flag, self.counters
@@ -76,14 +75,18 @@ class Trial:
         finally:
             curve.close()
             self._keep_curve()
+        peak = self.peak.read()  # of the training: an evaluation batch is larger
 
         clock = time.monotonic()
-        with core.budget_view():
-            evaluated = self._evaluate(model, tokenizer)
-            evaluation = time.monotonic() - clock
-            clock = time.monotonic()
-            self._save(model, core, evaluated)
+        folder = (self.out / ADAPTER).parent
+        with core.budget_view(), clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(folder) as new:
+            save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
         saving = time.monotonic() - clock + self.counters.saving_seconds
+        # what is evaluated is what was saved, as plain PEFT computes it
+        model = reload_adapter(model, folder)
+        clock = time.monotonic()
+        evaluated = self._evaluate(model, tokenizer)
+        evaluation = time.monotonic() - clock
         use = budget_use(core)
         if use.kept > use.limit:
             raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
@@ -105,7 +108,7 @@ class Trial:
             ranks=ranks_of(core, start),
             bytes=Bytes(
                 base=self.base, adapter_file=(self.out / ADAPTER).stat().st_size, gradients=held["gradients"],
-                optimizer=held["optimizer"], importance=held["importance"], peak=self.peak.read(),
+                optimizer=held["optimizer"], importance=held["importance"], peak=peak,
             ),
             evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
             initial_adapter_sha256=initial,
@@ -114,7 +117,7 @@ class Trial:
 
     def failure(self, status: Status, message: str, step: int | None = None) -> Record:
         """A typed record of what is known when a try ended for good."""
-        total = time.monotonic() - STARTED
+        total = process_age()
         seconds = Seconds(
             startup=0.0, training=self.counters.training_seconds, evaluation=0.0,
             saving=self.counters.saving_seconds, total=total,
@@ -180,16 +183,9 @@ class Trial:
             bars[split].show(done)
 
         size = self.cell.recipe.evaluation_batch_size
-        return evaluate(model, self.cell.task, self.data.evaluation, tokenizer, size, self.device, check)
-
-    def _save(self, model: Any, core: Core, evaluated: Evaluated) -> None:
-        """Predictions and adapter, each whole or not at all."""
-        with clear_when_full(self.out, core.flat.elements * 4):
-            write_predictions(
-                self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores
-            )  # fmt: skip
-            with folder_in_one_step((self.out / ADAPTER).parent) as new:
-                save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
+        result = evaluate(model, self.cell.task, self.data.evaluation, tokenizer, size, self.device, check)
+        write_predictions(self.out / PREDICTIONS, self.data.evaluation, result.predictions, result.scores)
+        return result
 
     def _keep_curve(self) -> None:
         """The curve's copy in the cell's folder, also of a try that failed."""
