@@ -17,7 +17,7 @@ if workflow.is_main_process:
 
 FOLDER, CACHE = PIPELINE.folder, PIPELINE.cache.as_posix()
 RETRIES = 2
-shell.prefix("set -euo pipefail; " + PIPELINE.shell_prefix())
+shell.prefix(f"set -euo pipefail; {PIPELINE.shell_prefix()}")
 export_lock()
 
 
