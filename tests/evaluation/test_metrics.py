@@ -1,0 +1,50 @@
+"""Scores with values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bench.evaluation.metrics import score
+from bench.evaluation.predict import as_classes
+from bench.spec.task import Task
+
+
+def task(kind: str, metrics: list[str], labels: tuple[str, ...] = ()) -> Task:
+    data = {"hub": "a/b", "columns": {"text": ["t"], "target": "y"}}
+    generation = {} if kind == "text-label" else None
+    return Task(name="t", kind=kind, data=data, labels=list(labels), metrics=metrics, generation=generation)
+
+
+def test_two_classes() -> None:
+    """3 true positives, 1 false positive, 2 false negatives, 4 true negatives."""
+    found = score(
+        task("classification", ["accuracy", "mcc", "f1"], ("no", "yes")),
+        [1, 1, 1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 1, 1, 0, 0, 0, 0],
+    )
+    assert found["accuracy"] == pytest.approx(0.7)
+    assert found["mcc"] == pytest.approx((3 * 4 - 1 * 2) / math.sqrt(4 * 5 * 5 * 6))
+    assert found["f1"] == pytest.approx(2 * 3 / (2 * 3 + 1 + 2))
+
+
+def test_three_classes_average_f1_over_classes() -> None:
+    found = score(task("classification", ["f1", "accuracy"], ("a", "b", "c")), [0, 0, 1, 1], [0, 1, 1, 1])
+    assert found["f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)  # class c stands nowhere
+    assert found["accuracy"] == 0.75
+
+
+def test_correlations() -> None:
+    found = score(task("regression", ["pearson", "spearman"]), [1.0, 2.0, 4.0], [1.0, 2.0, 3.0])
+    assert found["spearman"] == pytest.approx(1.0)
+    assert found["pearson"] == pytest.approx(9 / math.sqrt(42 * 2), rel=1e-6)
+
+
+def test_words_that_are_no_label_count_as_wrong_and_are_told() -> None:
+    words = task("text-label", ["exact_match", "no_label", "mcc"], ("negative", "positive"))
+    classes = as_classes(words, ["positive", " negative ", "good", "positive"])
+    assert classes == [1, 0, -1, 1]
+    found = score(words, classes, [1, 0, 1, 0])
+    assert found["exact_match"] == 0.5
+    assert found["no_label"] == 0.25

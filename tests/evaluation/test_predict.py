@@ -1,0 +1,47 @@
+"""Predictions: in the rows' order whatever the batches, and stopped between two of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small import Lab
+
+from bench.errors import TransientError
+from bench.evaluation.predict import predict
+from bench.evaluation.table import write_predictions
+from bench.models.backbone import load_backbone
+from bench.prepare.data import load_tokenizer, open_data
+from bench.prepare.places import backbone_folder, data_folder
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("kind", ["classification", "summarization"])
+def test_order_and_values_do_not_depend_on_the_batch(
+    shared_lab: Lab, shared_summaries: Lab, tmp_path: Path, kind: str
+) -> None:
+    lab = replace(shared_lab if kind == "classification" else shared_summaries, cache=tmp_path)
+    cell = lab.prepare(lab.cell("lora"))
+    model_folder = backbone_folder(cell.backbone, None, tmp_path)
+    torch.manual_seed(0)
+    model, tokenizer = load_backbone(cell, model_folder, CPU), load_tokenizer(model_folder)
+    split = open_data(data_folder(cell.task, cell.backbone, cell.data, None, tmp_path)).evaluation["validation"]
+    whole = predict(model, cell.task, split, tokenizer, 16, CPU)
+    single = predict(model, cell.task, split, tokenizer, 1, CPU)
+    assert single.values == whole.values
+    assert single.loss == pytest.approx(whole.loss, rel=1e-4)
+    assert model.training  # as it was
+    write_predictions(tmp_path / "a.parquet", {"v": split}, {"v": whole.values}, {})
+    write_predictions(tmp_path / "b.parquet", {"v": split}, {"v": single.values}, {})
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+    def stop(done: int) -> None:
+        if done >= 8:
+            raise TransientError("stop")
+
+    with pytest.raises(TransientError):
+        predict(model, cell.task, split, tokenizer, 4, CPU, stop)
+    assert model.training
