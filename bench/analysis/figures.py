@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 
 from bench.analysis.frame import Results, values
-from bench.analysis.tables import METRIC_NAMES
+from bench.analysis.names import METRIC_NAMES
 from bench.records.schema import Record
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _of_task(results: Results, task: str) -> Iterator[tuple[str, str, Figure]]:
         _curves(results, good),
     )
     yield f"{task}-score", f"{task}: score against adapter parameters, by method and budget", _score(results, task)
-    for record in good:
+    for record in map(results.full, (r.cell.id for r in good)):
         if len({site.end for site in record.ranks.values()}) > 1 and record.cell.seed == good[0].cell.seed:
             name = f"{task}-ranks-{record.cell.method}-{record.cell.budget}"
             yield name, f"{record.cell.id}: rank of every matrix at the start and at the end", _ranks(record)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from bench.analysis.compare import Comparer
 from bench.analysis.footnotes import check_strict
-from bench.analysis.frame import read_results, tidy
-from bench.analysis.table import FORMATS
+from bench.analysis.frame import Results, read_results, tidy
+from bench.analysis.render import FORMATS
 from bench.analysis.tables import tables
 from bench.files import write_atomic
 from bench.spec.resolve import ResolvedStudy
@@ -15,12 +16,10 @@ from bench.spec.resolve import ResolvedStudy
 
 def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
     """Write results/<study>/tables/ in every format, and the tidy frame beside them; the files. Raises BenchError."""
-    read = read_results(study, results)
-    if strict:
-        check_strict(read)
+    read = _read(study, results, strict)
     folder = read.folder / "tables"
     files = []
-    for table in tables(read):
+    for table in tables(read, Comparer(read)):
         for suffix, render in FORMATS.items():
             files.append(folder / f"{table.name}{suffix}")
             write_atomic(files[-1], render(table).encode())
@@ -34,9 +33,7 @@ def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -
     """Write results/<study>/figures/; the files. Raises BenchError."""
     from bench.analysis.figures import figures, save
 
-    read = read_results(study, results)
-    if strict:
-        check_strict(read)
+    read = _read(study, results, strict)
     return [file for name, _, figure in figures(read) for file in save(figure, read.folder / "figures", name)]
 
 
@@ -44,9 +41,14 @@ def make_page(study: ResolvedStudy, results: Path, *, strict: bool = False) -> l
     """Write results/<study>/report.html, one file that needs no other; the file. Raises BenchError."""
     from bench.analysis.page import page
 
-    read = read_results(study, results)
-    if strict:
-        check_strict(read)
+    read = _read(study, results, strict)
     file = read.folder / "report.html"
     write_atomic(file, page(read).encode())
     return [file]
+
+
+def _read(study: ResolvedStudy, results: Path, strict: bool) -> Results:
+    read = read_results(study, results)
+    if strict:
+        check_strict(read)
+    return read

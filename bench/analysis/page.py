@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.compare import Comparer
 from bench.analysis.figures import STYLE, figures
 from bench.analysis.frame import Results
-from bench.analysis.table import as_html
+from bench.analysis.render import as_html
 from bench.analysis.tables import tables
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -32,7 +33,7 @@ def page(results: Results) -> str:
     return environment.from_string(TEMPLATE.read_text()).render(
         name=results.study.name,
         about=_about(results),
-        tables=[Markup(as_html(table)) for table in tables(results)],
+        tables=[Markup(as_html(table)) for table in tables(results, Comparer(results))],
         figures=pictures,
         cells=[_cell(results, cell.id) for cell in results.study.cells],
     )
@@ -55,7 +56,7 @@ def _about(results: Results) -> str:
 
 
 def _cell(results: Results, name: str) -> dict[str, str]:
-    record = results.records.get(name)
+    record = results.full(name) if name in results.records else None
     if record is None:
         return {"id": name, "status": "missing", "text": "no record"}
     shown = record.model_dump(mode="json", exclude={"ranks", "spec", "files", "checksums"})

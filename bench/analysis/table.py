@@ -1,84 +1,93 @@
-"""One table model, written as Markdown, CSV, LaTeX (booktabs) and HTML."""
+"""The one table model. `render.py` writes it as Markdown, CSV, LaTeX and HTML."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
+
+DASH = "—"
+TIE = "≈"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One field: `text` as it is read, numbers for CSV and sorting, `remark`: in words what failed or is missing."""
+
+    text: str
+    value: float | None = None
+    spread: float | None = None
+    n: int | None = None
+    remark: str = ""
+    bold: bool = False
+    tie: bool = False
+
+    @property
+    def shown(self) -> str:
+        """Text, remark and mark of a tie, without emphasis."""
+        parts = [self.text, self.remark] if self.text else [self.remark]
+        return ", ".join(part for part in parts if part) + (f" {TIE}" if self.tie else "")
+
+
+@dataclass(frozen=True)
+class Column:
+    """`group`: a heading over several columns; `head`: names the row; `measured`: CSV writes mean, sd, n apart."""
+
+    name: str
+    group: str = ""
+    head: bool = False
+    measured: bool = False
+
+    @property
+    def full(self) -> str:
+        return f"{self.name}, {self.group}" if self.group else self.name
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts only. `name` is the file's, the first `heads` columns name the row, footnotes stand below."""
+    """`name` is the file's. Heads come first among the columns; footnotes stand below."""
 
     name: str
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
     footnotes: tuple[str, ...] = ()
-    heads: int = 1
+
+    @property
+    def heads(self) -> int:
+        return sum(column.head for column in self.columns)
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Headings over the columns, with how many each spans; empty where no column has one."""
+        spans: list[tuple[str, int]] = []
+        for column in self.columns:
+            if spans and spans[-1][0] == column.group:
+                spans[-1] = (column.group, spans[-1][1] + 1)
+            else:
+                spans.append((column.group, 1))
+        return spans if any(column.group for column in self.columns) else []
 
 
-def markdown(table: Table) -> str:
-    lines = [table.columns, *table.rows]
-    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(table.columns))]
-    sides = ["left" if i < table.heads else "right" for i in range(len(widths))]
-
-    def line(texts: list[str]) -> str:
-        padded = (t.ljust(w) if s == "left" else t.rjust(w) for t, w, s in zip(texts, widths, sides, strict=True))
-        return f"| {' | '.join(padded)} |"
-
-    rule = "|".join("-" * (w + 2) if s == "left" else "-" * (w + 1) + ":" for w, s in zip(widths, sides, strict=True))
-    body = [line(cells[0]), f"|{rule}|", *(line(row) for row in cells[1:])]
-    notes = [f"- {note}" for note in table.footnotes]
-    return "\n".join([f"# {table.title}", "", *body, *(["", *notes] if notes else [])]) + "\n"
+def words(text: str) -> Entry:
+    return Entry(text)
 
 
-def as_csv(table: Table) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(table.rows)
-    return stream.getvalue()
+def count(value: float | None) -> Entry:
+    """A whole number with thousands separated; one decimal where it is a mean that is not whole."""
+    if value is None:
+        return Entry(DASH)
+    return Entry(f"{value:,.0f}" if value == int(value) else f"{value:,.1f}", float(value))
 
 
-def latex(table: Table) -> str:
-    form = "l" * table.heads + "r" * (len(table.columns) - table.heads)
-    rows = [" & ".join(map(_tex, row)) + r" \\" for row in table.rows]
-    notes = [rf"\par\footnotesize {_tex(note)}" for note in table.footnotes]
-    head = " & ".join(map(_tex, table.columns)) + r" \\"
-    return "\n".join(
-        [r"\begin{table}", r"\centering", rf"\caption{{{_tex(table.title)}}}", rf"\begin{{tabular}}{{{form}}}",
-         r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", *notes, r"\end{table}", ""]
-    )  # fmt: skip
+def number(value: float | None, digits: int = 2) -> Entry:
+    return Entry(DASH) if value is None else Entry(f"{value:.{digits}f}".replace("-", "−"), value)
 
 
-def as_html(table: Table) -> str:
-    def row(cells: tuple[str, ...], tag: str) -> str:
-        parts = []
-        for i, cell in enumerate(cells):
-            scope = ' scope="row"' if tag == "td" and i < table.heads else ' scope="col"' if tag == "th" else ""
-            name = "th" if scope else "td"
-            parts.append(f"<{name}{scope}>{html.escape(cell)}</{name}>")
-        return f"<tr>{''.join(parts)}</tr>"
-
-    body = "\n".join(row(r, "td") for r in table.rows)
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.footnotes)
-    return (
-        f'<table id="{html.escape(table.name)}">\n<caption>{html.escape(table.title)}</caption>\n'
-        f"<thead>{row(table.columns, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
-        + (f'<ul class="notes">{notes}</ul>\n' if notes else "")
-    )
-
-
-FORMATS: dict[str, Callable[[Table], str]] = {".md": markdown, ".csv": as_csv, ".tex": latex, ".html": as_html}
-
-
-def _tex(text: str) -> str:
-    for old, new in (("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"),
-                     ("$", r"\$"), ("±", r"$\pm$"), ("—", "---"), ("×", r"$\times$"), ("Δ", r"$\Delta$")):  # fmt: skip
-        text = text.replace(old, new)
-    return text
+def summary(numbers: Sequence[float], digits: int = 2, remark: str = "") -> Entry:
+    """'mean ± sd (n)'; one value has no spread; none is the remark alone, or a dash with (0)."""
+    if not numbers:
+        return Entry("" if remark else f"{DASH} (0)", n=0, remark=remark)
+    average, spread = mean(numbers), stdev(numbers) if len(numbers) > 1 else None
+    text = f"{average:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
+    return Entry(f"{text} ({len(numbers)})".replace("-", "−"), average, spread, len(numbers), remark)

@@ -117,7 +117,7 @@ def test_missing_and_failed_cells_are_words_not_numbers(study: ResolvedStudy, tm
     assert row(tmp_path, "methods", "sst2", "accuracy", "validation") == [
         "82.50 ± 3.54 (2), 1 missing",
         "— (0)",
-        "OOM, diverged, failed",
+        "1 OOM, 1 diverged, 1 failed",
     ]
 
 
@@ -131,7 +131,8 @@ def test_an_undefined_score_is_said_to_be(study: ResolvedStudy, tmp_path: Path) 
 
 def test_strict_refuses_mixed_devices(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
-    make_tables(study, tmp_path, strict=True)
+    with pytest.raises(BenchError, match="--strict: Synthetic rows"):
+        make_tables(study, tmp_path, strict=True)
     cell = study.find("sst2", "lora", "small", 0)
     other = record(cell, 0.5, environment={"device": "cpu", "device_name": "y", "lock_sha256": "l", "dirty": True})
     write_record(other, tmp_path / "fair-budget/cells" / cell.id)
