@@ -114,7 +114,8 @@ class PeakBytes(Frozen):
 
 
 class Bytes(Frozen):
-    """What a failure prevented from being known is None. gradients, optimizer, importance: at the end."""
+    """What a failure prevented from being known is None. gradients, optimizer, importance: at
+    their largest, which is the start. peak: of the training."""
 
     base: BaseBytes
     adapter_file: int | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bench.models.batch import Collator
 from bench.prepare.data import PreparedData, load_tokenizer
 from bench.prepare.models import open_backbone
 from bench.records.provenance import environment, other_processes
-from bench.records.schema import BaseBytes, Bytes, Record, Reported, Seconds, Status, Training
+from bench.records.schema import BaseBytes, Bytes, PeakBytes, Record, Reported, Seconds, Status, Training
 from bench.spec.cell import Cell
 from bench.spec.schedule import schedule_of
 from bench.training.checkpoints import Checkpoint, Checkpoints
@@ -35,8 +36,19 @@ from bench.training.signals import StopFlag
 CURVE, PREDICTIONS, ADAPTER = "curve.jsonl", "predictions.parquet", "adapter/adapter_model.safetensors"
 
 
+@dataclass(frozen=True)
+class Start:
+    """What is known before the first step. bytes: of what training holds, at its largest then."""
+
+    adapter_sha256: str
+    heads: dict[str, int]
+    frozen: int
+    ranks: dict[str, int]
+    bytes: dict[str, int]
+
+
 class Trial:
-    """What one try at `cell` knows. `device` is chosen and the model built when it is made, all of it seeded."""
+    """What one try at `cell` knows; `run` does it all."""
 
     def __init__(
         self, cell: Cell, data: PreparedData, folder: Path, out: Path, checkpoints: Checkpoints, identity: str,
@@ -53,17 +65,9 @@ class Trial:
     def run(self) -> Record:
         """The record `ok`. Raises TransientError at a signal, Diverged, BenchError, and whatever else goes wrong."""
         self._settle()
-        model, sites = self._model()
-        initial = adapter_hash(model)
-        self.base = base_bytes(model)
-        heads, frozen = head_parameters(model), frozen_parameters(model)
-        shapes = [(site.in_features, site.out_features) for site in sites]
-        core = self.core = Core(model, sites, self.cell, schedule_of(self.cell, len(self.data.train), shapes))
-        start, held = core.live_ranks(), core.bytes()
-        self.peak = PeakMemory(self.device)
+        model, core, start = self._build()
         tokenizer = load_tokenizer(self.folder)
         collate = Collator(self.data.train, self.cell.task.kind, tokenizer.pad_token_id, self.device)
-        seed_everything(self.cell.seed + 2)  # dropout draws alike whatever the adapter drew
         curve = self._resume(core)
         startup = process_age()
         self.flag.check("before the first step")
@@ -78,42 +82,18 @@ class Trial:
         peak = self.peak.read()  # of the training: an evaluation batch is larger
 
         clock = time.monotonic()
-        folder = (self.out / ADAPTER).parent
-        with core.budget_view(), clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(folder) as new:
-            save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
+        self._save_adapter(model, core)
         saving = time.monotonic() - clock + self.counters.saving_seconds
         # what is evaluated is what was saved, as plain PEFT computes it
-        model = reload_adapter(model, folder)
+        model = reload_adapter(model, (self.out / ADAPTER).parent)
         clock = time.monotonic()
         evaluated = self._evaluate(model, tokenizer)
-        evaluation = time.monotonic() - clock
-        use = budget_use(core)
-        if use.kept > use.limit:
-            raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
-        split, metric, training = self.cell.task.primary_split, self.cell.task.metric, self.counters.training_seconds
-        return Record(
-            **self._common(),
-            status="ok",
-            reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
-            metrics={name: {"last": values} for name, values in evaluated.metrics.items()},
-            loss=evaluated.loss,
-            training=self._training(
-                Seconds(
-                    startup=startup, training=training, evaluation=evaluation, saving=saving,
-                    total=startup + training + evaluation + saving,
-                ),
-                final_loss=curve.last_loss,
-            ),
-            parameters=parameters_of(core, start, heads, frozen, use),
-            ranks=ranks_of(core, start),
-            bytes=Bytes(
-                base=self.base, adapter_file=(self.out / ADAPTER).stat().st_size, gradients=held["gradients"],
-                optimizer=held["optimizer"], importance=held["importance"], peak=peak,
-            ),
-            evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
-            initial_adapter_sha256=initial,
-            files={name: sha256_file(self.out / name) for name in (CURVE, PREDICTIONS, ADAPTER)},
+        evaluation, training = time.monotonic() - clock, self.counters.training_seconds
+        seconds = Seconds(
+            startup=startup, training=training, evaluation=evaluation, saving=saving,
+            total=startup + training + evaluation + saving,
         )  # fmt: skip
+        return self._finished(core, start, evaluated, seconds, peak, curve.last_loss)
 
     def failure(self, status: Status, message: str, step: int | None = None) -> Record:
         """A typed record of what is known when a try ended for good."""
@@ -141,13 +121,21 @@ class Trial:
         torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, decides nothing here
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
-    def _model(self) -> tuple[Any, Any]:
-        """Seeded before anything is made (defect Q5); once more, so that every storage gets the same adapter."""
+    def _build(self) -> tuple[Any, Core, Start]:
+        """Seeded before anything is made (defect Q5); again before the adapter, the same for every storage; and before
+        the first step, so that dropout draws alike whatever the adapter drew."""
         seed_everything(self.cell.seed)
         model = load_backbone(self.cell, self.folder, self.device)
         sites = find_sites(model, self.cell.backbone)
         seed_everything(self.cell.seed + 1)
-        return attach(model, self.cell, sites), sites
+        model = attach(model, self.cell, sites)
+        self.base = base_bytes(model)
+        facts = adapter_hash(model), head_parameters(model), frozen_parameters(model)
+        shapes = [(site.in_features, site.out_features) for site in sites]
+        core = self.core = Core(model, sites, self.cell, schedule_of(self.cell, len(self.data.train), shapes))
+        self.peak = PeakMemory(self.device)
+        seed_everything(self.cell.seed + 2)
+        return model, core, Start(*facts, core.live_ranks(), core.bytes())
 
     def _resume(self, core: Core) -> Curve:
         """Bring core, generators and counters to the newest good checkpoint, if there is one; the curve behind it."""
@@ -186,6 +174,38 @@ class Trial:
         result = evaluate(model, self.cell.task, self.data.evaluation, tokenizer, size, self.device, check)
         write_predictions(self.out / PREDICTIONS, self.data.evaluation, result.predictions, result.scores)
         return result
+
+    def _save_adapter(self, model: Any, core: Core) -> None:
+        """The adapter under its budget, whole or not at all. Raises TransientError where the disk is full."""
+        folder = (self.out / ADAPTER).parent
+        with core.budget_view(), clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(folder) as new:
+            save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
+
+    def _finished(
+        self, core: Core, start: Start, evaluated: Evaluated, seconds: Seconds, peak: PeakBytes, last_loss: float | None
+    ) -> Record:
+        """The record `ok`. Raises BenchError where the budget was not kept."""
+        use = budget_use(core)
+        if use.kept > use.limit:
+            raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
+        split, metric = self.cell.task.primary_split, self.cell.task.metric
+        return Record(
+            **self._common(),
+            status="ok",
+            reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
+            metrics={name: {"last": values} for name, values in evaluated.metrics.items()},
+            loss=evaluated.loss,
+            training=self._training(seconds, final_loss=last_loss),
+            parameters=parameters_of(core, start.ranks, start.heads, start.frozen, use),
+            ranks=ranks_of(core, start.ranks),
+            bytes=Bytes(
+                base=self.base, adapter_file=(self.out / ADAPTER).stat().st_size, gradients=start.bytes["gradients"],
+                optimizer=start.bytes["optimizer"], importance=start.bytes["importance"], peak=peak,
+            ),
+            evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
+            initial_adapter_sha256=start.adapter_sha256,
+            files={name: sha256_file(self.out / name) for name in (CURVE, PREDICTIONS, ADAPTER)},
+        )  # fmt: skip
 
     def _keep_curve(self) -> None:
         """The curve's copy in the cell's folder, also of a try that failed."""

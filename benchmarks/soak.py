@@ -1,0 +1,109 @@
+"""A study under Snakemake whose cells are killed at random, again and again; at the end its results must be those of an
+undisturbed run, and nothing but them may be left.
+
+    python benchmarks/soak.py --study demo --kills 100 --folder /tmp/soak [--config tasks=cola]
+
+Half of the kills are SIGKILL, half SIGTERM. Snakemake is started again as long as cells are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from bench.records.io import read_record
+from bench.records.schema import result_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", default="demo")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between two kills")
+    parser.add_argument("--config", action="append", default=[])
+    args = parser.parse_args()
+    calm, torn = args.folder / "calm", args.folder / "torn"
+    random_ = random.Random(args.seed)
+    _run(args, calm).wait()
+    expected = _outcome(calm / args.study)
+    kills = rounds = 0
+    while True:
+        rounds += 1
+        process = _run(args, torn)
+        while process.poll() is None:
+            time.sleep(random_.expovariate(1 / args.pause))
+            cells = _cells(process.pid)
+            if cells and kills < args.kills:
+                random_.choice(cells).send_signal(random_.choice([signal.SIGKILL, signal.SIGTERM]))
+                kills += 1
+        if process.returncode == 0:
+            break
+        _unlock(args, torn)
+    found = _outcome(torn / args.study)
+    left = sorted(p.name for p in (torn / "cache" / "checkpoints").iterdir())
+    left += [str(p) for p in torn.rglob("*.tmp")]
+    wrong = sorted(name for name in expected if found.get(name) != expected[name])
+    print(
+        f"{len(expected)} files of {args.study}; {kills} kills in {rounds} runs; {len(wrong)} differ; left over: {left}"
+    )
+    print("\n".join(wrong))
+    return 1 if wrong or left or set(found) != set(expected) else 0
+
+
+def _command(args: argparse.Namespace, folder: Path) -> list[str]:
+    config = [f"study={args.study}", f"results={folder.resolve()}", *args.config]
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all"]
+    return [*snakemake, "--keep-going", "records", "--config", *config]
+
+
+def _run(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
+    place = folder.with_name(f"{folder.name}-work")
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "log.txt").open("ab") as log:
+        return subprocess.Popen(_command(args, folder), cwd=place, stdout=log, stderr=log, env={**os.environ})
+
+
+def _unlock(args: argparse.Namespace, folder: Path) -> None:
+    place = folder.with_name(f"{folder.name}-work")
+    subprocess.run([*_command(args, folder), "--unlock"], cwd=place, capture_output=True, check=False)
+
+
+def _cells(pid: int) -> list[psutil.Process]:
+    """The trainings below a process."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        if "bench.cli" in words and "train" in words and "snakemake" not in words:
+            found.append(process)
+    return found
+
+
+def _outcome(folder: Path) -> dict[str, object]:
+    """Every file of every cell: records apart from times, the others by hash."""
+    files: dict[str, object] = {}
+    for path in sorted((folder / "cells").rglob("*")):
+        if path.name == "record.json":
+            files[path.relative_to(folder).as_posix()] = result_of(read_record(path))
+        elif path.is_file():
+            files[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return files
+
+
+if __name__ == "__main__":
+    sys.exit(main())
