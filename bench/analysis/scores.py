@@ -33,8 +33,13 @@ def score_table(
 ) -> Table:
     """`differences`: each budget ends with the difference of the second method to the first, and its interval."""
     results = comparer.results.only(methods)
-    places: list[Place] = [(task.name, metric, split, budget) for task in results.tasks.values() for split in task.data.evaluation
-              for metric in task.metrics for budget in results.budgets]  # fmt: skip
+    places: list[Place] = [
+        (task.name, metric, split, budget)
+        for task in results.tasks.values()
+        for split in task.data.evaluation
+        for metric in task.metrics
+        for budget in results.budgets
+    ]
     entries = {(place, m): _entry(results, place, m) for place in places for m in methods}
     _mark(comparer, places, methods, entries)
 

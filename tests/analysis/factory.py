@@ -29,7 +29,8 @@ from bench.spec.cell import Cell
 from bench.spec.resolve import ResolvedStudy, load_study
 
 ENVIRONMENT = {
-    "python": "3.11.7", "packages": {"torch": "2.15.0"}, "lock_sha256": "2acf18ae49207a0b", "commit": "d74d621fafc01a48",
+    "python": "3.11.7", "packages": {"torch": "2.15.0"}, "lock_sha256": "2acf18ae49207a0b",
+    "commit": "d74d621fafc01a48",
     "dirty": False, "device": "cpu", "device_name": "AMD EPYC", "driver": None, "machine": "vm", "other_processes": [],
 }  # fmt: skip
 LAYERS = 6
