@@ -11,10 +11,13 @@ from bench.commands.options import add_study
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument("--all", action="store_true", help="also list the cells that are done")
+    parser.add_argument(
+        "--rerun-failed", action="store_true", help="set records of failures aside: the next run trains those cells"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    from bench.pipeline.status import cell_states
+    from bench.pipeline.status import cell_states, set_failures_aside
     from bench.spec.resolve import load_study
 
     states = cell_states(load_study(args.study, args.set, args.workflow), args.results)
@@ -23,3 +26,8 @@ def run(args: argparse.Namespace) -> None:
             print(f"{state.name:9} {state.cell.id}{': ' if state.detail else ''}{state.detail}")
     counts = Counter(state.name for state in states)
     print(f"{args.study}: {len(states)} cells: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
+    if args.rerun_failed:
+        kept = set_failures_aside(states, args.study, args.results)
+        print(f"{len(kept)} records of failures set aside; the next run of Snakemake trains their cells again")
+        for file in kept:
+            print(f"  {file}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from bench.pipeline.failures import last_words
 from bench.pipeline.queue import comment_of, slurm_jobs
 from bench.spec.cell import Cell
 from bench.spec.resolve import ResolvedStudy
+
+FAILURES = ("oom", "diverged", "failed")
+SET_ASIDE = "record.{status}-{number}.json"
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,18 @@ def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
         else:
             states.append(_unrecorded(cell, results / study.name / "logs" / f"{cell.id}.log"))
     return states
+
+
+def set_failures_aside(states: Sequence[CellState], study: str, results: Path) -> list[Path]:
+    """Rename every record of a failure, so that the next run trains its cell again and its message is kept; the new
+    names."""
+    kept = []
+    for state in states:
+        if state.name in FAILURES:
+            file = results / study / "cells" / state.cell.id / "record.json"
+            names = (file.with_name(SET_ASIDE.format(status=state.name, number=n)) for n in itertools.count(1))
+            kept.append(file.rename(next(name for name in names if not name.exists())))
+    return kept
 
 
 def _recorded(cell: Cell, file: Path) -> CellState | None:

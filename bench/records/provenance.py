@@ -27,12 +27,11 @@ PACKAGES = (
 )
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("bench", "workflow", "Snakefile", "slurm", "pyproject.toml", "requirements.lock")  # what can change a result
-SLURM = ("SLURM_JOB_ID", "SLURMD_NODENAME", "SLURM_RESTART_COUNT", "SLURM_JOB_PARTITION", "SLURM_MEM_PER_NODE")
 
 
 @cache
 def environment(device: str) -> dict[str, Any]:
-    """Packages, lock, commit, device, machine; Slurm's names of the job where there is one."""
+    """Packages, lock, commit, device, machine."""
     lock = ROOT / "requirements.lock"
     changed = _output("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no", "--", *CODE)
     return {
@@ -48,7 +47,6 @@ def environment(device: str) -> dict[str, Any]:
         else None,
         "machine": platform.node(),
         "platform": platform.platform(),
-        "slurm": {name: os.environ[name] for name in SLURM if name in os.environ} or None,
     }
 
 

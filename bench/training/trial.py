@@ -22,6 +22,7 @@ from bench.prepare.data import PreparedData, load_tokenizer
 from bench.prepare.models import open_backbone
 from bench.records.provenance import environment, other_processes
 from bench.records.schema import BaseBytes, Bytes, PeakBytes, Record, Reported, Seconds, Status, Training
+from bench.records.slurm import slurm_use
 from bench.spec.cell import Cell
 from bench.spec.schedule import schedule_of
 from bench.training.checkpoints import Checkpoint, Checkpoints
@@ -231,7 +232,12 @@ class Trial:
             "cell": cell_key(self.cell, self.identity),
             "spec": self.cell.model_dump(mode="json"),
             "selection": self.cell.selection,
-            "environment": {**environment(device), "threads": self.cell.threads, "other_processes": others},
+            "environment": {
+                **environment(device),
+                "threads": self.cell.threads,
+                "other_processes": others,
+                "slurm": slurm_use(),
+            },
             "notes": tuple(notes),
             "data": {key: manifest[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
             "model": open_backbone(self.folder, self.cell.backbone),
