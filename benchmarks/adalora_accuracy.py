@@ -23,9 +23,8 @@ from peft import AdaLoraConfig, get_peft_model
 from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
+from bench.evaluation.evaluate import evaluate
 from bench.evaluation.loss import task_loss
-from bench.evaluation.metrics import score
-from bench.evaluation.predict import predict
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, head_modules, load_backbone
 from bench.models.batch import Collator
@@ -119,10 +118,9 @@ def run(maker: type[Peft] | type[Ours], cell: Cell, data: PreparedData, folder: 
                 done += 1
         epoch += 1
     seconds = time.monotonic() - began
-    split = data.evaluation[cell.task.primary_split]
-    found = predict(side.model, cell.task, split, tokenizer, 64, CPU)
-    value = score(cell.task, found.values, split.label_ids)[cell.task.metric] or 0.0
-    return {"score": 100 * value, "live": side.live(), "seconds": seconds, "rows": len(split)}
+    split, metric = cell.task.primary_split, cell.task.metric
+    value = evaluate(side.model, cell.task, data.evaluation, tokenizer, 64, CPU).metrics[split][metric] or 0.0
+    return {"score": 100 * value, "live": side.live(), "seconds": seconds, "rows": len(data.evaluation[split])}
 
 
 def main() -> None:

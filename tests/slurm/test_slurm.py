@@ -59,6 +59,7 @@ def test_same_tables_and_the_planned_resources(cluster: Cluster, study: Make, lo
 
 def test_job_that_fails_twice_and_a_cancelled_one(cluster: Cluster, study: Make, local: Run) -> None:
     quarter = study()
+    done = len(cluster.accounted("JobID"))
     process = quarter.start()
     doomed, cancelled = CELLS[0], CELLS[1]
     until(lambda: started(cluster, quarter, cancelled), 120, "the second cell runs")
@@ -69,6 +70,8 @@ def test_job_that_fails_twice_and_a_cancelled_one(cluster: Cluster, study: Make,
         until(lambda b=before: not any(job.id == b for job in cluster.jobs()), 60, "its job ends")
     quarter.finish(process)
     same(quarter, local)
+    asked = [job[1:] for job in cluster.accounted("Comment", "ReqMem", "Timelimit")[done:] if job[0] == comment(doomed)]
+    assert asked == [["1500M", "00:10:00"], ["3000M", "00:20:00"], ["4500M", "00:30:00"]]
 
 
 def kill_training(cell: str) -> bool:
@@ -79,6 +82,26 @@ def kill_training(cell: str) -> bool:
             kill(process.pid)
             return True
     return False
+
+
+def test_submission_refused(cluster: Cluster, study: Make, local: Run) -> None:
+    """Fault 13: the cell that runs goes on to its record; the others wait for the next run, which trains them alone."""
+    quarter = study()
+    process = quarter.start("--jobs", "1")
+    until(lambda: bool(cluster.jobs()), 120, "the first cell is submitted")
+    run("scontrol", "update", "PartitionName=gpu", "State=DRAIN")
+    try:
+        assert process.wait(300) == 1
+        finished = set(quarter.bits())
+        assert len(finished) == 1
+        assert cluster.jobs() == []
+    finally:
+        run("scontrol", "update", "PartitionName=gpu", "State=UP")
+    before = len(cluster.accounted("JobID"))
+    quarter.finish(quarter.start())
+    same(quarter, local)
+    again = [job[0] for job in cluster.accounted("Comment")[before:]]
+    assert sorted(again) == sorted(comment(cell) for cell in CELLS if cell not in finished)
 
 
 def test_controller_restarted_and_a_node_lost(cluster: Cluster, study: Make, local: Run) -> None:
