@@ -27,17 +27,10 @@ def export_lora(adapter: Path, out: Path) -> None:
         tensors = load_file(adapter / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise BenchError(f"{adapter / WEIGHTS}: no readable adapter: {error}") from error
-    scale = config["lora_alpha"] / (config["init_r"] + 1e-5)
-    folded, ranks = {}, {}
-    for name, tensor in tensors.items():
-        if ".lora_A" in name:
-            site, rank = name.removesuffix(".lora_A"), int(tensor.shape[0])
-            ranks[site.removeprefix("base_model.model.")] = rank
-            if rank:
-                folded[f"{site}.lora_A.weight"] = (tensor * tensors[f"{site}.lora_E"] * scale).contiguous()
-                folded[f"{site}.lora_B.weight"] = tensors[f"{site}.lora_B"].contiguous()
-        elif ".lora_" not in name:
-            folded[name] = tensor
+    try:
+        folded, ranks = _folded(tensors, config["lora_alpha"] / (config["init_r"] + 1e-5))
+    except (KeyError, TypeError, RuntimeError, OverflowError, IndexError) as error:
+        raise BenchError(f"{adapter}: no whole AdaLoRA adapter: {type(error).__name__}: {error}") from error
     live = {site: rank for site, rank in ranks.items() if rank}
     if not live:
         raise BenchError(f"{adapter}: no rank is left in any matrix: there is nothing to export")
@@ -57,11 +50,26 @@ def export_lora(adapter: Path, out: Path) -> None:
         (folder / CONFIG).write_bytes(canonical_json(new))
 
 
+def _folded(tensors: dict[str, Any], scale: float) -> tuple[dict[str, Any], dict[str, int]]:
+    """LoRA's tensors and heads by name, and the rank of each site."""
+    folded, ranks = {}, {}
+    for name, tensor in tensors.items():
+        if ".lora_A" in name:
+            site, rank = name.removesuffix(".lora_A"), int(tensor.shape[0])
+            ranks[site.removeprefix("base_model.model.")] = rank
+            if rank:
+                folded[f"{site}.lora_A.weight"] = (tensor * tensors[f"{site}.lora_E"] * scale).contiguous()
+                folded[f"{site}.lora_B.weight"] = tensors[f"{site}.lora_B"].contiguous()
+        elif ".lora_" not in name:
+            folded[name] = tensor
+    return folded, ranks
+
+
 def _config(adapter: Path) -> dict[str, Any]:
     file = adapter / CONFIG
     try:
         config = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{file}: no readable adapter config: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "ADALORA":
         found = config.get("peft_type") if isinstance(config, dict) else type(config).__name__

@@ -33,6 +33,17 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """Of at most 64 bits: no key means more, and Python can't even print what is much longer."""
+    value: int = loader.construct_yaml_int(node)
+    if value.bit_length() > 64:
+        raise yaml.constructor.ConstructorError(None, None, "a whole number of more than 64 bits", node.start_mark)
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+
 def read_yaml(file: Path) -> tuple[dict[str, Any], Places]:
     """The mapping in `file` and the (line, column) of every key and item. Raises SpecError."""
     try:

@@ -120,6 +120,8 @@ class Checkpoints:
 
     def _read(self, folder: Path) -> Checkpoint:
         manifest = json.loads((folder / MANIFEST).read_bytes())
+        if folder.name != f"step-{manifest['step']:09d}":
+            raise ValueError(f"{MANIFEST} is of step {manifest['step']}")
         data = {}
         for name in (TENSORS, STATE):
             data[name] = (folder / name).read_bytes()

@@ -75,6 +75,8 @@ def test_an_unknown_study_names_the_nearest(workflow: Path) -> None:
         ("a: &x 1\nb: *x\n", "aliases"),
         ("a: !!python/object/apply:os.system [ls]", "is no valid YAML"),
         ("a: " + "[" * (MAX_DEPTH + 2), "nested deeper"),
+        ("a: 0x" + "f" * 9000, ":1:4: is no valid YAML: a whole number of more than 64 bits"),
+        ("a: " + "9" * 9000, "is no valid YAML"),
     ],
 )
 def test_malicious_or_broken_yaml_is_refused(text: str, message: str) -> None:
