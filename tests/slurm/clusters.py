@@ -139,7 +139,7 @@ class Run:
             stderr=subprocess.STDOUT,
         )
 
-    def finish(self, process: subprocess.Popen[bytes], timeout: float = 420) -> None:
+    def finish(self, process: subprocess.Popen[bytes], timeout: float = 900) -> None:
         code = process.wait(timeout)
         assert code == 0, self.log.read_text(errors="replace")[-6000:]
 
