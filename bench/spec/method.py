@@ -25,7 +25,14 @@ class Method(Frozen):
     importance: Literal["sensitivity-uncertainty", "sensitivity", "magnitude"] = "sensitivity-uncertainty"
     importance_gradient: Literal["clipped", "raw"] = Field("clipped", description="as published: after clipping")
     compact: bool = Field(True, description="remove pruned ranks when the allocation freezes")
+    regulariser: bool | None = Field(
+        None, description="keep rows of A and columns of B orthonormal; null: where there are singular values"
+    )
     recipe: dict[str, Any] = Field({}, description="what this method changes in every task's recipe")
+
+    @property
+    def regularised(self) -> bool:
+        return self.adapter == "adalora" if self.regulariser is None else self.regulariser
 
     @model_validator(mode="after")
     def _consistent(self) -> Method:
