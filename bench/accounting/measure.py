@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bench.models.backbone import head_modules
 from bench.records.schema import BaseBytes
+from bench.spec.cell import Cell
 
 
 def base_bytes(model: nn.Module) -> BaseBytes:
@@ -34,6 +36,14 @@ def head_parameters(model: nn.Module) -> dict[str, int]:
             head = name.split(".modules_to_save.")[0].rsplit(".", 1)[-1]
             heads[head] = heads.get(head, 0) + parameter.numel()
     return heads
+
+
+def trained_heads(model: nn.Module, cell: Cell) -> dict[str, int]:
+    """As head_parameters; where every parameter is trained, those of the backbone's heads."""
+    if cell.method.adapter != "full":
+        return head_parameters(model)
+    heads = {name: model.get_submodule(name) for name in head_modules(model, cell.backbone)}
+    return {name.rsplit(".", 1)[-1]: sum(p.numel() for p in head.parameters()) for name, head in heads.items()}
 
 
 def _base(model: nn.Module) -> Iterator[tuple[str, Any]]:

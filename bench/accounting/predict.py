@@ -55,7 +55,7 @@ def predict(cell: Cell) -> Prediction:
     labels = 0 if cell.task.generates else max(1, len(cell.task.labels))
     shape = shape_of(cell.backbone.model_dump_json(), cell.task.kind, labels)
     sizes = [(site.in_features, site.out_features) for site in shape.sites]
-    start = initial_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+    start = _adapter(cell, shape, sizes)
     rows = cell.declared_train_rows
     schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size, sizes)
     trainable = start + sum(shape.head.values())
@@ -116,6 +116,13 @@ def meta_model(backbone: Backbone, kind: str, labels: int) -> Any:
     return model
 
 
+def _adapter(cell: Cell, shape: Shape, sizes: Sequence[tuple[int, int]]) -> int:
+    """Parameters at the start of what is trained beside the heads."""
+    if cell.method.adapter == "full":
+        return shape.frozen
+    return initial_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+
+
 def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Schedule) -> tuple[int, int]:
     if not schedule.prunes:
         return start, start
@@ -128,6 +135,8 @@ def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Sch
 
 def _base(cell: Cell, shape: Shape) -> BaseBytes:
     storage = cell.method.storage
+    if cell.method.adapter == "full":
+        return BaseBytes(weights=0, quantisation=0, buffers=shape.buffers)
     if storage != "nf4":
         return BaseBytes(weights=shape.frozen * (4 if storage == "fp32" else 2), quantisation=0, buffers=shape.buffers)
     weights = sum(math.ceil(n / 2) for n in shape.linear) + 2 * (shape.frozen - sum(shape.linear))

@@ -9,20 +9,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from bench.models.backbone import head_modules
+from bench.models.backbone import head_modules, load_backbone
 from bench.models.layers import ADAPTER
 from bench.models.sites import AdapterSite
 from bench.spec.cell import Cell
+from bench.spec.method import Method
 from bench.spec.schedule import initial_rank
 
 
 def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
-    """`model` as a PeftModel with the method's adapter at `sites` and trainable heads, all of it float32.
+    """`model` as a PeftModel with the method's adapter at `sites` and trainable heads, all of it float32; where the
+    method has no adapter, the bare model with every parameter trainable.
 
     The layers are PEFT's own, PEFT's allocator and regulariser are never called. The caller seeds before.
     """
+    if cell.method.adapter == "full":
+        return model.requires_grad_(True)
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
     recipe = cell.recipe
@@ -63,8 +68,30 @@ def save_adapter(peft_model: Any, folder: Path, masks: Mapping[str, Sequence[boo
     _settle_config(folder / "adapter_config.json")
 
 
+def weights_file(method: Method) -> str:
+    """Where in a cell's folder stands what was trained: an adapter, or a whole model."""
+    return "model/model.safetensors" if method.adapter == "full" else "adapter/adapter_model.safetensors"
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Write the whole trained model to `folder`, for from_pretrained of transformers."""
+    copies: dict[int, Tensor] = {}  # tied weights are one tensor, and stay one
+    state = {
+        name: copies.setdefault(value.data_ptr(), value.detach().cpu().clone().contiguous())
+        for name, value in model.state_dict().items()
+    }
+    model.save_pretrained(folder, state_dict=state)
+
+
+def reload_trained(model: Any, cell: Cell, folder: Path, device: torch.device) -> Any:
+    """What was saved in `folder`, loaded by plain PEFT or transformers: what a user gets. `model` is used up."""
+    if cell.method.adapter == "full":
+        return load_backbone(cell, folder, device)
+    return reload_adapter(model, folder)
+
+
 def reload_adapter(peft_model: Any, folder: Path) -> Any:
-    """The base of `peft_model` with the adapter that was saved in `folder`, loaded by plain PEFT: what a user gets."""
+    """The base of `peft_model` with the adapter that was saved in `folder`."""
     from peft import PeftModel
 
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from bench.spec.base import Frozen
 from bench.spec.task import KeyName
 
 Storage = Literal["fp32", "bf16", "nf4"]
-Adapter = Literal["lora", "adalora"]
+Adapter = Literal["lora", "adalora", "full"]
 
 
 class Method(Frozen):
@@ -19,7 +19,7 @@ class Method(Frozen):
     description: str = ""
     storage: Storage = Field("fp32", description="how the frozen base is stored")
     double_quantisation: bool = Field(True, description="nf4 only: the quantisation constants are quantised too")
-    adapter: Adapter
+    adapter: Adapter = Field(description="full: none, every parameter of the backbone is trained")
     allocator: Literal["fixed", "adalora"] = Field("fixed", description="who decides the rank of each matrix")
     unit: Literal["ranks", "parameters"] = Field("ranks", description="what the allocator's budget counts")
     importance: Literal["sensitivity-uncertainty", "sensitivity", "magnitude"] = "sensitivity-uncertainty"
@@ -31,6 +31,11 @@ class Method(Frozen):
     recipe: dict[str, Any] = Field({}, description="what this method changes in every task's recipe")
 
     @property
+    def lean(self) -> bool:
+        """Whether the adapter's layers are ours, so that each matrix has ranks that can be counted and moved."""
+        return self.adapter in ("lora", "adalora")
+
+    @property
     def regularised(self) -> bool:
         return self.adapter == "adalora" if self.regulariser is None else self.regulariser
 
@@ -38,4 +43,8 @@ class Method(Frozen):
     def _consistent(self) -> Method:
         if self.allocator == "adalora" and self.adapter != "adalora":
             raise ValueError(f"allocator 'adalora' prunes singular values: adapter must be adalora, not {self.adapter}")
+        if not self.lean and (self.allocator != "fixed" or self.unit != "ranks" or self.regulariser):
+            raise ValueError(f"adapter {self.adapter!r} has no ranks to move, count or regularise")
+        if self.adapter == "full" and self.storage != "fp32":
+            raise ValueError(f"adapter 'full' trains every parameter: storage must be fp32, not {self.storage}")
         return self

@@ -100,6 +100,10 @@ def rank_cost(cell: Cell, shape: Shape) -> int:
 def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedule:
     """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`. Raises BenchError."""
     total = cell.recipe.total_steps(train_rows)
+    if cell.method.adapter == "full":  # no budget binds it: every matrix keeps its full rank
+        _check_shapes(cell, shapes)
+        whole = sum(map(min, shapes))
+        return Schedule(initial_budget=whole, target_budget=whole, total_steps=total)
     rank = initial_rank(cell, shapes)
     costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
     initial = rank * sum(costs)

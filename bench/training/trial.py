@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from bench.accounting.measure import base_bytes, frozen_parameters, head_parameters
+from bench.accounting.measure import base_bytes, frozen_parameters, trained_heads
 from bench.accounting.peak import PeakMemory
 from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.table import write_predictions
 from bench.files import clear_when_full, folder_in_one_step, sha256_file, write_atomic
-from bench.models.adapters import adapter_hash, attach, reload_adapter, save_adapter
+from bench.models.adapters import adapter_hash, attach, reload_trained, save_adapter, save_model, weights_file
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.batch import Collator
 from bench.prepare.data import PreparedData, load_tokenizer
@@ -33,7 +33,7 @@ from bench.training.progress import TOLD, ProgressBar, process_age, say
 from bench.training.rng import restore_random_state, seed_everything
 from bench.training.signals import StopFlag
 
-CURVE, PREDICTIONS, ADAPTER = "curve.jsonl", "predictions.parquet", "adapter/adapter_model.safetensors"
+CURVE, PREDICTIONS = "curve.jsonl", "predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Trial:
     ) -> None:  # fmt: skip
         self.cell, self.data, self.folder, self.out = cell, data, folder, out
         self.checkpoints, self.identity, self.flag = checkpoints, identity, flag
+        self.weights = out / weights_file(cell.method)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.counters = Counters(attempt=attempt)
         self.peak = PeakMemory(self.device)
@@ -82,10 +83,10 @@ class Trial:
         peak = self.peak.read()  # of the training: an evaluation batch is larger
 
         clock = time.monotonic()
-        self._save_adapter(model, core)
+        self._save_weights(model, core)
         saving = time.monotonic() - clock + self.counters.saving_seconds
         # what is evaluated is what was saved, as plain PEFT computes it
-        model = reload_adapter(model, (self.out / ADAPTER).parent)
+        model = reload_trained(model, self.cell, self.weights.parent, self.device)
         clock = time.monotonic()
         evaluated = self._evaluate(model, tokenizer)
         evaluation, training = time.monotonic() - clock, self.counters.training_seconds
@@ -130,9 +131,10 @@ class Trial:
         seed_everything(self.cell.seed + 1)
         model = attach(model, self.cell, sites)
         self.base = base_bytes(model)
-        facts = adapter_hash(model), head_parameters(model), frozen_parameters(model)
+        facts = adapter_hash(model), trained_heads(model, self.cell), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
-        core = self.core = Core(model, sites, self.cell, schedule_of(self.cell, len(self.data.train), shapes))
+        schedule = schedule_of(self.cell, len(self.data.train), shapes)
+        core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule)
         self.peak = PeakMemory(self.device)
         seed_everything(self.cell.seed + 2)
         return model, core, Start(*facts, core.live_ranks(), core.bytes())
@@ -175,11 +177,14 @@ class Trial:
         write_predictions(self.out / PREDICTIONS, self.data.evaluation, result.predictions, result.scores)
         return result
 
-    def _save_adapter(self, model: Any, core: Core) -> None:
-        """The adapter under its budget, whole or not at all. Raises TransientError where the disk is full."""
-        folder = (self.out / ADAPTER).parent
-        with core.budget_view(), clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(folder) as new:
-            save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
+    def _save_weights(self, model: Any, core: Core) -> None:
+        """What was trained under its budget, whole or not at all. Raises TransientError where the disk is full."""
+        full, folder = clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(self.weights.parent)
+        with core.budget_view(), full, folder as new:
+            if self.cell.method.adapter == "full":
+                save_model(model, new)
+            else:
+                save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
 
     def _finished(
         self, core: Core, start: Start, evaluated: Evaluated, seconds: Seconds, peak: PeakBytes, last_loss: float | None
@@ -199,12 +204,14 @@ class Trial:
             parameters=parameters_of(core, start.ranks, start.heads, start.frozen, use),
             ranks=ranks_of(core, start.ranks),
             bytes=Bytes(
-                base=self.base, adapter_file=(self.out / ADAPTER).stat().st_size, gradients=start.bytes["gradients"],
+                base=self.base, adapter_file=self.weights.stat().st_size, gradients=start.bytes["gradients"],
                 optimizer=start.bytes["optimizer"], importance=start.bytes["importance"], peak=peak,
             ),
             evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
             initial_adapter_sha256=start.adapter_sha256,
-            files={name: sha256_file(self.out / name) for name in (CURVE, PREDICTIONS, ADAPTER)},
+            files={
+                name: sha256_file(self.out / name) for name in (CURVE, PREDICTIONS, weights_file(self.cell.method))
+            },
         )  # fmt: skip
 
     def _keep_curve(self) -> None:
