@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench.models.backbone import head_modules
+from bench.models.layers import ADAPTER
 from bench.records.schema import BaseBytes
 from bench.spec.cell import Cell
 
@@ -54,7 +55,8 @@ def _base(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _adapter(name: str) -> bool:
-    return ".lora_" in name or ".ranknum" in name
+    """PEFT puts an adapter's name into the paths of its parameters, and of the heads' copies that it trains."""
+    return f".{ADAPTER}" in name and ".modules_to_save." not in name
 
 
 def _logical(parameter: Any) -> int:

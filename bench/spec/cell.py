@@ -24,7 +24,7 @@ _NOT_IDENTITY = {
 
 # Keys that came after the first records: at these values they are left out, so that old cells keep their hashes.
 _LATER: dict[str, dict[str, Any]] = {
-    "method": {"regulariser": None},
+    "method": {"regulariser": None, "peft": None, "matrices": None, "depth": None},
 }
 
 

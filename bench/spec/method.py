@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from bench.spec.base import Frozen
+from bench.spec.roles import Role, Third
 from bench.spec.task import KeyName
 
 Storage = Literal["fp32", "bf16", "nf4"]
-Adapter = Literal["lora", "adalora", "full"]
+Adapter = Literal["lora", "adalora", "peft", "full"]
+
+
+class PeftChoice(Frozen):
+    """A config class of PEFT and its fields; what the budget, the recipe and the backbone say is not among them."""
+
+    config: str = Field(description="the class's name, such as LoraConfig")
+    fields: dict[str, Any] = Field({}, description="arguments of the class")
 
 
 class Method(Frozen):
@@ -19,7 +27,10 @@ class Method(Frozen):
     description: str = ""
     storage: Storage = Field("fp32", description="how the frozen base is stored")
     double_quantisation: bool = Field(True, description="nf4 only: the quantisation constants are quantised too")
-    adapter: Adapter = Field(description="full: none, every parameter of the backbone is trained")
+    adapter: Adapter = Field(description="peft: any of PEFT's; full: none, every parameter is trained")
+    peft: PeftChoice | None = Field(None, description="which one, where the adapter is peft")
+    matrices: Annotated[list[Role], Field(min_length=1)] | None = Field(None, description="only these; null: all")
+    depth: Third | None = Field(None, description="only layers in this third of each stack; null: all")
     allocator: Literal["fixed", "adalora"] = Field("fixed", description="who decides the rank of each matrix")
     unit: Literal["ranks", "parameters"] = Field("ranks", description="what the allocator's budget counts")
     importance: Literal["sensitivity-uncertainty", "sensitivity", "magnitude"] = "sensitivity-uncertainty"
@@ -45,6 +56,8 @@ class Method(Frozen):
             raise ValueError(f"allocator 'adalora' prunes singular values: adapter must be adalora, not {self.adapter}")
         if not self.lean and (self.allocator != "fixed" or self.unit != "ranks" or self.regulariser):
             raise ValueError(f"adapter {self.adapter!r} has no ranks to move, count or regularise")
+        if (self.adapter == "peft") != (self.peft is not None):
+            raise ValueError("the block `peft` and adapter: peft go together")
         if self.adapter == "full" and self.storage != "fp32":
             raise ValueError(f"adapter 'full' trains every parameter: storage must be fp32, not {self.storage}")
         return self

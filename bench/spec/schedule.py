@@ -78,6 +78,11 @@ def initial_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
     section 4.1), and never below it. Where they are fixed: the rank of the end. Raises BenchError.
     """
     _check_shapes(cell, shapes)
+    if cell.method.adapter == "peft" and cell.budget.rank is None:
+        raise BenchError(
+            f"{cell.id}: what a rank of {cell.method.name!r} costs is PEFT's: give the budget {cell.budget_name!r} as "
+            "a rank"
+        )
     average = _average_rank(cell, shapes)
     if cell.method.allocator != "fixed":
         start = cell.budget.initial_rank or math.floor(1.5 * average + 0.5)

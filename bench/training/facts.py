@@ -16,11 +16,11 @@ def cell_key(cell: Cell, identity: str) -> CellKey:
     )  # fmt: skip
 
 
-def budget_use(core: Core) -> BudgetUse:
-    """What the budget allows at the end, and what is live. Full fine-tuning keeps every matrix at its full rank."""
+def budget_use(core: Core, plain_ranks: int) -> BudgetUse:
+    """What the budget allows at the end, and what is live. `plain_ranks`: of an adapter whose layers are not ours."""
     unit = core.cell.method.unit
-    if core.cell.method.adapter == "full":
-        return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=core.schedule.initial_budget)
+    if not core.cell.method.lean:
+        return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=plain_ranks)
     kept = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()
     return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=kept)
 

@@ -15,9 +15,11 @@ from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.table import write_predictions
 from bench.files import clear_when_full, folder_in_one_step, sha256_file, write_atomic
-from bench.models.adapters import adapter_hash, attach, reload_trained, save_adapter, save_model, weights_file
+from bench.models.adapters import adapter_hash, attach, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.batch import Collator
+from bench.models.others import plain_ranks
+from bench.models.sites import chosen_sites
 from bench.prepare.data import PreparedData, load_tokenizer
 from bench.prepare.models import open_backbone
 from bench.records.provenance import environment, other_processes
@@ -38,12 +40,14 @@ CURVE, PREDICTIONS = "curve.jsonl", "predictions.parquet"
 
 @dataclass(frozen=True)
 class Start:
-    """What is known before the first step. bytes: of what training holds, at its largest then."""
+    """What is known before the first step. plain_ranks: of an adapter whose layers are not ours.
+    bytes: of what training holds, at its largest then."""
 
     adapter_sha256: str
     heads: dict[str, int]
     frozen: int
     ranks: dict[str, int]
+    plain_ranks: int
     bytes: dict[str, int]
 
 
@@ -86,7 +90,7 @@ class Trial:
         self._save_weights(model, core)
         saving = time.monotonic() - clock + self.counters.saving_seconds
         # what is evaluated is what was saved, as plain PEFT computes it
-        model = reload_trained(model, self.cell, self.weights.parent, self.device)
+        model = reload_trained(model, self.cell, self.weights.parent, self.folder, self.device)
         clock = time.monotonic()
         evaluated = self._evaluate(model, tokenizer)
         evaluation, training = time.monotonic() - clock, self.counters.training_seconds
@@ -127,7 +131,7 @@ class Trial:
         the first step, so that dropout draws alike whatever the adapter drew."""
         seed_everything(self.cell.seed)
         model = load_backbone(self.cell, self.folder, self.device)
-        sites = find_sites(model, self.cell.backbone)
+        sites = chosen_sites(find_sites(model, self.cell.backbone), self.cell.method)
         seed_everything(self.cell.seed + 1)
         model = attach(model, self.cell, sites)
         self.base = base_bytes(model)
@@ -137,7 +141,8 @@ class Trial:
         core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule)
         self.peak = PeakMemory(self.device)
         seed_everything(self.cell.seed + 2)
-        return model, core, Start(*facts, core.live_ranks(), core.bytes())
+        ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
+        return model, core, Start(*facts, *ranks, core.bytes())
 
     def _resume(self, core: Core) -> Curve:
         """Bring core, generators and counters to the newest good checkpoint, if there is one; the curve behind it."""
@@ -181,16 +186,13 @@ class Trial:
         """What was trained under its budget, whole or not at all. Raises TransientError where the disk is full."""
         full, folder = clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(self.weights.parent)
         with core.budget_view(), full, folder as new:
-            if self.cell.method.adapter == "full":
-                save_model(model, new)
-            else:
-                save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
+            save_trained(model, self.cell.method, new, core.masks())
 
     def _finished(
         self, core: Core, start: Start, evaluated: Evaluated, seconds: Seconds, peak: PeakBytes, last_loss: float | None
     ) -> Record:
         """The record `ok`. Raises BenchError where the budget was not kept."""
-        use = budget_use(core)
+        use = budget_use(core, start.plain_ranks)
         if use.kept > use.limit:
             raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
         split, metric = self.cell.task.primary_split, self.cell.task.metric
