@@ -8,7 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bench.models.backbone import head_modules
+from bench.models.layers import ADAPTER
 from bench.records.schema import BaseBytes
+from bench.spec.cell import Cell
 
 
 def base_bytes(model: nn.Module) -> BaseBytes:
@@ -36,6 +39,14 @@ def head_parameters(model: nn.Module) -> dict[str, int]:
     return heads
 
 
+def trained_heads(model: nn.Module, cell: Cell) -> dict[str, int]:
+    """As head_parameters; where every parameter is trained, those of the backbone's heads."""
+    if cell.method.adapter != "full":
+        return head_parameters(model)
+    heads = {name: model.get_submodule(name) for name in head_modules(model, cell.backbone)}
+    return {name.rsplit(".", 1)[-1]: sum(p.numel() for p in head.parameters()) for name, head in heads.items()}
+
+
 def _base(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Frozen parameters; not an adapter's constants, not the heads' untouched originals that PEFT keeps."""
     for name, parameter in model.named_parameters():
@@ -44,7 +55,8 @@ def _base(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _adapter(name: str) -> bool:
-    return ".lora_" in name or ".ranknum" in name
+    """PEFT puts an adapter's name into the paths of its parameters, and of the heads' copies that it trains."""
+    return f".{ADAPTER}" in name and ".modules_to_save." not in name
 
 
 def _logical(parameter: Any) -> int:

@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from bench.errors import BenchError
+from bench.models.adapters import attach
 from bench.models.backbone import find_sites, head_modules
-from bench.models.sites import AdapterSite
+from bench.models.sites import AdapterSite, chosen_sites
 from bench.records.schema import BaseBytes
 from bench.spec.backbone import Backbone
 from bench.spec.cell import Cell
@@ -54,8 +55,9 @@ def predict(cell: Cell) -> Prediction:
     """Raises BenchError where the backbone's file has no config, or the schedule can't be."""
     labels = 0 if cell.task.generates else max(1, len(cell.task.labels))
     shape = shape_of(cell.backbone.model_dump_json(), cell.task.kind, labels)
-    sizes = [(site.in_features, site.out_features) for site in shape.sites]
-    start = initial_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+    sites = chosen_sites(shape.sites, cell.method)
+    sizes = [(site.in_features, site.out_features) for site in sites]
+    start = _adapter(cell, shape, sites, labels)
     rows = cell.declared_train_rows
     schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size, sizes)
     trainable = start + sum(shape.head.values())
@@ -116,6 +118,17 @@ def meta_model(backbone: Backbone, kind: str, labels: int) -> Any:
     return model
 
 
+def _adapter(cell: Cell, shape: Shape, sites: Sequence[AdapterSite], labels: int) -> int:
+    """Parameters at the start of what is trained beside the heads. PEFT's own adapters are attached and counted."""
+    if cell.method.adapter == "full":
+        return shape.frozen
+    if cell.method.adapter == "peft":
+        model = attach(meta_model(cell.backbone, cell.task.kind, labels).requires_grad_(False), cell, sites)
+        return int(sum(p.numel() for p in model.parameters() if p.requires_grad)) - sum(shape.head.values())
+    sizes = [(site.in_features, site.out_features) for site in sites]
+    return initial_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+
+
 def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Schedule) -> tuple[int, int]:
     if not schedule.prunes:
         return start, start
@@ -128,6 +141,8 @@ def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Sch
 
 def _base(cell: Cell, shape: Shape) -> BaseBytes:
     storage = cell.method.storage
+    if cell.method.adapter == "full":
+        return BaseBytes(weights=0, quantisation=0, buffers=shape.buffers)
     if storage != "nf4":
         return BaseBytes(weights=shape.frozen * (4 if storage == "fp32" else 2), quantisation=0, buffers=shape.buffers)
     weights = sum(math.ceil(n / 2) for n in shape.linear) + 2 * (shape.frozen - sum(shape.linear))

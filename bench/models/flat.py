@@ -32,7 +32,8 @@ class _Product:
 
 
 class FlatParameters:
-    """The buffers `data` and `grad` [elements] of `model`, whose adapters sit at `sites`.
+    """The buffers `data` and `grad` [elements] of `model`, whose adapters sit at `sites`. Whatever else is trainable
+    stands behind them, called `head`: without sites that is everything.
 
     `rows` and `grad_rows` hold a view [rows, length] for each block of the layout, `singular` and `grad_singular` the
     values E [triplets]. Gradients with respect to B arrive as those of E B; `unfold_gradients` makes them E's and B's.
@@ -41,19 +42,19 @@ class FlatParameters:
     def __init__(self, model: Any, sites: Sequence[AdapterSite]) -> None:
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._layers = [base.get_submodule(site.name) for site in sites]
-        if not self._layers:
-            raise BenchError("no adapted matrix: nothing to train")
         self.device = next(base.parameters()).device
         anchor = torch.zeros((), device=self.device, requires_grad=True)
         self.sites = [install(layer, anchor) for layer in self._layers]
         keep_task_loss(model)
-        svd = hasattr(self._layers[0], "lora_E")
+        svd = any(hasattr(layer, "lora_E") for layer in self._layers)
         for layer in self._layers:
             if svd:
                 layer.ranknum[ADAPTER].requires_grad_(False)  # constant: PEFT trains it on half-precision bases
         factors = [tuple(_parameter(layer, name) for name in _names(svd)) for layer in self._layers]
         adapter = {id(parameter) for group in factors for parameter in group}
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) not in adapter]
+        if not factors and not named:
+            raise BenchError("no adapted matrix: nothing to train")
         _check_dtype(named)
         self.head = [p for _, p in named if p.ndim > 1] + [p for _, p in named if p.ndim <= 1]
         self.head_names = [n for n, p in named if p.ndim > 1] + [n for n, p in named if p.ndim <= 1]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from bench.errors import BenchError
+from bench.spec.method import Method
+from bench.spec.roles import role_of, third_of
 
 
 @dataclass(frozen=True)
@@ -24,3 +29,19 @@ class AdapterSite:
     def parameters_per_rank(self) -> int:
         """What one rank costs in a LoRA pair: a row of A and a column of B."""
         return self.in_features + self.out_features
+
+
+def chosen_sites(sites: Sequence[AdapterSite], method: Method) -> tuple[AdapterSite, ...]:
+    """Those of `sites` that the method adapts, by role and third of their stack. Raises BenchError if none is left."""
+    layers: dict[str, int] = {}
+    for site in sites:
+        layers[site.stack] = max(layers.get(site.stack, 0), (site.layer or 0) + 1)
+    chosen = tuple(
+        site
+        for site in sites
+        if (method.matrices is None or role_of(site.matrix) in method.matrices)
+        and (method.depth is None or third_of(site.layer or 0, layers[site.stack]) == method.depth)
+    )
+    if not chosen:
+        raise BenchError(f"method {method.name!r} adapts none of the backbone's {len(sites)} matrices")
+    return chosen

@@ -22,6 +22,11 @@ _NOT_IDENTITY = {
     "method": {"description", "label", "recipe"},
 }
 
+# Keys that came after the first records: at these values they are left out, so that old cells keep their hashes.
+_LATER: dict[str, dict[str, Any]] = {
+    "method": {"regulariser": None, "peft": None, "matrices": None, "depth": None},
+}
+
 
 class DataChoice(Frozen):
     """Which rows: where they come from and how many at the most (None: all)."""
@@ -52,7 +57,12 @@ class Cell(Frozen):
     @property
     def spec_hash(self) -> str:
         """SHA-256 (hex) of everything in the spec that decides the result."""
-        return _sha256(self.model_dump(mode="json", exclude=_NOT_IDENTITY))  # type: ignore[arg-type]
+        spec = self.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
+        for part, keys in _LATER.items():
+            for key, value in keys.items():
+                if spec[part][key] == value:
+                    del spec[part][key]
+        return _sha256(spec)
 
     def identity(self, data_fingerprint: str) -> str:
         """SHA-256 (hex) of spec and prepared data: the name of a cell's checkpoints and the key of reruns."""

@@ -10,7 +10,8 @@ from bench.errors import BenchError, Problem, SpecError, nearest
 from bench.spec.backbone import Backbone
 from bench.spec.base import Frozen
 from bench.spec.method import Method
-from bench.spec.reading import Places, build, read_yaml
+from bench.spec.peft_configs import OURS, config_class, config_names
+from bench.spec.reading import Places, build, place_of, read_yaml
 from bench.spec.study import Study
 from bench.spec.task import Task
 
@@ -58,6 +59,7 @@ def load_library(folder: Path = WORKFLOW) -> Library:
         backbones=_read_folder(Backbone, folder / "backbones", problems),
         folder=folder,
     )
+    problems += [problem for entry in library.methods.values() for problem in _peft_problems(entry)]
     if problems:
         raise SpecError(problems)
     return library
@@ -77,6 +79,30 @@ def read_entry(model: type[Item], file: Path) -> Entry[Item]:
 
 def read_study(library: Library, name: str) -> Entry[Study]:
     return read_entry(Study, library.study_file(name))
+
+
+def _peft_problems(entry: Entry[Method]) -> list[Problem]:
+    """A config that PEFT doesn't have, a field that the config doesn't have, a value that can't be the field's."""
+    chosen = entry.item.peft
+    if chosen is None:
+        return []
+    known = config_class(chosen.config)
+    if known is None:
+        message = f"peft.config: {chosen.config!r} is no adapter of PEFT{nearest(chosen.config, config_names())}"
+        return [Problem(entry.file, message, *place_of(entry.places, ("peft", "config")))]
+    problems = []
+    for name, value in chosen.fields.items():
+        message = ""
+        if name in OURS:
+            message = f"{name!r} follows from budget, recipe, backbone and the method's other keys: leave it out"
+        elif name not in known.fields:
+            message = f"{chosen.config} has no field {name!r}{nearest(name, known.open)}"
+        elif not known.accepts(name, value):
+            message = f"{name}: expected {known.fields[name]}, found {value!r}"
+        if message:
+            place = place_of(entry.places, ("peft", "fields", name))
+            problems.append(Problem(entry.file, f"peft.fields: {message}", *place))
+    return problems
 
 
 def _read_folder(model: type[Item], folder: Path, problems: list[Problem]) -> dict[str, Entry[Item]]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from bench.spec.base import Frozen
+from bench.spec.roles import Role, Third
 from bench.spec.task import KeyName
 
 Storage = Literal["fp32", "bf16", "nf4"]
-Adapter = Literal["lora", "adalora"]
+Adapter = Literal["lora", "adalora", "peft", "full"]
+
+
+class PeftChoice(Frozen):
+    """A config class of PEFT and its fields; what the budget, the recipe and the backbone say is not among them."""
+
+    config: str = Field(description="the class's name, such as LoraConfig")
+    fields: dict[str, Any] = Field({}, description="arguments of the class")
 
 
 class Method(Frozen):
@@ -19,16 +27,37 @@ class Method(Frozen):
     description: str = ""
     storage: Storage = Field("fp32", description="how the frozen base is stored")
     double_quantisation: bool = Field(True, description="nf4 only: the quantisation constants are quantised too")
-    adapter: Adapter
+    adapter: Adapter = Field(description="peft: any of PEFT's; full: none, every parameter is trained")
+    peft: PeftChoice | None = Field(None, description="which one, where the adapter is peft")
+    matrices: Annotated[list[Role], Field(min_length=1)] | None = Field(None, description="only these; null: all")
+    depth: Third | None = Field(None, description="only layers in this third of each stack; null: all")
     allocator: Literal["fixed", "adalora"] = Field("fixed", description="who decides the rank of each matrix")
     unit: Literal["ranks", "parameters"] = Field("ranks", description="what the allocator's budget counts")
     importance: Literal["sensitivity-uncertainty", "sensitivity", "magnitude"] = "sensitivity-uncertainty"
     importance_gradient: Literal["clipped", "raw"] = Field("clipped", description="as published: after clipping")
     compact: bool = Field(True, description="remove pruned ranks when the allocation freezes")
+    regulariser: bool | None = Field(
+        None, description="keep rows of A and columns of B orthonormal; null: where there are singular values"
+    )
     recipe: dict[str, Any] = Field({}, description="what this method changes in every task's recipe")
+
+    @property
+    def lean(self) -> bool:
+        """Whether the adapter's layers are ours, so that each matrix has ranks that can be counted and moved."""
+        return self.adapter in ("lora", "adalora")
+
+    @property
+    def regularised(self) -> bool:
+        return self.adapter == "adalora" if self.regulariser is None else self.regulariser
 
     @model_validator(mode="after")
     def _consistent(self) -> Method:
         if self.allocator == "adalora" and self.adapter != "adalora":
             raise ValueError(f"allocator 'adalora' prunes singular values: adapter must be adalora, not {self.adapter}")
+        if not self.lean and (self.allocator != "fixed" or self.unit != "ranks" or self.regulariser):
+            raise ValueError(f"adapter {self.adapter!r} has no ranks to move, count or regularise")
+        if (self.adapter == "peft") != (self.peft is not None):
+            raise ValueError("the block `peft` and adapter: peft go together")
+        if self.adapter == "full" and self.storage != "fp32":
+            raise ValueError(f"adapter 'full' trains every parameter: storage must be fp32, not {self.storage}")
         return self

@@ -13,6 +13,7 @@ from bench.spec.cell import Cell, DataChoice
 from bench.spec.library import WORKFLOW, Entry, Library, load_library, read_study
 from bench.spec.reading import KeyPath, Places, build, parse_yaml, place_of
 from bench.spec.recipe import Recipe
+from bench.spec.roles import role_of
 from bench.spec.study import Grid, Study
 from bench.spec.task import Task
 
@@ -82,6 +83,7 @@ def resolve(library: Library, entry: Entry[Study]) -> ResolvedStudy:
         )
         for task, method, budget, seed in product:
             cell = _cell(library, entry, tasks[task], method, budget, seed)
+            problems += [p for p in _no_such_matrix(entry, cell) if p not in problems]
             if cell.id in cells:
                 line, column = place_of(entry.places, ("grids", index))
                 first = cells[cell.id][1]
@@ -152,6 +154,17 @@ def _cell(library: Library, entry: Entry[Study], task: Task, method_name: str, b
         threads=study.threads,
         selection=study.selection,
     )
+
+
+def _no_such_matrix(entry: Entry[Study], cell: Cell) -> list[Problem]:
+    """A problem for each role of the method that no matrix of the backbone has."""
+    have = {role_of(matrix) for matrix in cell.backbone.matrices}
+    where = place_of(entry.places, ("methods",))
+    return [
+        Problem(entry.file, f"method {cell.method.name!r}: no matrix of {cell.backbone.name!r} is a {role}", *where)
+        for role in cell.method.matrices or []
+        if role not in have
+    ]
 
 
 def _unknown(

@@ -78,6 +78,11 @@ def initial_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
     section 4.1), and never below it. Where they are fixed: the rank of the end. Raises BenchError.
     """
     _check_shapes(cell, shapes)
+    if cell.method.adapter == "peft" and cell.budget.rank is None:
+        raise BenchError(
+            f"{cell.id}: what a rank of {cell.method.name!r} costs is PEFT's: give the budget {cell.budget_name!r} as "
+            "a rank"
+        )
     average = _average_rank(cell, shapes)
     if cell.method.allocator != "fixed":
         start = cell.budget.initial_rank or math.floor(1.5 * average + 0.5)
@@ -100,6 +105,10 @@ def rank_cost(cell: Cell, shape: Shape) -> int:
 def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedule:
     """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`. Raises BenchError."""
     total = cell.recipe.total_steps(train_rows)
+    if cell.method.adapter == "full":  # no budget binds it: every matrix keeps its full rank
+        _check_shapes(cell, shapes)
+        whole = sum(map(min, shapes))
+        return Schedule(initial_budget=whole, target_budget=whole, total_steps=total)
     rank = initial_rank(cell, shapes)
     costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
     initial = rank * sum(costs)

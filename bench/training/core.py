@@ -60,7 +60,7 @@ class Core:
         self.optimizer = FlatAdamW(self.flat, cell.recipe)
         self.allocator = allocator_of(self.flat, cell, schedule)
         self._initial_ranks = self.flat.layout.ranks
-        gamma = cell.recipe.orthogonality if self.flat.layout.svd else 0.0
+        gamma = cell.recipe.orthogonality if cell.method.regularised else 0.0
         self._regulariser = Regulariser(self.flat, gamma) if gamma > 0 else None
         self._zero = torch.zeros((), device=self.flat.device)
         self._skipped = torch.zeros((), device=self.flat.device)

@@ -16,20 +16,26 @@ def cell_key(cell: Cell, identity: str) -> CellKey:
     )  # fmt: skip
 
 
-def budget_use(core: Core) -> BudgetUse:
-    """What the budget allows at the end, and what is live."""
+def budget_use(core: Core, plain_ranks: int) -> BudgetUse:
+    """What the budget allows at the end, and what is live. `plain_ranks`: of an adapter whose layers are not ours."""
     unit = core.cell.method.unit
+    if not core.cell.method.lean:
+        return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=plain_ranks)
     kept = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()
     return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=kept)
 
 
 def parameters_of(core: Core, start: Mapping[str, int], heads: dict[str, int], base: int, use: BudgetUse) -> Parameters:
-    """The adapter at the start (every rank) and at the end (the live ones), heads and base apart."""
+    """The adapter at the start (every rank) and at the end (the live ones), heads and base apart. Where the layers are
+    not ours the adapter is whatever is trained beside the heads."""
     layout = core.flat.layout
     extra = 1 if layout.svd else 0
     at_start = sum(start[site.name] * (site.parameters_per_rank + extra) for site in layout.sites)
+    at_end = core.live_parameters()
+    if not layout.sites:
+        at_start = at_end = core.flat.elements - sum(heads.values())
     return Parameters(
-        adapter_start=at_start, adapter_end=core.live_parameters(), head=sum(heads.values()),
+        adapter_start=at_start, adapter_end=at_end, head=sum(heads.values()),
         head_by_module=heads, base=base, budget=use,
     )  # fmt: skip
 

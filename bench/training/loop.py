@@ -91,7 +91,7 @@ class Loop:
         self.counters.rows += len(rows)
         report = self.core.step()
         ranks = list(self.core.live_ranks().values()) if report.masked or report.step == 1 else None
-        self.curve.add(report, ranks)
+        self.curve.add(report, ranks or None)
 
     def _weight(self, rows: Sequence[int]) -> int:
         return sum(len(self.split.label_ids[i]) for i in rows) if self.cell.task.generates else len(rows)

@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
-from bench.accounting.measure import base_bytes, frozen_parameters, head_parameters
+from bench.accounting.measure import base_bytes, frozen_parameters, trained_heads
 from bench.accounting.peak import PeakMemory
 from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.table import write_predictions
 from bench.files import clear_when_full, folder_in_one_step, sha256_file, write_atomic
-from bench.models.adapters import adapter_hash, attach, reload_adapter, save_adapter
+from bench.models.adapters import adapter_hash, attach, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.batch import Collator
+from bench.models.others import plain_ranks
+from bench.models.sites import chosen_sites
 from bench.prepare.data import PreparedData, load_tokenizer
 from bench.prepare.models import open_backbone
 from bench.records.provenance import environment, other_processes
@@ -34,17 +36,19 @@ from bench.training.progress import TOLD, ProgressBar, process_age, say
 from bench.training.rng import restore_random_state, seed_everything
 from bench.training.signals import StopFlag
 
-CURVE, PREDICTIONS, ADAPTER = "curve.jsonl", "predictions.parquet", "adapter/adapter_model.safetensors"
+CURVE, PREDICTIONS = "curve.jsonl", "predictions.parquet"
 
 
 @dataclass(frozen=True)
 class Start:
-    """What is known before the first step. bytes: of what training holds, at its largest then."""
+    """What is known before the first step. plain_ranks: of an adapter whose layers are not ours.
+    bytes: of what training holds, at its largest then."""
 
     adapter_sha256: str
     heads: dict[str, int]
     frozen: int
     ranks: dict[str, int]
+    plain_ranks: int
     bytes: dict[str, int]
 
 
@@ -57,6 +61,7 @@ class Trial:
     ) -> None:  # fmt: skip
         self.cell, self.data, self.folder, self.out = cell, data, folder, out
         self.checkpoints, self.identity, self.flag = checkpoints, identity, flag
+        self.weights = out / weights_file(cell.method)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.counters = Counters(attempt=attempt)
         self.peak = PeakMemory(self.device)
@@ -83,10 +88,10 @@ class Trial:
         peak = self.peak.read()  # of the training: an evaluation batch is larger
 
         clock = time.monotonic()
-        self._save_adapter(model, core)
+        self._save_weights(model, core)
         saving = time.monotonic() - clock + self.counters.saving_seconds
         # what is evaluated is what was saved, as plain PEFT computes it
-        model = reload_adapter(model, (self.out / ADAPTER).parent)
+        model = reload_trained(model, self.cell, self.weights.parent, self.folder, self.device)
         clock = time.monotonic()
         evaluated = self._evaluate(model, tokenizer)
         evaluation, training = time.monotonic() - clock, self.counters.training_seconds
@@ -127,16 +132,18 @@ class Trial:
         the first step, so that dropout draws alike whatever the adapter drew."""
         seed_everything(self.cell.seed)
         model = load_backbone(self.cell, self.folder, self.device)
-        sites = find_sites(model, self.cell.backbone)
+        sites = chosen_sites(find_sites(model, self.cell.backbone), self.cell.method)
         seed_everything(self.cell.seed + 1)
         model = attach(model, self.cell, sites)
         self.base = base_bytes(model)
-        facts = adapter_hash(model), head_parameters(model), frozen_parameters(model)
+        facts = adapter_hash(model), trained_heads(model, self.cell), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
-        core = self.core = Core(model, sites, self.cell, schedule_of(self.cell, len(self.data.train), shapes))
+        schedule = schedule_of(self.cell, len(self.data.train), shapes)
+        core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule)
         self.peak = PeakMemory(self.device)
         seed_everything(self.cell.seed + 2)
-        return model, core, Start(*facts, core.live_ranks(), core.bytes())
+        ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
+        return model, core, Start(*facts, *ranks, core.bytes())
 
     def _resume(self, core: Core) -> Curve:
         """Bring core, generators and counters to the newest good checkpoint, if there is one; the curve behind it."""
@@ -176,17 +183,17 @@ class Trial:
         write_predictions(self.out / PREDICTIONS, self.data.evaluation, result.predictions, result.scores)
         return result
 
-    def _save_adapter(self, model: Any, core: Core) -> None:
-        """The adapter under its budget, whole or not at all. Raises TransientError where the disk is full."""
-        folder = (self.out / ADAPTER).parent
-        with core.budget_view(), clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(folder) as new:
-            save_adapter(model, new, core.masks() if self.cell.method.adapter == "adalora" else None)
+    def _save_weights(self, model: Any, core: Core) -> None:
+        """What was trained under its budget, whole or not at all. Raises TransientError where the disk is full."""
+        full, folder = clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(self.weights.parent)
+        with core.budget_view(), full, folder as new:
+            save_trained(model, self.cell.method, new, core.masks())
 
     def _finished(
         self, core: Core, start: Start, evaluated: Evaluated, seconds: Seconds, peak: PeakBytes, last_loss: float | None
     ) -> Record:
         """The record `ok`. Raises BenchError where the budget was not kept."""
-        use = budget_use(core)
+        use = budget_use(core, start.plain_ranks)
         if use.kept > use.limit:
             raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
         split, metric = self.cell.task.primary_split, self.cell.task.metric
@@ -200,12 +207,14 @@ class Trial:
             parameters=parameters_of(core, start.ranks, start.heads, start.frozen, use),
             ranks=ranks_of(core, start.ranks),
             bytes=Bytes(
-                base=self.base, adapter_file=(self.out / ADAPTER).stat().st_size, gradients=start.bytes["gradients"],
+                base=self.base, adapter_file=self.weights.stat().st_size, gradients=start.bytes["gradients"],
                 optimizer=start.bytes["optimizer"], importance=start.bytes["importance"], peak=peak,
             ),
             evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
             initial_adapter_sha256=start.adapter_sha256,
-            files={name: sha256_file(self.out / name) for name in (CURVE, PREDICTIONS, ADAPTER)},
+            files={
+                name: sha256_file(self.out / name) for name in (CURVE, PREDICTIONS, weights_file(self.cell.method))
+            },
         )  # fmt: skip
 
     def _keep_curve(self) -> None:

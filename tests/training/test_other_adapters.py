@@ -1,0 +1,92 @@
+"""Adapters of PEFT that need no code of ours: a YAML file is enough, and everything else works as for the others."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from small import Lab, Moment, outcome, record_of
+
+from bench.accounting.measure import base_bytes, frozen_parameters, head_parameters
+from bench.accounting.predict import predict as predicted_of
+from bench.evaluation.predict import predict
+from bench.models.adapters import attach
+from bench.models.backbone import find_sites, load_backbone
+from bench.models.sites import chosen_sites
+from bench.prepare.data import load_tokenizer, open_data
+from bench.prepare.models import prepare_backbone
+from bench.spec.cell import Cell
+from bench.spec.library import read_entry
+from bench.spec.method import Method
+from bench.spec.resolve import load_study
+
+LOHA = "name: loha\nlabel: LoHa\nadapter: peft\npeft: {config: LoHaConfig, fields: {module_dropout: 0.0}}\n"
+RANKS = {"dora": 2, "rslora": 2, "ia3": 0, "loha": 2}
+
+
+def _cell(lab: Lab, method: str, folder: Path) -> Cell:
+    """Two-layer BERT; its matrices have no key or value, so (IA)³ takes the query in their place."""
+    if method == "loha":
+        (folder / "loha.yaml").write_text(LOHA)
+        changed = read_entry(Method, folder / "loha.yaml").item
+        return lab.prepare(lab.cell().model_copy(update={"method": changed}))
+    cell = lab.cell(method)
+    if method == "ia3":
+        changed = cell.method.model_copy(update={"matrices": ["query", "feed-forward-out"]})
+        cell = cell.model_copy(update={"method": changed})
+    return lab.prepare(cell)
+
+
+@pytest.mark.parametrize("method", ["dora", "rslora", "ia3", "loha"])
+def test_the_adapter_is_trained_counted_saved_and_reloaded(lab: Lab, tmp_path: Path, method: str) -> None:
+    from peft import PeftModel
+
+    cell, out = _cell(lab, method, tmp_path), tmp_path / "out"
+    assert lab.train(cell, out, every=None) == 0, (tmp_path / "log.txt").read_text()
+    (folder,), (data,) = (lab.cache / "models").iterdir(), (lab.cache / "data").iterdir()
+    torch.manual_seed(99)
+    base = load_backbone(cell, folder, torch.device("cpu"))
+    frozen = sum(p.numel() for n, p in base.named_parameters() if "classifier" not in n and "pooler" not in n)
+    sites = chosen_sites(find_sites(base, cell.backbone), cell.method)
+    loaded = PeftModel.from_pretrained(base, out / "adapter", is_trainable=True)
+    split = open_data(data).evaluation["validation"]
+    found = predict(loaded, cell.task, split, load_tokenizer(folder), 8, torch.device("cpu"))
+    record = record_of(out)
+    assert found.values == pd.read_parquet(out / "predictions.parquet")["prediction"].tolist()
+    assert found.loss == record.loss["validation"]
+
+    assert record.parameters is not None
+    adapter = sum(p.numel() for n, p in loaded.named_parameters() if p.requires_grad and "modules_to_save" not in n)
+    assert record.parameters.adapter_end == adapter
+    assert record.parameters.base == frozen
+    assert record.parameters.budget.kept == RANKS[method] * len(sites)
+    assert record.parameters.budget.limit == 2 * len(sites)
+
+    torch.manual_seed(cell.seed + 1)
+    fresh = attach(load_backbone(cell, folder, torch.device("cpu")), cell, sites).state_dict()
+    trained = {n: p for n, p in loaded.named_parameters() if p.requires_grad and "modules_to_save" not in n}
+    assert not [name for name, p in trained.items() if torch.equal(p, fresh[name])]
+
+
+@pytest.mark.parametrize("method", ["dora", "ia3"])
+def test_an_interrupted_training_ends_in_the_same_bits(lab: Lab, tmp_path: Path, method: str, undisturbed) -> None:
+    cell = _cell(lab, method, tmp_path)
+    assert lab.train(cell, tmp_path / "out", Moment("step", 5, signal.SIGKILL)) == -signal.SIGKILL
+    assert lab.train(cell, tmp_path / "out") == 0, (tmp_path / "log.txt").read_text()
+    assert outcome(tmp_path / "out") == undisturbed(lab, cell)
+
+
+@pytest.mark.parametrize("method", ["dora", "rslora", "ia3"])
+def test_predicted_equals_measured_on_a_real_model(tmp_path: Path, method: str) -> None:
+    cell = load_study("more-adapters").find("sst2", method, "large", 0)
+    model = load_backbone(cell, prepare_backbone(cell.backbone, mirror=None, cache=tmp_path), torch.device("cpu"))
+    model = attach(model, cell, chosen_sites(find_sites(model, cell.backbone), cell.method))
+    predicted, heads = predicted_of(cell), head_parameters(model)
+    assert predicted.head == heads
+    assert predicted.base == base_bytes(model)
+    assert frozen_parameters(model) == predicted.total - sum(heads.values())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == predicted.adapter_start + sum(heads.values())
