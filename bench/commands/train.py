@@ -44,6 +44,9 @@ def run(args: argparse.Namespace) -> None:
     check_lock()
 
     with lease(args.out):
+        from bench.training.imports import import_libraries
+
+        import_libraries(quantised=cell.method.storage == "nf4")
         from bench.training.run import train_cell
 
         train_cell(cell, out=args.out, cache=cache, mirror=args.mirror, attempt=args.attempt, attempts=args.attempts)

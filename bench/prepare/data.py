@@ -161,7 +161,7 @@ def _write(file: Path, columns: dict[str, list[Any]]) -> None:
 
 
 def _open(file: Path) -> Split:
-    table = pyarrow.parquet.read_table(file)
+    table = pyarrow.parquet.ParquetFile(file).read()  # read_table imports pandas
     return Split(
         input_ids=_arrays(table.column("input_ids")),
         targets=table.column("target").to_pylist(),

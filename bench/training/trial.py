@@ -123,7 +123,7 @@ class Trial:
     def _settle(self) -> None:
         """What decides bits beside the spec: threads, deterministic kernels, no TF32."""
         torch.set_num_threads(self.cell.threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would load torch's compiler: 3 s
         torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, decides nothing here
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
+from sklearn import metrics as peer
 
 from bench.evaluation.metrics import score
 from bench.evaluation.predict import as_classes
@@ -48,3 +50,20 @@ def test_words_that_are_no_label_count_as_wrong_and_are_told() -> None:
     found = score(words, classes, [1, 0, 1, 0])
     assert found["exact_match"] == 0.5
     assert found["no_label"] == 0.25
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_same_values_as_scikit_learn(classes: int) -> None:
+    """Constant predictions, rare classes and words that are no label among them."""
+    draw = random.Random(classes)
+    several = task("classification", ["accuracy", "mcc", "f1"], tuple("abcde"[:classes]))
+    for _ in range(200):
+        rows, least = draw.choice([1, 2, 5, 60]), -1 if classes > 2 and draw.random() < 0.3 else 0
+        references = [draw.randrange(classes) for _ in range(rows)]
+        predictions = [draw.randrange(least, draw.randint(1, classes)) for _ in range(rows)]
+        average = "binary" if classes == 2 else "macro"
+        assert score(several, predictions, references) == {
+            "accuracy": peer.accuracy_score(references, predictions),
+            "mcc": peer.matthews_corrcoef(references, predictions),
+            "f1": peer.f1_score(references, predictions, average=average, zero_division=0),
+        }

@@ -1,0 +1,87 @@
+"""The libraries of a cell without the parts of them that no cell uses: more than half of what a start would cost.
+
+`import transformers` and `import peft` bring whatever is installed and could be of use to somebody: torch's compiler
+(which they load to mark functions for it), scipy, scikit-learn, pandas, bitsandbytes. A process that only trains cells
+calls `import_libraries` before anything else imports them. No result depends on it: what is left out is never called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def import_libraries(*, quantised: bool) -> None:
+    """Import torch, transformers, peft and pyarrow, and bitsandbytes where a cell's base is `quantised`.
+
+    Without `quantised` bitsandbytes is absent for the rest of the process, and on a machine without a GPU so is torch's
+    compiler: `torch.compile` raises ImportError. Does nothing where transformers or peft were imported before.
+    """
+    if "transformers" in sys.modules or "peft" in sys.modules:
+        return
+    if not quantised:
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # how Python says: not to be found
+    import torch
+
+    if not torch.cuda.is_available():  # a GPU's kernels may need the compiler, and its cells are long
+        _leave_out_compiler(Path(torch.__file__).parent)
+    with _without("scipy", "sklearn"):
+        import peft  # noqa: F401
+        import transformers.modeling_utils  # noqa: F401
+    _settle_pyarrow()
+
+
+class _Compiler(ModuleType):
+    """In the place of torch._dynamo: functions are marked for no compiler."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name)
+        self.__path__ = [str(folder)]  # transformers takes a class from a submodule that stands on its own
+        self.allow_in_graph = self.assume_constant_result = self.disable = _as_it_is
+
+
+def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:
+    """A decorator, with arguments or without, that leaves the function alone."""
+    return _as_it_is if function is None else function
+
+
+def _leave_out_compiler(torch_folder: Path) -> None:
+    name = "torch._dynamo"
+    if name not in sys.modules:
+        sys.modules[name] = _Compiler(name, torch_folder / "_dynamo")
+        sys.modules[f"{name}.backends"] = None  # type: ignore[assignment]
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Packages that are not imported yet can't be found while the block runs."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:  # noqa: ARG002 (the protocol)
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def _settle_pyarrow() -> None:
+    """pyarrow asks once, at its first array, whether there is pandas, and imports it; here there is none."""
+    import pyarrow.parquet
+
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pyarrow.array([0])
+    finally:
+        sys.meta_path.remove(finder)

@@ -1,0 +1,37 @@
+"""A process of `bench train` leaves out what no cell uses, and the results are those of a process with everything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import Lab, outcome
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from bench.training.imports import import_libraries
+from bench.spec.cell import Cell
+cell = Cell.model_validate_json(sys.stdin.read())
+import_libraries(quantised=cell.method.storage == "nf4")
+from bench.training.run import train_cell
+train_cell(cell, out=Path(sys.argv[1]), cache=Path(sys.argv[2]))
+print(json.dumps([name for name, module in sys.modules.items() if module is not None]))
+"""
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora_adalora"])
+def test_same_bits_without_what_no_cell_uses(lab: Lab, tmp_path: Path, method: str) -> None:
+    cell = lab.prepare(lab.cell(method))
+    assert lab.train(cell, tmp_path / "whole" / "cell") == 0
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "lean"), str(lab.cache)]
+    done = subprocess.run(command, input=cell.model_dump_json(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    unused = ["sklearn", "pandas", "scipy", "datasets", "torch._inductor", "torch._dynamo.symbolic_convert"]
+    assert [name for name in unused if name in loaded] == []
+    assert ("bitsandbytes" in loaded) == (method == "qlora_adalora")
+    assert outcome(tmp_path / "lean") == outcome(tmp_path / "whole" / "cell")
