@@ -48,38 +48,17 @@ def in_lines(text: str) -> str:
 
 
 def _of_classes(metric: str, predictions: Sequence[int], references: Sequence[int], classes: int) -> float:
-    """From the table of counts [classes + 1, classes + 1] of references by predictions; the last are no label."""
-    table = [[0] * (classes + 1) for _ in range(classes + 1)]
-    for reference, prediction in zip(references, predictions, strict=True):
-        table[reference][prediction] += 1
-    match metric:
-        case "accuracy" | "exact_match":
-            return sum(table[k][k] for k in range(-1, classes)) / len(predictions)
-        case "mcc":
-            return _matthews(table)
-        case "no_label":
-            return sum(p < 0 for p in predictions) / len(predictions)
-        case _:
-            return _f1(table, classes)
+    """Shares are counted here, so that a task with no other metric never imports scikit-learn (over a second)."""
+    if metric in ("accuracy", "exact_match"):
+        return sum(p == r for p, r in zip(predictions, references, strict=True)) / len(predictions)
+    if metric == "no_label":
+        return sum(p < 0 for p in predictions) / len(predictions)
+    from sklearn import metrics
 
-
-def _matthews(table: Sequence[Sequence[int]]) -> float:
-    """Correlation of the classes (Gorodkin 2004); 0 where predictions or references are all of one class."""
-    true, predicted = [sum(row) for row in table], [sum(column) for column in zip(*table, strict=True)]
-    rows, hits = sum(true), sum(row[k] for k, row in enumerate(table))
-    together = hits * rows - sum(t * p for t, p in zip(true, predicted, strict=True))
-    spread = (rows * rows - sum(p * p for p in predicted)) * (rows * rows - sum(t * t for t in true))
-    return together / math.sqrt(spread) if spread else 0.0
-
-
-def _f1(table: Sequence[Sequence[int]], classes: int) -> float:
-    """Of the second of two classes, else the mean over all that occur; a class that never occurs right has 0."""
-    predicted = [sum(column) for column in zip(*table, strict=True)]
-    both = [sum(row) + predicted[k] for k, row in enumerate(table)]
-    if classes == 2:
-        return 2 * table[1][1] / both[1] if both[1] else 0.0
-    occurring = [k for k, count in enumerate(both) if count]
-    return sum(2 * table[k][k] / both[k] for k in occurring) / len(occurring)
+    if metric == "mcc":
+        return float(metrics.matthews_corrcoef(references, predictions))
+    average = "binary" if classes == 2 else "macro"
+    return float(metrics.f1_score(references, predictions, average=average, zero_division=0))
 
 
 def _correlation(metric: str, predictions: Sequence[float], references: Sequence[float]) -> float | None:

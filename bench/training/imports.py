@@ -2,7 +2,8 @@
 
 `import transformers` and `import peft` bring whatever is installed and could be of use to somebody: torch's compiler
 (which they load to mark functions for it), scipy, scikit-learn, pandas, bitsandbytes. A process that only trains cells
-calls `import_libraries` before anything else imports them. No result depends on it: what is left out is never called.
+calls `import_libraries` before anything else imports them. No result depends on it: what is left out is never called,
+or is imported where it is called, as scikit-learn is by the metrics that need it.
 """
 
 from __future__ import annotations
