@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.frame import Results, value_of
-from bench.analysis.resampling import Floats, Sums, replicates, sums_of
+from bench.analysis.resampling import DRAWS, Floats, Sums, replicates, sums_of
 from bench.analysis.statistics import Interval, detectable, mcnemar, paired_interval, sign_flip, sign_flip_floor
 from bench.errors import BenchError
 
@@ -42,20 +43,28 @@ class Comparison:
     flip: float
     flip_floor: float
     mcnemar: tuple[float, ...]  # one exact p a seed; empty for metrics that are no share of right examples
-    detectable: float | None
 
     @property
     def clear(self) -> bool:
         """Whether the interval excludes zero and more than one seed stands behind it."""
         return self.interval is not None and self.interval.excludes_zero and len(self.seeds) > 1
 
+    @cached_property
+    def detectable(self) -> float | None:
+        """The smallest true difference that would be found with 80% power; None where nothing tells the spread."""
+        return detectable(self.interval) if self.interval else None
+
 
 @dataclass
 class Comparer:
-    """Answers questions about one study; predictions are read once, and each split is resampled once."""
+    """Answers questions about one study; predictions are read once, and each split is resampled `draws` times once.
+
+    tables: by cell, what is known of its predictions (by split, columns); what is not in it is read from the files.
+    """
 
     results: Results
-    _tables: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    tables: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    draws: int = DRAWS
     _resampled: dict[tuple[str, str, str], tuple[dict[str, int], Floats, int]] = field(default_factory=dict)
 
     def ask(self, question: Question) -> Comparison | None:
@@ -86,7 +95,6 @@ class Comparer:
             flip=sign_flip(differences),
             flip_floor=sign_flip_floor(len(seeds)),
             mcnemar=self._mcnemar(q, pairs) if known else (),
-            detectable=detectable(interval.error, interval.freedom) if interval and interval.error else None,
         )
 
     def _mcnemar(self, question: Question, pairs: Sequence[tuple[str, str]]) -> tuple[float, ...]:
@@ -116,7 +124,7 @@ class Comparer:
                 rows = table[split]["row"] if rows is None else rows
                 if np.array_equal(rows, table[split]["row"]):
                     sums[cell.id] = made
-            drawn = replicates(list(sums.values()), f"{task}/{split}") if sums else np.empty((0, 0))
+            drawn = replicates(list(sums.values()), f"{task}/{split}", self.draws) if sums else np.empty((0, 0))
             self._resampled[key] = ({name: i for i, name in enumerate(sums)}, drawn, 0 if rows is None else len(rows))
         return self._resampled[key]
 
@@ -141,9 +149,9 @@ class Comparer:
 
     def _table(self, cell: str) -> dict[str, Any] | None:
         """By split: arrays of the file's columns. None where there is no file. Raises BenchError."""
-        if cell not in self._tables:
-            self._tables[cell] = _read(self.results.cell_folder(cell) / NAME)
-        return self._tables[cell]
+        if cell not in self.tables:
+            self.tables[cell] = _read(self.results.cell_folder(cell) / NAME)
+        return self.tables[cell]
 
 
 def _read(file: Any) -> dict[str, Any] | None:

@@ -87,9 +87,10 @@ def _row(results: Results, question: Question, found: Comparison | None, adjuste
 def _notes(found: Sequence[Comparison]) -> list[str]:
     notes = [
         "Interval and p: seeds and examples as crossed random factors; the part of the examples by 2,000 bootstrap "
-        "resamples shared by methods and seeds, Student's t with Satterthwaite's degrees of freedom. Without examples "
-        "(a dash): seeds alone. McNemar: exact, each seed for itself. Detectable: the true difference found with 80% "
-        "power at this spread and n. Bold: interval without zero and p < 0.05 after Holm over this table.",
+        "resamples shared by methods and seeds, Student's t for the part of the seeds, combined by Banerjee's rule. "
+        "Without examples (a dash): seeds alone. McNemar: exact, each seed for itself. Detectable: the true difference "
+        "found with 80% power at this spread and n. Bold: interval without zero and p < 0.05 after Holm over this "
+        "table.",
     ]
     counts = sorted({len(comparison.seeds) for comparison in found})
     if counts and counts[0] == 1:
