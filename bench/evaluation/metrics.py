@@ -74,8 +74,7 @@ def _matthews(table: Sequence[Sequence[int]]) -> float:
 
 def _f1(table: Sequence[Sequence[int]], classes: int) -> float:
     """Of the second of two classes, else the mean over all that occur; a class that never occurs right has 0."""
-    predicted = [sum(column) for column in zip(*table, strict=True)]
-    both = [sum(row) + predicted[k] for k, row in enumerate(table)]
+    both = [sum(row) + sum(other[k] for other in table) for k, row in enumerate(table)]
     if classes == 2:
         return 2 * table[1][1] / both[1] if both[1] else 0.0
     occurring = [k for k, count in enumerate(both) if count]
