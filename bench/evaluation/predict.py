@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -88,9 +88,12 @@ def _classify(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[lis
 def _generate(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[Any], float]:
     generation = task.generation
     assert generation is not None  # the spec demands it of tasks that generate
-    loss, _ = task_loss(model, batch, task.kind)
+    mask = batch.inputs["attention_mask"]
+    # the source is encoded once: for the loss and for every beam
+    encoded = replace(batch, inputs={"encoder_outputs": model.get_encoder()(**batch.inputs), "attention_mask": mask})
+    loss, _ = task_loss(model, encoded, task.kind)
     ids = model.generate(
-        **batch.inputs,
+        **encoded.inputs,
         num_beams=generation.beams,
         max_length=generation.max_length,
         min_length=generation.min_length,

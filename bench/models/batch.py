@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class Batch:
     """Padded tensors on the device. `inputs`: what the model takes; `targets`: classes [n], numbers [n], or token ids
     [n, t] with IGNORED at the padding; `tokens`: source and target tokens without padding."""
 
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Any]
     targets: Tensor
     tokens: int
 

@@ -60,7 +60,7 @@ class Loop:
             if step // per_epoch != epoch:
                 epoch = step // per_epoch
                 batches = epoch_batches(lengths, recipe.batch_size, self.cell.seed, epoch)
-            self._step(batches[step % per_epoch])
+            self.train_step(batches[step % per_epoch])
             clock = self._spent(clock)
             if self.flag.name or self.core.completed == total or self.checkpoints.due(self.core.completed):
                 self.save()
@@ -79,7 +79,7 @@ class Loop:
         self.checkpoints.save(self.core.completed, {**tensors, **generators}, state)
         self.counters.saving_seconds += time.monotonic() - began
 
-    def _step(self, rows: Sequence[int]) -> None:
+    def train_step(self, rows: Sequence[int]) -> None:
         """One optimizer step. A micro-batch weighs by what its loss is the mean of: rows, or target tokens."""
         parts = micro_batches(rows, self.cell.recipe.accumulation)
         whole = self._weight(rows)

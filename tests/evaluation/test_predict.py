@@ -45,3 +45,22 @@ def test_order_and_values_do_not_depend_on_the_batch(
     with pytest.raises(TransientError):
         predict(model, cell.task, split, tokenizer, 4, CPU, stop)
     assert model.training
+
+
+def test_each_source_is_encoded_once_and_says_what_generate_says(shared_summaries: Lab, tmp_path: Path) -> None:
+    lab = replace(shared_summaries, cache=tmp_path)
+    cell = lab.prepare(lab.cell("lora"))
+    folder = backbone_folder(cell.backbone, None, tmp_path)
+    torch.manual_seed(0)
+    model, tokenizer = load_backbone(cell, folder, CPU), load_tokenizer(folder)
+    split = open_data(data_folder(cell.task, cell.backbone, cell.data, None, tmp_path)).evaluation["validation"]
+    encoded = []
+    handle = model.get_encoder().register_forward_hook(lambda *_: encoded.append(1))
+    found = predict(model, cell.task, split, tokenizer, 4, CPU).values
+    handle.remove()
+    assert len(encoded) == -(-len(split) // 4)
+    model.eval()
+    options = {"num_beams": 2, "max_length": 8, "min_length": 0, "early_stopping": True, "do_sample": False}
+    for ids, text in zip(split.input_ids, found, strict=True):
+        out = model.generate(torch.from_numpy(ids).long()[None], **options)
+        assert tokenizer.batch_decode(out, skip_special_tokens=True)[0].strip() == text

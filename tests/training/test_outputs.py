@@ -109,7 +109,7 @@ def _break_after_four() -> None:
 
     from bench.training.loop import Loop
 
-    original, steps = Loop._step, [0]
+    original, steps = Loop.train_step, [0]
 
     def step(*args: Any) -> None:
         steps[0] += 1
@@ -117,4 +117,4 @@ def _break_after_four() -> None:
             raise OSError("the network share went away")
         original(*args)
 
-    Loop._step = step  # type: ignore[method-assign]
+    Loop.train_step = step  # type: ignore[method-assign]
