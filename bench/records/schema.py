@@ -47,6 +47,16 @@ class Seconds(Frozen):
     total: float
 
 
+class RankGrowth(Frozen):
+    """Ranks grew after optimizer step `step`, to `ranks` of all matrices together. loss: on held-out rows, where the
+    reason is one."""
+
+    step: int
+    ranks: int
+    reason: str
+    loss: float | None = None
+
+
 class Training(Frozen):
     """rows and tokens: of all steps, padding not counted. attempt: which try ended it.
 
@@ -65,6 +75,7 @@ class Training(Frozen):
     restarted: bool = False
     failed_step: int | None = None
     final_loss: float | None = None
+    growths: tuple[RankGrowth, ...] = ()
 
 
 class BudgetUse(Frozen):
@@ -115,7 +126,7 @@ class PeakBytes(Frozen):
 
 class Bytes(Frozen):
     """What a failure prevented from being known is None. gradients, optimizer, importance: at
-    their largest, which is the start. peak: of the training."""
+    their largest: the start where ranks shrink, the end where they grow. peak: of the training."""
 
     base: BaseBytes
     adapter_file: int | None

@@ -24,7 +24,8 @@ _NOT_IDENTITY = {
 
 # Keys that came after the first records: at these values they are left out, so that old cells keep their hashes.
 _LATER: dict[str, dict[str, Any]] = {
-    "method": {"regulariser": None, "peft": None, "matrices": None, "depth": None},
+    "method": {"regulariser": None, "peft": None, "matrices": None, "depth": None, "growth": None},
+    "recipe": {"holdout_rows": 0},
 }
 
 

@@ -49,6 +49,7 @@ class Recipe(Frozen):
     head_dropout: float | None = Field(None, ge=0, lt=1, description="null: as the backbone's config says")
     adapter_dropout: float = Field(0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
+    holdout_rows: NonNegative = Field(0, description="training rows that are never trained on: their loss is watched")
     alpha: float = Field(16.0, gt=0, description="adapter scale: alpha / rank (LoRA), alpha / initial rank (AdaLoRA)")
     orthogonality: float = Field(0.1, ge=0, description="AdaLoRA's gamma, the weight of its regulariser")
     importance_betas: tuple[float, float] = Field((0.85, 0.85), description="AdaLoRA's beta1 and beta2")

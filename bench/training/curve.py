@@ -38,12 +38,13 @@ class Curve:
         self._hash = hashlib.sha256(self._stream.read(length))
         self._stream.truncate(length)
         self._stream.seek(length)
-        self._waiting: list[tuple[StepReport, Sequence[int] | None]] = []
+        self._waiting: list[tuple[StepReport, Sequence[int] | None, float | None]] = []
         self.last_loss, self.skipped_in_row = last_loss, skipped_in_row
 
-    def add(self, report: StepReport, live_ranks: Sequence[int] | None) -> None:
-        """Note a step; `live_ranks` (in the order of the sites) where they changed. Raises Diverged."""
-        self._waiting.append((report, live_ranks))
+    def add(self, report: StepReport, live_ranks: Sequence[int] | None, held_out: float | None = None) -> None:
+        """Note a step; `live_ranks` (in the order of the sites) where they changed, `held_out` where that loss was
+        taken after it. Raises Diverged."""
+        self._waiting.append((report, live_ranks, held_out))
         if len(self._waiting) >= BLOCK:
             self.flush()
 
@@ -52,8 +53,8 @@ class Curve:
         if not self._waiting:
             return
         fields = ("loss", "regulariser", "grad_norm", "skipped")
-        values = torch.stack([torch.stack([getattr(r, f).float() for f in fields]) for r, _ in self._waiting]).tolist()
-        for (report, ranks), (loss, regulariser, norm, skipped) in zip(self._waiting, values, strict=True):
+        values = torch.stack([torch.stack([getattr(r, f).float() for f in fields]) for r, *_ in self._waiting]).tolist()
+        for (report, ranks, held_out), (loss, regulariser, norm, skipped) in zip(self._waiting, values, strict=True):
             line = {
                 "step": report.step,
                 "loss": _finite(loss),
@@ -63,6 +64,7 @@ class Curve:
                 "budget": report.budget,
                 **({"skipped": True} if skipped else {}),
                 **({"live_ranks": list(ranks)} if ranks is not None else {}),
+                **({"held_out_loss": _finite(held_out)} if held_out is not None else {}),
             }
             self._write(json.dumps(line, allow_nan=False).encode() + b"\n")
             self.skipped_in_row = self.skipped_in_row + 1 if skipped else 0

@@ -15,6 +15,7 @@ from bench.training.batches import epoch_batches, micro_batches
 from bench.training.checkpoints import Checkpoints
 from bench.training.core import Core
 from bench.training.curve import Curve
+from bench.training.holdout import HeldOut
 from bench.training.progress import ProgressBar
 from bench.training.rng import random_state
 from bench.training.signals import StopFlag
@@ -47,6 +48,7 @@ class Loop:
     checkpoints: Checkpoints
     flag: StopFlag
     counters: Counters
+    held_out: HeldOut | None = None
 
     def run(self) -> None:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
@@ -90,8 +92,12 @@ class Loop:
             self.counters.tokens += batch.tokens
         self.counters.rows += len(rows)
         report = self.core.step()
-        ranks = list(self.core.live_ranks().values()) if report.masked or report.step == 1 else None
-        self.curve.add(report, ranks or None)
+        changed, held_out = report.masked, None
+        if self.core.watches and self.held_out is not None:
+            held_out = self.held_out.loss(self.model)
+            changed = self.core.validated(held_out) or changed
+        ranks = list(self.core.live_ranks().values()) if changed or report.step == 1 else None
+        self.curve.add(report, ranks or None, held_out)
 
     def _weight(self, rows: Sequence[int]) -> int:
         return sum(len(self.split.label_ids[i]) for i in rows) if self.cell.task.generates else len(rows)

@@ -23,7 +23,7 @@ from bench.models.sites import chosen_sites
 from bench.prepare.data import PreparedData, load_tokenizer
 from bench.prepare.models import open_backbone
 from bench.records.provenance import environment, other_processes
-from bench.records.schema import BaseBytes, Bytes, PeakBytes, Record, Reported, Seconds, Status, Training
+from bench.records.schema import BaseBytes, Bytes, PeakBytes, RankGrowth, Record, Reported, Seconds, Status, Training
 from bench.records.slurm import slurm_use
 from bench.spec.cell import Cell
 from bench.spec.schedule import schedule_of
@@ -31,6 +31,7 @@ from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.core import Core
 from bench.training.curve import Curve
 from bench.training.facts import budget_use, cell_key, parameters_of, ranks_of
+from bench.training.holdout import HeldOut, hold_out
 from bench.training.loop import Counters, Loop
 from bench.training.progress import TOLD, ProgressBar, process_age, say
 from bench.training.rng import restore_random_state, seed_everything
@@ -59,6 +60,7 @@ class Trial:
         self, cell: Cell, data: PreparedData, folder: Path, out: Path, checkpoints: Checkpoints, identity: str,
         attempt: int, flag: StopFlag,
     ) -> None:  # fmt: skip
+        self.train, self.held_out = hold_out(data.train, cell.recipe.holdout_rows)
         self.cell, self.data, self.folder, self.out = cell, data, folder, out
         self.checkpoints, self.identity, self.flag = checkpoints, identity, flag
         self.weights = out / weights_file(cell.method)
@@ -73,12 +75,16 @@ class Trial:
         self._settle()
         model, core, start = self._build()
         tokenizer = load_tokenizer(self.folder)
-        collate = Collator(self.data.train, self.cell.task.kind, tokenizer.pad_token_id, self.device)
+        collate, held_out = (
+            Collator(split, self.cell.task.kind, tokenizer.pad_token_id, self.device)
+            for split in (self.train, self.held_out)
+        )
         curve = self._resume(core)
         startup = process_age()
         self.flag.check("before the first step")
         loop = Loop(
-            self.cell, model, core, self.data.train, collate, curve, self.checkpoints, self.flag, self.counters
+            self.cell, model, core, self.train, collate, curve, self.checkpoints, self.flag, self.counters,
+            HeldOut(self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size),
         )  # fmt: skip
         try:
             loop.run()
@@ -194,6 +200,7 @@ class Trial:
     ) -> Record:
         """The record `ok`. Raises BenchError where the budget was not kept."""
         use = budget_use(core, start.plain_ranks)
+        held = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}  # ranks shrink, or grow
         if use.kept > use.limit:
             raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
         split, metric = self.cell.task.primary_split, self.cell.task.metric
@@ -207,8 +214,8 @@ class Trial:
             parameters=parameters_of(core, start.ranks, start.heads, start.frozen, use),
             ranks=ranks_of(core, start.ranks),
             bytes=Bytes(
-                base=self.base, adapter_file=self.weights.stat().st_size, gradients=start.bytes["gradients"],
-                optimizer=start.bytes["optimizer"], importance=start.bytes["importance"], peak=peak,
+                base=self.base, adapter_file=self.weights.stat().st_size, gradients=held["gradients"],
+                optimizer=held["optimizer"], importance=held["importance"], peak=peak,
             ),
             evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
             initial_adapter_sha256=start.adapter_sha256,
@@ -231,6 +238,7 @@ class Trial:
             rows=counters.rows, tokens=counters.tokens, seconds=seconds, attempt=counters.attempt,
             resumed_at=tuple(counters.resumed_at), discarded=tuple(counters.discarded), restarted=counters.restarted,
             failed_step=failed_step, final_loss=final_loss,
+            growths=tuple(RankGrowth(**event) for event in core.allocator.growths()),
         )  # fmt: skip
 
     def _common(self) -> dict[str, Any]:
