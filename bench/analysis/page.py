@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.compare import Comparer
-from bench.analysis.figures import STYLE, figures
+from bench.analysis.drawing import STYLE
+from bench.analysis.figures import figures
 from bench.analysis.frame import Results
 from bench.analysis.render import as_html
 from bench.analysis.tables import tables
