@@ -62,6 +62,7 @@ class Training(Frozen):
 
     resumed_at: the steps at which a try went on from a checkpoint; discarded: checkpoints that were refused, with their
     faults; restarted: all of them were, so a try began again at step 0. failed_step: where the loss was not finite.
+    selected_step: which one is reported where that is the best on held-out rows; None: the last.
     """
 
     steps: int
@@ -76,6 +77,7 @@ class Training(Frozen):
     failed_step: int | None = None
     final_loss: float | None = None
     growths: tuple[RankGrowth, ...] = ()
+    selected_step: int | None = None
 
 
 class BudgetUse(Frozen):
@@ -149,7 +151,9 @@ class Record(Frozen):
     notes: tuple[str, ...] = Field((), description="what a reader of the numbers should know")
     selection: str = "last"
     reported: Reported | None = None
-    metrics: dict[str, dict[str, dict[str, float | None]]] = Field({}, description="split: {last: {metric: fraction}}")
+    metrics: dict[str, dict[str, dict[str, float | None]]] = Field(
+        {}, description="split: {last or best: {metric: fraction}}"
+    )
     loss: dict[str, float | None] = Field(default_factory=dict)
     training: Training | None = None
     parameters: Parameters | None = None

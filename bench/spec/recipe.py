@@ -50,6 +50,7 @@ class Recipe(Frozen):
     adapter_dropout: float = Field(0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
     holdout_rows: NonNegative = Field(0, description="training rows that are never trained on: their loss is watched")
+    validations: Positive = Field(10, description="how often their loss is taken where a study selects the best step")
     alpha: float = Field(16.0, gt=0, description="adapter scale: alpha / rank (LoRA), alpha / initial rank (AdaLoRA)")
     orthogonality: float = Field(0.1, ge=0, description="AdaLoRA's gamma, the weight of its regulariser")
     importance_betas: tuple[float, float] = Field((0.85, 0.85), description="AdaLoRA's beta1 and beta2")

@@ -124,6 +124,8 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedul
         raise BenchError(
             f"{cell.id}: method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
         )
+    if cell.selection == "best" and not cell.recipe.holdout_rows:
+        raise BenchError(f"{cell.id}: the best step is chosen by held-out rows, and the recipe's holdout_rows is 0")
     total = cell.recipe.total_steps(train_rows - cell.recipe.holdout_rows)
     if cell.method.adapter == "full":  # no budget binds it: every matrix keeps its full rank
         _check_shapes(cell, shapes)

@@ -18,6 +18,7 @@ from bench.training.curve import Curve
 from bench.training.holdout import HeldOut
 from bench.training.progress import ProgressBar
 from bench.training.rng import random_state
+from bench.training.selection import BestStep
 from bench.training.signals import StopFlag
 
 
@@ -48,7 +49,8 @@ class Loop:
     checkpoints: Checkpoints
     flag: StopFlag
     counters: Counters
-    held_out: HeldOut | None = None
+    held_out: HeldOut
+    best: BestStep | None = None
 
     def run(self) -> None:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
@@ -77,8 +79,9 @@ class Loop:
         curve = self.curve.state()
         tensors, core = self.core.state_dict()
         generators, plain = random_state()
-        state = {"core": core, "random": plain, "curve": curve, "counters": asdict(self.counters)}
-        self.checkpoints.save(self.core.completed, {**tensors, **generators}, state)
+        kept, best = self.best.state() if self.best else ({}, {})
+        state = {"core": core, "random": plain, "curve": curve, "counters": asdict(self.counters), "best": best}
+        self.checkpoints.save(self.core.completed, {**tensors, **generators, **kept}, state)
         self.counters.saving_seconds += time.monotonic() - began
 
     def train_step(self, rows: Sequence[int]) -> None:
@@ -93,9 +96,13 @@ class Loop:
         self.counters.rows += len(rows)
         report = self.core.step()
         changed, held_out = report.masked, None
-        if self.core.watches and self.held_out is not None:
+        best = self.best if self.best and self.best.due() else None
+        if best or self.core.watches:
             held_out = self.held_out.loss(self.model)
-            changed = self.core.validated(held_out) or changed
+            if best:
+                best.offer(held_out)
+            if self.core.watches:
+                changed = self.core.validated(held_out) or changed
         ranks = list(self.core.live_ranks().values()) if changed or report.step == 1 else None
         self.curve.add(report, ranks or None, held_out)
 
