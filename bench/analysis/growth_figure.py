@@ -41,7 +41,7 @@ def _figure(title: str, curves: dict[str, list[dict[str, Any]]]) -> Figure:
             for step, _ in steps[1:-1]:
                 losses.axvline(step, color=look["color"], linewidth=0.6, linestyle=":")
     ranks.set(xlabel="optimizer step", ylabel="mean rank of a matrix")
-    losses.set(xlabel="optimizer step", ylabel="loss on held-out rows (dotted: growth)")
+    losses.set(xlabel="optimizer step", ylabel="held-out loss (dotted: growth)")
     ranks.legend(fontsize=6, frameon=False)
     figure.suptitle(title, fontsize=9)
     return figure
