@@ -38,7 +38,7 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
         "modules_to_save": [name.split(".")[-1] for name in head_modules(model, cell.backbone)] or None,
         "task_type": "SEQ_2_SEQ_LM" if cell.task.generates else "SEQ_CLS",
     }
-    scale: dict[str, Any] = {"lora_alpha": recipe.alpha, "lora_dropout": recipe.adapter_dropout}
+    scale: dict[str, Any] = {"lora_alpha": recipe.alpha_at(rank), "lora_dropout": recipe.adapter_dropout}
     config: Any
     if cell.method.adapter == "peft":
         config = config_of(cell, sites, common)

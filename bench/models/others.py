@@ -29,8 +29,8 @@ def config_of(cell: Cell, sites: Sequence[AdapterSite], common: dict[str, Any]) 
     rank = largest_rank(cell, [(site.in_features, site.out_features) for site in sites])
     values = {
         "r": rank,
-        "lora_alpha": cell.recipe.alpha,
-        "alpha": cell.recipe.alpha,
+        "lora_alpha": cell.recipe.alpha_at(rank),
+        "alpha": cell.recipe.alpha_at(rank),
         "lora_dropout": cell.recipe.adapter_dropout,
         **common,
     }
