@@ -50,6 +50,7 @@ class Recipe(Frozen):
     adapter_dropout: float = Field(0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
     holdout_rows: NonNegative = Field(0, description="training rows that are never trained on: their loss is watched")
+    score_epochs: bool = Field(False, description="score the evaluation splits after each epoch too, in curve.jsonl")
     validations: Positive = Field(10, description="how often their loss is taken where a study selects the best step")
     alpha: float = Field(16.0, gt=0, description="adapter scale: alpha / rank (LoRA), alpha / initial rank (AdaLoRA)")
     scale: float | None = Field(None, gt=0, description="the adapter's scale itself, in place of alpha over a rank")

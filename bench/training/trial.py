@@ -86,7 +86,8 @@ class Trial:
         self.flag.check("before the first step")
         loop = Loop(
             self.cell, model, core, self.train, collate, curve, self.checkpoints, self.flag, self.counters,
-            HeldOut(self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size), self.best,
+            HeldOut(self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size),
+            lambda: self._evaluate(model, tokenizer).metrics, self.best,
         )  # fmt: skip
         try:
             loop.run()
