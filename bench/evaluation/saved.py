@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
@@ -82,7 +82,7 @@ def _load(cell: Cell, saved: Saved, base: Path, device: torch.device) -> Any:
         if saved.adapter:
             return reload_adapter(load_backbone(cell, base, device), saved.folder)
         return load_backbone(cell, saved.folder, device)
-    except (RuntimeError, ValueError, KeyError, OSError, json.JSONDecodeError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
         what = f"as a model of {cell.backbone.name!r} with the head of {cell.task.name!r}"
         raise BenchError(f"{saved.folder}: does not load {what}: {type(error).__name__}: {error}") from error
 

@@ -84,14 +84,15 @@ def test_job_that_fails_twice_and_a_cancelled_one(cluster: Cluster, study: Make,
 
 
 def kill_training(cell: str) -> bool:
-    """kill -9 of the process that trains `cell`, as the kernel does when memory runs out."""
+    """kill -9 of the processes that train `cell` and hold its lease, as when the memory of a job runs out."""
     task, method, *_ = cell.split("/")
+    found = False
     for process in processes():
         of_slurm = any(variable.startswith(b"SLURM_JOB_ID=") for variable in process.environment)
         if of_slurm and "bench.cli train" in process.command and f"--task {task} --method {method} " in process.command:
             kill(process.pid)
-            return True
-    return False
+            found = True
+    return found
 
 
 def test_submission_refused(cluster: Cluster, study: Make, local: Run) -> None:
