@@ -13,6 +13,7 @@ from bench.errors import BenchError
 
 NEEDED = ("source", "table", "task", "metric", "method", "budget", "value", "unit", "seeds", "remark")
 SCALES = {"points": 1.0, "percent": 1.0, "%": 1.0, "fraction": 100.0}
+AMOUNTS = ("parameters", "million parameters", "MB", "GB", "minutes")  # no scores: kept in the files, in no score table
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,22 @@ def _read(file: Path) -> list[Printed]:
         lacking = [name for name in NEEDED if name not in (reader.fieldnames or ())]
         if lacking:
             raise BenchError(f"{file}:1: column {lacking[0]!r} is missing; expected {', '.join(NEEDED)}")
-        return [_printed(file, line, row) for line, row in enumerate(reader, start=2)]
+        found = [_printed(file, line, row) for line, row in enumerate(reader, start=2)]
+    return [number for number in found if number is not None]
 
 
-def _printed(file: Path, line: int, row: dict[str, str]) -> Printed:
+def _printed(file: Path, line: int, row: dict[str, str]) -> Printed | None:
+    """None for a printed amount that is no score."""
     unit = row["unit"].strip()
-    if unit not in SCALES:
-        raise BenchError(f"{file}:{line}: unit {unit!r}: expected one of {', '.join(SCALES)}")
+    if unit not in SCALES and unit not in AMOUNTS:
+        raise BenchError(f"{file}:{line}: unit {unit!r}: expected one of {', '.join((*SCALES, *AMOUNTS))}")
     try:
-        points = float(row["value"]) * SCALES[unit]
+        value = float(row["value"])
     except (TypeError, ValueError) as error:
         raise BenchError(f"{file}:{line}: value {row['value']!r} is no number") from error
+    if unit in AMOUNTS:
+        return None
+    points = value * SCALES[unit]
     source = f"{row['source']}, {row['table']}" if row["table"] else row["source"]
     return Printed(
         source, row["task"], row["metric"], row.get("split") or "", row["method"], row["budget"], points,

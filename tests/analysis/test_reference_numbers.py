@@ -1,0 +1,69 @@
+"""The published numbers in results/reference/: what is printed stands there, and what is wrong with it too."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from factory import study_of, write_cell
+
+from bench.analysis.frame import read_results
+from bench.analysis.published import NEEDED, Published, read_published
+
+FOLDER = Path(__file__).parents[2] / "results" / "reference"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    folder = tmp_path_factory.mktemp("results")
+    study = study_of(1)
+    write_cell(folder / study.name, study.cells[0], 0.8)
+    return read_published(read_results(study, folder))
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "split", "budget", "method", "shown"),
+    [
+        ("cola", "mcc", "validation", "small", "lora", "68.71 (5)"),
+        ("cola", "mcc", "validation", "large", "adalora", "71.45 (5)"),
+        ("mnli", "accuracy", "matched", "small", "adalora", "90.66 (5)"),
+        ("mnli", "accuracy", "mismatched", "small", "adalora", "90.70 (5)"),
+        ("cnn_dailymail", "rougeLsum", "validation", "large", "adalora", "42.09 (5)"),
+        ("cnn_dailymail", "rougeL", "validation", "small", "lora", "30.78 (1)"),
+        ("sst2", "accuracy", "validation", "small", "qlora_adalora", "96.44 (1)"),
+        ("sst2", "accuracy", "validation", "large", "qlora", "—"),
+    ],
+)
+def test_a_printed_number_is_found_in_points(
+    published: Published, task: str, metric: str, split: str, budget: str, method: str, shown: str
+) -> None:
+    assert published.entry(task, metric, split, budget, method).text == shown
+
+
+def test_what_is_wrong_with_a_number_is_told_below_the_table(published: Published) -> None:
+    notes = published.notes([("qnli", "accuracy", "validation", "small")], ["lora"])
+    assert any("table 14 of the same paper prints 94.31" in note for note in notes)
+
+
+def test_counts_known_to_be_wrong_carry_a_remark() -> None:
+    with (FOLDER / "earlier_tables.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    quantised = [row for row in rows if row["metric"] == "base size" and row["method"].startswith("qlora")]
+    assert len(quantised) == 8
+    assert all("really 234.5 MiB" in row["remark"] for row in quantised)
+    counts = {(row["task"], row["method"]): row for row in rows if row["metric"] == "trained parameters"}
+    assert "334,083" in counts["mnli", "qlora"]["remark"]
+    assert "400,346" in counts["sst2", "adalora"]["remark"]
+
+
+def test_every_line_names_source_value_and_unit() -> None:
+    files = sorted(FOLDER.glob("*.csv"))
+    assert [file.stem for file in files] == ["adalora_table_1", "adalora_table_15", "adalora_table_3", "earlier_tables"]
+    for file in files:
+        with file.open(newline="") as stream:
+            for row in csv.DictReader(stream):
+                assert set(NEEDED) <= set(row)
+                assert row["source"]
+                assert float(row["value"]) > 0
+                assert row["unit"]
