@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": "every cell of a study with its parameters, bytes and steps; needs no weights",
     "prepare": "fetch and tokenise what a study needs (the only step that uses the network)",
     "train": "train and evaluate one cell",
+    "group": "train and evaluate several cells of one task, which share the libraries' start",
     "status": "what is done, running, failed, missing",
     "tables": "make a study's tables again from its records",
     "figures": "make a study's figures again from its records",

@@ -52,6 +52,7 @@ class Study(Frozen):
         "last", description="the step that is reported: the last one, or the one with the lowest loss on held-out rows"
     )
     resources: Resources = Resources()
+    cells_per_job: Positive = Field(1, description="short cells of a task that one job trains, one after another")
     tolerance: float = Field(0.05, ge=0, description="share by which kept parameters may differ before a footnote")
 
     @model_validator(mode="after")
