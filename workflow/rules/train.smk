@@ -12,7 +12,7 @@ for task in PIPELINE.tasks:
             record=update(f"{FOLDER}/cells/{task}/{{method}}/{{budget}}/seed-{{seed}}/record.json"),
         log:
             f"{FOLDER}/logs/{task}/{{method}}/{{budget}}/seed-{{seed}}.log",
-        retries: RETRIES
+        retries: RETRIES_HERE
         threads: PIPELINE.threads
         resources:
             gpu=partial(PIPELINE.gpus, task),
@@ -43,7 +43,7 @@ for group in PIPELINE.groups:
             records=update(PIPELINE.records_of(group)),
         log:
             f"{FOLDER}/logs/{group.task}/{group.name}.log",
-        retries: RETRIES
+        retries: RETRIES_HERE
         threads: PIPELINE.threads
         resources:
             gpu=PIPELINE.group_gpus(group),
