@@ -175,6 +175,8 @@ def pipeline_of(config: Mapping[str, Any]) -> Pipeline:
     name = str(config.get("study", DEFAULT_STUDY))
     study = load_study(name, overrides, workflow)
     added = _added(study, config)
+    if config.get("mirror") is not None and study.study.data == "embedded":
+        added += ("data=hub",)  # who names a mirror asks for real rows
     if added:
         overrides += added
         study = load_study(name, overrides, workflow)
