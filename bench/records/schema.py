@@ -100,6 +100,9 @@ class Parameters(Frozen):
 
 
 class SiteRank(Frozen):
+    """A matrix and its ranks. place: where it stands among `live_ranks` in the curve (the order of the model)."""
+
+    place: int | None = None
     matrix: str
     layer: int | None
     stack: str
