@@ -18,10 +18,11 @@ AMOUNTS = ("parameters", "million parameters", "MB", "GB", "minutes")  # no scor
 
 @dataclass(frozen=True)
 class Printed:
-    """One number as it was printed, in points. split "": the first split of the task."""
+    """One number as it was printed, in points. split "": the first split of the task; backbone "": not said."""
 
     source: str
     task: str
+    backbone: str
     metric: str
     split: str
     method: str
@@ -62,13 +63,16 @@ class Published:
 
 
 def read_published(results: Results) -> Published:
-    """Every reference file of the project; none for a study of generated rows. Raises BenchError for a bad file."""
+    """The numbers in the project's reference files for the study's tasks on its backbones; none for generated rows.
+    Raises BenchError for a bad file."""
     first = {name: task.primary_split for name, task in results.tasks.items()}
     if any(record.data.get("synthetic") for record in results.records.values()):
         return Published((), first)
     folder = results.study.library.folder.parent / "results" / "reference"
     numbers = [number for file in sorted(folder.glob("*.csv")) for number in _read(file)]
-    return Published(tuple(numbers), first)
+    backbones = {cell.task.name: cell.backbone.name for cell in results.cells}
+    same = [n for n in numbers if not n.backbone or n.backbone == backbones.get(n.task)]
+    return Published(tuple(same), first)
 
 
 def _read(file: Path) -> list[Printed]:
@@ -95,6 +99,6 @@ def _printed(file: Path, line: int, row: dict[str, str]) -> Printed | None:
     points = value * SCALES[unit]
     source = f"{row['source']}, {row['table']}" if row["table"] else row["source"]
     return Printed(
-        source, row["task"], row["metric"], row.get("split") or "", row["method"], row["budget"], points,
-        row["seeds"] or "", (row["remark"] or "").rstrip("."),
+        source, row["task"], row.get("backbone") or "", row["metric"], row.get("split") or "", row["method"],
+        row["budget"], points, row["seeds"] or "", (row["remark"] or "").rstrip("."),
     )  # fmt: skip

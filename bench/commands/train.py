@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,8 @@ def train_one(cell: Cell, out: Path, args: argparse.Namespace) -> None:
         train_cell(
             cell, out=out, cache=cache_of(args), mirror=args.mirror, attempt=args.attempt, attempts=args.attempts
         )  # fmt: skip
-    (out / "record.json").touch()  # Snakemake compares times: what stands is what was asked for now
+    with suppress(FileNotFoundError):  # a network file system may show it late; an empty file is never put in its place
+        os.utime(out / "record.json")  # Snakemake compares times: what stands is what was asked for now
 
 
 def _prepare(cell: Cell, mirror: Path | None, cache: Path) -> None:

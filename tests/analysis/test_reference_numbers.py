@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[2] / "results" / "reference"
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     folder = tmp_path_factory.mktemp("results")
-    study = study_of(1)
+    study = study_of(1, "backbones={classification: deberta-v3-base, summarization: bart-large}")
     write_cell(folder / study.name, study.cells[0], 0.8)
     return read_published(read_results(study, folder))
 
@@ -39,6 +39,13 @@ def test_a_printed_number_is_found_in_points(
     published: Published, task: str, metric: str, split: str, budget: str, method: str, shown: str
 ) -> None:
     assert published.entry(task, metric, split, budget, method).text == shown
+
+
+def test_numbers_of_another_backbone_stand_beside_no_cell(tmp_path: Path) -> None:
+    study = study_of(1)
+    assert study.cells[0].backbone.name == "minilm"
+    write_cell(tmp_path / study.name, study.cells[0], 0.8)
+    assert read_published(read_results(study, tmp_path)).numbers == ()
 
 
 def test_what_is_wrong_with_a_number_is_told_below_the_table(published: Published) -> None:
