@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +41,9 @@ def run(args: argparse.Namespace) -> None:
     cell = load_study(args.study, args.set, args.workflow).find(args.task, args.method, args.budget, args.seed)
     cache = cache_of(args)
     if not args.offline:
-        _prepare(cell, args.mirror, cache)
+        # in a process of its own: what it imports and leaves behind is no part of the training's start and memory
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(_prepare, cell, args.mirror, cache).result()
     _settle_environment(cell.threads)
     check_lock()
 
