@@ -17,6 +17,8 @@ if workflow.is_main_process:
 
 FOLDER, CACHE = PIPELINE.folder, PIPELINE.cache.as_posix()
 RETRIES = 2
+# The Snakemake inside a cluster's job tries once: the main one tries again, in a new job with more memory and time.
+RETRIES_HERE = RETRIES if workflow.is_main_process else 0
 shell.prefix(f"set -euo pipefail; {PIPELINE.shell_prefix()}")
 export_lock()
 

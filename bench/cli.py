@@ -1,6 +1,6 @@
 """The command `bench`: what the pipeline's rules call, usable by hand. `bench COMMAND --help` shows each.
 
-Every command imports what it needs when it runs, so that only `prepare`, `train` and `export` pay for torch.
+Every command imports what it needs when it runs, so that only those that need torch pay for it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ COMMANDS = {
     "plan": "every cell of a study with its parameters, bytes and steps; needs no weights",
     "prepare": "fetch and tokenise what a study needs (the only step that uses the network)",
     "train": "train and evaluate one cell",
+    "group": "train and evaluate several cells of one task, which share the libraries' start",
     "status": "what is done, running, failed, missing",
     "tables": "make a study's tables again from its records",
     "figures": "make a study's figures again from its records",
     "page": "make a study's page again from its records",
+    "evaluate": "score a saved adapter or a checkpoint on a task",
     "export": "write a cell's adapter as a plain LoRA adapter",
 }
 VIEWS = ("tables", "figures", "page")

@@ -32,7 +32,7 @@ from bench.prepare.data import PreparedData, load_tokenizer, open_data, prepare_
 from bench.prepare.models import prepare_backbone
 from bench.spec.cell import Cell
 from bench.spec.resolve import load_study
-from bench.spec.schedule import Schedule, initial_rank, schedule_of
+from bench.spec.schedule import Schedule, largest_rank, schedule_of
 from bench.training.batches import epoch_batches
 from bench.training.core import Core
 from bench.training.rng import seed_everything
@@ -47,7 +47,7 @@ class Peft:
         recipe, matrices = cell.recipe, len(sites)
         shapes = [(site.in_features, site.out_features) for site in sites]
         config = AdaLoraConfig(
-            init_r=initial_rank(cell, shapes), target_r=schedule.target_budget // matrices,
+            init_r=largest_rank(cell, shapes), target_r=schedule.target_budget // matrices,
             tinit=schedule.initial_steps, tfinal=schedule.final_steps, deltaT=schedule.interval,
             total_step=schedule.total_steps, beta1=recipe.importance_betas[0], beta2=recipe.importance_betas[1],
             orth_reg_weight=recipe.orthogonality, lora_alpha=recipe.alpha, target_modules=[s.name for s in sites],

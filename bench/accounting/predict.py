@@ -15,7 +15,7 @@ from bench.models.sites import AdapterSite, chosen_sites
 from bench.records.schema import BaseBytes
 from bench.spec.backbone import Backbone
 from bench.spec.cell import Cell
-from bench.spec.schedule import Schedule, initial_rank, rank_cost, schedule_of
+from bench.spec.schedule import Schedule, largest_rank, rank_cost, schedule_of, start_rank
 
 BLOCK, NESTED_BLOCK = 64, 256  # elements that share one constant under nf4, constants that share one when nested
 CODE, NESTED_CODE, OFFSET = 16 * 4, 256 * 4, 4  # bytes of the codebooks of a matrix, and of the nested mean
@@ -51,7 +51,7 @@ class Prediction:
     folded: int  # copies of B times E
     schedule: Schedule | None  # None where the task's file doesn't declare its rows
     sites: tuple[AdapterSite, ...]
-    rank: int  # of every site at the start; 0 where the adapter is not ours
+    rank: int  # of every site at the most; 0 where the adapter is not ours
     largest_matrix: int  # elements of the largest matrix that nf4 packs
 
 
@@ -64,18 +64,20 @@ def predict(cell: Cell) -> Prediction:
     start = _adapter(cell, shape, sites, labels)
     rows = cell.declared_train_rows
     schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size, sizes)
-    trainable = start + sum(shape.head.values())
-    rank = initial_rank(cell, sizes) if cell.method.lean else 0
+    rank = largest_rank(cell, sizes) if cell.method.lean else 0
+    end = _end(cell, sizes, start, schedule)
+    most = max(start, end[1]) if cell.method.grows else start
+    trainable = most + sum(shape.head.values())
     return Prediction(
         adapter_start=start,
-        adapter_end=_end(cell, sizes, start, schedule),
+        adapter_end=end,
         head=shape.head,
         total=shape.total,
         base=_base(cell, shape),
         gradients=4 * trainable,
         optimizer=8 * trainable,
-        importance=8 * start if schedule.prunes else 0,
         folded=4 * rank * sum(out for _, out in sizes) if cell.method.adapter == "adalora" else 0,
+        importance=8 * most if schedule.prunes or cell.method.allocator == "increlora" else 0,
         schedule=schedule if rows else None,
         sites=sites,
         rank=rank,
@@ -135,17 +137,17 @@ def _adapter(cell: Cell, shape: Shape, sites: Sequence[AdapterSite], labels: int
         model = attach(meta_model(cell.backbone, cell.task.kind, labels).requires_grad_(False), cell, sites)
         return int(sum(p.numel() for p in model.parameters() if p.requires_grad)) - sum(shape.head.values())
     sizes = [(site.in_features, site.out_features) for site in sites]
-    return initial_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+    return start_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
 
 
 def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Schedule) -> tuple[int, int]:
-    if not schedule.prunes:
+    if not schedule.prunes and not cell.method.grows:
         return start, start
     if cell.method.unit == "parameters":
         return 0, schedule.target_budget
-    ranks = initial_rank(cell, sizes)
-    costs = sorted(rank_cost(cell, size) for size in sizes for _ in range(ranks))
-    return sum(costs[: schedule.target_budget]), sum(costs[-schedule.target_budget :])
+    costs = sorted(rank_cost(cell, size) for size in sizes for _ in range(largest_rank(cell, sizes)))
+    most = sum(costs[-schedule.target_budget :])
+    return (start, most) if cell.method.grows else (sum(costs[: schedule.target_budget]), most)
 
 
 def _base(cell: Cell, shape: Shape) -> BaseBytes:

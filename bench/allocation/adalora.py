@@ -12,17 +12,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.allocation.base import StepFacts
+from bench.allocation.base import Allocator, StepFacts
 from bench.allocation.importance import Importance, Kind
 from bench.allocation.selection import affordable_ranks, top_ranks
 from bench.models.flat import FlatParameters
+from bench.models.layout import Kept, Layout
 from bench.spec.schedule import Schedule
 
 
-class AdaLora:
+class AdaLora(Allocator):
     """Prunes the singular values of `flat` to `schedule`, counted in `unit`.
 
-    gradient: the importance sees gradients as `clipped` (as published) or `raw`.
+    gradient: the importance sees gradients as `clipped` (as published) or `raw`. compact: what is pruned at the last
+    mask leaves the flat parameters.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class AdaLora:
         importance: Kind = "sensitivity-uncertainty",
         betas: tuple[float, float] = (0.85, 0.85),
         gradient: Literal["clipped", "raw"] = "clipped",
+        compact: bool = True,
     ) -> None:
         self._flat, self._schedule = flat, schedule
-        self._unit, self._raw = unit, gradient == "raw"
+        self._unit, self._raw, self._compact = unit, gradient == "raw", compact
         layout = flat.layout
         # Ties go to the first ranks of every matrix alike, not to all ranks of the first matrices.
         pairs = layout.ranks_of_triplets
@@ -44,7 +47,8 @@ class AdaLora:
         self._tie_order = torch.tensor(order, device=flat.device, dtype=torch.long)
         costs = [layout.sites[site].parameters_per_rank + 1 for site, _ in pairs]
         self._costs = torch.tensor(costs, device=flat.device, dtype=torch.long)
-        self._importance = Importance(flat, importance, betas) if schedule.prunes else None
+        self._averages = (importance, betas)
+        self._importance = Importance(flat, *self._averages) if schedule.prunes else None
         self._mask: Tensor | None = None  # the last one, as long as the ranks it spares and those it prunes both stand
         self._decided = 0  # the step it was chosen after
         self.frozen = False
@@ -77,7 +81,12 @@ class AdaLora:
             return affordable_ranks(scores, self._costs, budget, self._tie_order)
         return top_ranks(scores, budget, self._tie_order)
 
-    def follow_layout(self) -> None:
+    def kept(self) -> Kept | None:
+        if not (self.frozen and self._compact) or self._mask is None:
+            return None
+        return self._flat.layout.kept_by(self._mask.tolist())
+
+    def follow_layout(self, old: Layout) -> None:  # noqa: ARG002
         self._mask = None
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -88,8 +97,9 @@ class AdaLora:
 
     def load(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         self.frozen = bool(plain["frozen"])
-        if self.frozen:
-            self._importance = None
+        averaged = self._schedule.prunes and not self.frozen
+        self._importance = Importance(self._flat, *self._averages) if averaged else None
+        self._decided = 0
         if self._importance is not None:
             for name, buffer in self._importance.tensors.items():
                 buffer.copy_(tensors[name])

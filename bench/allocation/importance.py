@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.models.flat import FlatParameters
+from bench.models.flat import FlatParameters, carry
+from bench.models.layout import Layout
 
 Kind = Literal["sensitivity-uncertainty", "sensitivity", "magnitude"]
 
@@ -31,9 +32,13 @@ class Importance:
         names = {"sensitivity-uncertainty": ("average", "deviation"), "sensitivity": ("average",), "magnitude": ()}
         size = flat.layout.adapter_elements
         self.tensors = {name: torch.zeros(size, device=flat.device) for name in names[kind]}
-        a_rows, b_rows = flat.layout.rows_of_triplets
-        self._a_rows = torch.tensor(a_rows, device=flat.device, dtype=torch.long)
-        self._b_rows = torch.tensor(b_rows, device=flat.device, dtype=torch.long)
+        self._find_rows()
+
+    def carry(self, old: Layout) -> None:
+        """Follow a change of the layout from `old`: averages as they were, zeros for ranks that are new."""
+        for name, buffer in self.tensors.items():
+            self.tensors[name] = carry(buffer, old, self._flat.layout)
+        self._find_rows()
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def update(self, finite: Tensor, gradient_scale: Tensor | None = None, hold: Sequence[slice] = ()) -> None:
@@ -68,3 +73,8 @@ class Importance:
             scores = scores * self.tensors["deviation"]
         means = torch.cat([scores[b.offset : b.end].view(b.rows, b.length).mean(dim=1) for b in layout.blocks])
         return scores[layout.row_elements :] + (means[self._a_rows] + means[self._b_rows])
+
+    def _find_rows(self) -> None:
+        a_rows, b_rows = self._flat.layout.rows_of_triplets
+        self._a_rows = torch.tensor(a_rows, device=self._flat.device, dtype=torch.long)
+        self._b_rows = torch.tensor(b_rows, device=self._flat.device, dtype=torch.long)

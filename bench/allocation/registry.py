@@ -7,6 +7,8 @@ from collections.abc import Callable
 from bench.allocation.adalora import AdaLora
 from bench.allocation.base import Allocator
 from bench.allocation.fixed import Fixed
+from bench.allocation.growing import Growing, IncreLora
+from bench.allocation.triggers import AtSteps, Plateau, Trigger, at_random, evenly
 from bench.models.flat import FlatParameters
 from bench.spec.cell import Cell
 from bench.spec.schedule import Schedule
@@ -24,10 +26,38 @@ def _adalora(flat: FlatParameters, cell: Cell, schedule: Schedule) -> Allocator:
         importance=cell.method.importance,
         betas=cell.recipe.importance_betas,
         gradient=cell.method.importance_gradient,
+        compact=cell.method.compact,
     )
 
 
-ALLOCATORS: dict[str, Callable[[FlatParameters, Cell, Schedule], Allocator]] = {"fixed": _fixed, "adalora": _adalora}
+def _growing(flat: FlatParameters, cell: Cell, schedule: Schedule) -> Allocator:
+    growth = cell.method.growth
+    assert growth is not None  # the spec demands it of these allocators
+    checks, cap = growth.check_steps(schedule.total_steps), schedule.target_budget
+    name = cell.method.allocator
+    trigger: Trigger
+    if name == "increlora":
+        every = AtSteps(checks, "the most important matrices")
+        return IncreLora(flat, growth, every, checks, cap, cell.recipe.importance_betas)
+    if name == "plateau":
+        trigger = Plateau(growth.patience, growth.margin)
+    else:
+        left = cap // len(flat.layout.sites) - growth.start_rank
+        growths = -(-left // growth.ranks)
+        even = name == "interval"
+        steps = evenly(checks, growths) if even else at_random(checks, growths, cell.seed)
+        trigger = AtSteps(steps, "evenly spread steps" if even else "random steps")
+    return Growing(flat, growth, trigger, checks, cap)
+
+
+ALLOCATORS: dict[str, Callable[[FlatParameters, Cell, Schedule], Allocator]] = {
+    "fixed": _fixed,
+    "adalora": _adalora,
+    "plateau": _growing,
+    "interval": _growing,
+    "random": _growing,
+    "increlora": _growing,
+}
 
 
 def allocator_of(flat: FlatParameters, cell: Cell, schedule: Schedule) -> Allocator:

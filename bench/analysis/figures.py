@@ -1,168 +1,56 @@
-"""Figures from records and curves: live ranks by matrix and layer, loss and gradient norm, score against parameters."""
+"""Every figure of a study, in the order in which they are read."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
-from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
-from bench.analysis.frame import Results, values
-from bench.analysis.names import METRIC_NAMES
-from bench.records.schema import Record
+from bench.analysis.compare import Comparer
+from bench.analysis.curve_figures import budget_figure, curve_figure
+from bench.analysis.drawing import STYLE
+from bench.analysis.frame import Results
+from bench.analysis.growth_figure import growth_figures
+from bench.analysis.rank_figures import moved, rank_figure
+from bench.analysis.score_figures import difference_figure, method_figure, trade_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by every kind of colour vision
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-MARKERS = "os^DvPX"
-STYLE: Any = {"svg.hashsalt": "rankbench", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-         "axes.grid": True, "grid.alpha": 0.3, "figure.constrained_layout.use": True}  # fmt: skip
+Named = tuple[str, str, "Figure"]  # file name, alternative text, figure
+MANY = 5  # methods, from which on they have a figure beside each other
 
 
-def figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
-    """Name, alternative text, and figure, one after the other."""
+def figures(results: Results, comparer: Comparer | None = None) -> Iterator[Named]:
+    """One after the other, so that only one is held at a time. Raises BenchError as the tables do."""
     mpl.use("Agg")
     with mpl.rc_context(STYLE):
-        for task in dict.fromkeys(cell.task.name for cell in results.study.cells):
+        for task in results.tasks:
             yield from _of_task(results, task)
+        yield from growth_figures(results)
+        found = difference_figure(comparer or Comparer(results))
+        if found is not None:
+            yield "differences", "paired differences between methods, with 95% intervals, by task and budget", found
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """As SVG (for print) and PNG (150 dpi), with no date in them: equal records give equal files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.svg", folder / f"{name}.png"]
-    with mpl.rc_context(STYLE):
-        figure.savefig(files[0], metadata={"Date": None})
-        figure.savefig(files[1], dpi=150, metadata={"Software": None})
-    return files
-
-
-def read_curve(results: Results, record: Record) -> list[dict[str, Any]]:
-    """The lines of a cell's curve.jsonl, none where there is no file."""
-    file = results.folder / "cells" / record.cell.id / "curve.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-
-
-def _of_task(results: Results, task: str) -> Iterator[tuple[str, str, Figure]]:
+def _of_task(results: Results, task: str) -> Iterator[Named]:
     good = [r for r in results.records.values() if r.cell.task == task and r.status == "ok"]
     if not good:
         return
-    yield (
-        f"{task}-curves",
-        f"{task}: task loss and gradient norm over the optimizer steps, by method",
-        _curves(results, good),
-    )
-    yield f"{task}-score", f"{task}: score against adapter parameters, by method and budget", _score(results, task)
-    for record in map(results.full, (r.cell.id for r in good)):
-        if len({site.end for site in record.ranks.values()}) > 1 and record.cell.seed == good[0].cell.seed:
+    first = min(record.cell.seed for record in good)
+    shown = [record for record in good if record.cell.seed == first]
+    text = f"{task}: task loss and gradient norm over the optimizer steps, by method and budget"
+    yield f"{task}-curves", text, curve_figure(results, shown)
+    budgets = budget_figure(results, shown)
+    if budgets is not None:
+        yield f"{task}-budget", f"{task}: budget and live ranks over the optimizer steps", budgets
+    text = f"{task}: score against adapter parameters and against peak memory; ringed: no other is better in both"
+    yield f"{task}-score", text, trade_figure(results, task)
+    if len(results.labels) >= MANY:
+        yield f"{task}-methods", f"{task}: score of every method, mean and spread", method_figure(results, task)
+    for record in map(results.full, (r.cell.id for r in shown)):
+        if moved(record):
             name = f"{task}-ranks-{record.cell.method}-{record.cell.budget}"
-            yield name, f"{record.cell.id}: rank of every matrix at the start and at the end", _ranks(record)
-
-
-def _curves(results: Results, records: list[Record]) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.8))
-    axes = figure.subplots(1, 2)
-    methods = list(dict.fromkeys(cell.method.name for cell in results.study.cells))
-    budgets = list(dict.fromkeys(cell.budget_name for cell in results.study.cells))
-    labels = {cell.method.name: cell.method.label for cell in results.study.cells}
-    first = min(record.cell.seed for record in records)
-    for record in (r for r in records if r.cell.seed == first):
-        lines = read_curve(results, record)
-        look = {
-            "color": COLOURS[methods.index(record.cell.method) % len(COLOURS)],
-            "linestyle": ["-", "--", ":", "-."][budgets.index(record.cell.budget) % 4],
-            "label": f"{labels[record.cell.method]}, {record.cell.budget}",
-            "linewidth": 1,
-        }
-        for axis, key in zip(axes, ("loss", "gradient_norm"), strict=True):
-            axis.plot([x["step"] for x in lines], _smooth([x[key] or 0.0 for x in lines]), **look)
-    for axis, name in zip(axes, ("task loss (running mean)", "gradient norm (running mean)"), strict=True):
-        axis.set(xlabel="optimizer step", ylabel=name)
-    axes[1].legend(fontsize=6, frameon=False)
-    figure.suptitle(f"{records[0].cell.task}, seed {first}", fontsize=9)
-    return figure
-
-
-def _smooth(numbers: list[float]) -> list[float]:
-    """Exponential running mean, started at the first value."""
-    out: list[float] = []
-    for number in numbers:
-        out.append(number if not out else 0.9 * out[-1] + 0.1 * number)
-    return out
-
-
-def _score(results: Results, task: str) -> Figure:
-    from matplotlib.figure import Figure
-
-    cell = next(c for c in results.study.cells if c.task.name == task)
-    figure = Figure(figsize=(4.5, 3))
-    axis = figure.subplots()
-    for index, method in enumerate(dict.fromkeys(c.method.name for c in results.study.cells)):
-        points = []
-        for budget in dict.fromkeys(c.budget_name for c in results.study.cells):
-            records = [r for r in results.of(task, method, budget) if r.status == "ok"]
-            scores = [100 * value for value in values(records, cell.task.primary_split, cell.task.metric)]
-            sizes = [r.parameters.adapter_end for r in records if r.parameters]
-            if scores and sizes:
-                points.append((mean(sizes), mean(scores), stdev(scores) if len(scores) > 1 else 0.0))
-        if points:
-            label = next(c.method.label for c in results.study.cells if c.method.name == method)
-            x, y, spread = zip(*sorted(points), strict=True)
-            axis.errorbar(
-                x, y, yerr=spread, label=label,
-                color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)],
-                linewidth=1, capsize=2, markersize=5,
-            )  # fmt: skip
-    axis.set(
-        xlabel="adapter parameters at the end",
-        ylabel=f"{METRIC_NAMES[cell.task.metric]} × 100",
-        title=task,
-        xscale="log",
-    )
-    axis.legend(fontsize=7, frameon=False)
-    return figure
-
-
-def _ranks(record: Record) -> Figure:
-    from matplotlib.figure import Figure
-
-    order = record.spec["backbone"]["matrices"]
-    keys = {
-        name: (s.stack.rsplit(".", 2)[-2:][0], order.index(s.matrix), _inner(name)) for name, s in record.ranks.items()
-    }
-    rows = sorted(set(keys.values()))
-    layers = sorted({s.layer for s in record.ranks.values() if s.layer is not None})
-    top = max(site.start for site in record.ranks.values())
-    figure = Figure(figsize=(7, 1 + 0.28 * len(rows)))
-    axes = figure.subplots(1, 2, sharey=True)
-    image = None
-    for axis, moment in zip(axes, ("start", "end"), strict=True):
-        grid = [[float("nan")] * len(layers) for _ in rows]
-        for name, site in record.ranks.items():
-            if site.layer is not None:
-                grid[rows.index(keys[name])][layers.index(site.layer)] = getattr(site, moment)
-        image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=top, aspect="auto")
-        for i, line in enumerate(grid):
-            for j, value in enumerate(line):
-                if value == value:
-                    colour = "black" if value > top / 2 else "white"
-                    axis.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
-        axis.set(xticks=range(len(layers)), xticklabels=layers, xlabel="layer", title=f"rank at the {moment}")
-        axis.grid(visible=False)
-    labels = [" ".join(part for part in (stack, inner, order[matrix]) if part) for stack, matrix, inner in rows]
-    axes[0].set(yticks=range(len(rows)), yticklabels=labels)
-    assert image is not None  # there are two axes
-    figure.colorbar(image, ax=axes, label="rank")
-    return figure
-
-
-def _inner(name: str) -> str:
-    """What tells two matrices of one layer and suffix apart: self-attention from cross-attention."""
-    return "cross" if "encoder_attn" in name else ""
+            text = f"{record.cell.id}: rank of every matrix, from the first step to the last"
+            yield name, text, rank_figure(results, record)

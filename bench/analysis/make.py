@@ -31,7 +31,8 @@ def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) ->
 
 def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
     """Write results/<study>/figures/; the files. Raises BenchError."""
-    from bench.analysis.figures import figures, save
+    from bench.analysis.drawing import save
+    from bench.analysis.figures import figures
 
     read = _read(study, results, strict)
     return [file for name, _, figure in figures(read) for file in save(figure, read.folder / "figures", name)]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from bench.analysis.compare import Comparer
-from bench.analysis.figures import STYLE, figures
+from bench.analysis.drawing import STYLE
+from bench.analysis.figures import figures
 from bench.analysis.frame import Results
-from bench.analysis.render import as_html
+from bench.analysis.page_cells import cell_section
+from bench.analysis.render import as_csv, as_html, latex
 from bench.analysis.tables import tables
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -23,8 +24,9 @@ def page(results: Results) -> str:
     import matplotlib as mpl
     from markupsafe import Markup
 
+    comparer = Comparer(results)
     pictures = []
-    for name, text, figure in figures(results):
+    for name, text, figure in figures(results, comparer):
         stream = io.BytesIO()
         with mpl.rc_context(STYLE):
             figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
@@ -33,10 +35,28 @@ def page(results: Results) -> str:
     return environment.from_string(TEMPLATE.read_text()).render(
         name=results.study.name,
         about=_about(results),
-        tables=[Markup(as_html(table)) for table in tables(results, Comparer(results))],
+        tables=[
+            {"name": table.name, "html": Markup(as_html(table)), "csv": _link(as_csv(table)),
+             "latex": _link(latex(table))}
+            for table in tables(results, comparer)
+        ],
         figures=pictures,
-        cells=[_cell(results, cell.id) for cell in results.study.cells],
-    )
+        cells=[cell_section(results, cell.id) for cell in results.study.cells],
+        made=_made(results),
+    )  # fmt: skip
+
+
+def _link(text: str) -> str:
+    """A file inside the page."""
+    return "data:text/plain;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
+
+
+def _made(results: Results) -> list[tuple[str, str]]:
+    """Commits and locks that the records name, and how many of each."""
+    pairs = [
+        (r.environment.get("commit") or "?", r.environment.get("lock_sha256") or "?") for r in results.records.values()
+    ]
+    return [(commit, f"{lock}, {pairs.count((commit, lock))} cells") for commit, lock in dict.fromkeys(pairs)]
 
 
 def _about(results: Results) -> str:
@@ -53,13 +73,3 @@ def _about(results: Results) -> str:
         f"{listed(c.backbone.name for c in cells)}; seeds {listed(c.seed for c in cells)}. {done} ended well, "
         f"{len(results.records) - done} failed, {len(cells) - len(results.records)} are missing."
     )
-
-
-def _cell(results: Results, name: str) -> dict[str, str]:
-    record = results.full(name) if name in results.records else None
-    if record is None:
-        return {"id": name, "status": "missing", "text": "no record"}
-    shown = record.model_dump(mode="json", exclude={"ranks", "spec", "files", "checksums"})
-    shown["recipe"] = record.spec.get("recipe")
-    shown["ranks at the end"] = {site: rank.end for site, rank in record.ranks.items()}
-    return {"id": name, "status": record.status, "text": json.dumps(shown, indent=1, ensure_ascii=False)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.analysis.compare import Comparer
 from bench.analysis.facts import cost_table, memory_table
 from bench.analysis.frame import Results
+from bench.analysis.growth import grows, growth_table
 from bench.analysis.overall import overall_table
 from bench.analysis.pairs import method_pairs, pair_table
 from bench.analysis.published import read_published
@@ -23,5 +24,6 @@ def tables(results: Results, comparer: Comparer) -> list[Table]:
     made.append(score_table(comparer, "methods", "All methods", methods, published))
     if method_pairs(results):
         made.append(pair_table(comparer))
+    made += [growth_table(results)] if grows(results) else []
     overall = overall_table(results)
     return [*made, *([overall] if overall else []), memory_table(results), cost_table(results)]

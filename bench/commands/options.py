@@ -28,6 +28,14 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     add_workflow(parser)
 
 
+def add_tries(parser: argparse.ArgumentParser) -> None:
+    """How the pipeline's jobs train: without a network, and knowing whether there will be another try."""
+    parser.add_argument("--offline", action="store_true", help="prepare nothing")
+    parser.add_argument("--attempt", type=int, default=1, metavar="N", help="which try this is")
+    parser.add_argument("--attempts", type=int, default=1, metavar="N", help="how many tries there are")
+    add_places(parser)
+
+
 def cache_of(args: argparse.Namespace) -> Path:
     cache: Path | None = args.cache
     return cache if cache is not None else args.results / "cache"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands.options import add_places, cache_of
+from bench.commands.options import add_tries, cache_of
 from bench.pipeline.environment import check_lock
 from bench.pipeline.lease import lease
 
@@ -28,33 +29,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", required=True, metavar="B")
     parser.add_argument("--seed", required=True, type=int, metavar="K")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the record")
-    parser.add_argument("--offline", action="store_true", help="prepare nothing")
-    parser.add_argument("--attempt", type=int, default=1, metavar="N", help="which try this is")
-    parser.add_argument("--attempts", type=int, default=1, metavar="N", help="how many tries there are")
-    add_places(parser)
+    add_tries(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Returns once a record stands, typed failures (out of memory, diverged) included. Raises BenchError."""
     from bench.spec.resolve import load_study
+    from bench.training.recorded import inputs_of, recorded
 
     cell = load_study(args.study, args.set, args.workflow).find(args.task, args.method, args.budget, args.seed)
-    cache = cache_of(args)
+    settle([cell], args)
+    if recorded(args.out, inputs_of(cell, cache_of(args), args.mirror)) is None:
+        import_for([cell])
+    train_one(cell, args.out, args)
+
+
+def settle(cells: Sequence[Cell], args: argparse.Namespace) -> None:
+    """Prepare what `cells` read, unless told not to; from here on there is no network. Raises BenchError."""
     if not args.offline:
         # in a process of its own: what it imports and leaves behind is no part of the training's start and memory
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(_prepare, cell, args.mirror, cache).result()
-    _settle_environment(cell.threads)
+            for cell in cells:
+                pool.submit(_prepare, cell, args.mirror, cache_of(args)).result()
+    _settle_environment(cells[0].threads)
     check_lock()
 
-    with lease(args.out):
-        from bench.training.imports import import_libraries
 
-        import_libraries(quantised=cell.method.storage == "nf4")
+def import_for(cells: Sequence[Cell]) -> None:
+    from bench.training.imports import import_libraries
+
+    import_libraries(quantised=any(cell.method.storage == "nf4" for cell in cells))
+
+
+def train_one(cell: Cell, out: Path, args: argparse.Namespace) -> None:
+    """Train `cell` under its lease. Raises BenchError."""
+    with lease(out):
         from bench.training.run import train_cell
 
-        train_cell(cell, out=args.out, cache=cache, mirror=args.mirror, attempt=args.attempt, attempts=args.attempts)
-    (args.out / "record.json").touch()  # Snakemake compares times: what stands is what was asked for now
+        train_cell(
+            cell, out=out, cache=cache_of(args), mirror=args.mirror, attempt=args.attempt, attempts=args.attempts
+        )  # fmt: skip
+    (out / "record.json").touch()  # Snakemake compares times: what stands is what was asked for now
 
 
 def _prepare(cell: Cell, mirror: Path | None, cache: Path) -> None:

@@ -18,7 +18,7 @@ from bench.models.others import config_of, state_of
 from bench.models.sites import AdapterSite
 from bench.spec.cell import Cell
 from bench.spec.method import Method
-from bench.spec.schedule import initial_rank
+from bench.spec.schedule import largest_rank
 
 
 def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
@@ -32,13 +32,13 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
     from peft import AdaLoraConfig, LoraConfig, get_peft_model
 
     recipe = cell.recipe
-    rank = initial_rank(cell, [(site.in_features, site.out_features) for site in sites])
+    rank = largest_rank(cell, [(site.in_features, site.out_features) for site in sites])
     common: dict[str, Any] = {
         "target_modules": [site.name for site in sites],
         "modules_to_save": [name.split(".")[-1] for name in head_modules(model, cell.backbone)] or None,
         "task_type": "SEQ_2_SEQ_LM" if cell.task.generates else "SEQ_CLS",
     }
-    scale: dict[str, Any] = {"lora_alpha": recipe.alpha, "lora_dropout": recipe.adapter_dropout}
+    scale: dict[str, Any] = {"lora_alpha": recipe.alpha_at(rank), "lora_dropout": recipe.adapter_dropout}
     config: Any
     if cell.method.adapter == "peft":
         config = config_of(cell, sites, common)
@@ -62,8 +62,10 @@ def save_trained(model: Any, method: Method, folder: Path, masks: Mapping[str, S
     """Write what the method trained to `folder`: the whole model, or adapter and heads. `masks`: as in save_adapter."""
     if method.adapter == "full":
         save_model(model, folder)
-    else:
-        save_adapter(model, folder, masks if method.adapter == "adalora" else None, plain=method.adapter == "peft")
+        return
+    if method.adapter == "lora":
+        _tell_ranks(model.peft_config[ADAPTER], {name: sum(mask) for name, mask in masks.items()})
+    save_adapter(model, folder, masks if method.adapter == "adalora" else None, plain=method.adapter == "peft")
 
 
 def save_adapter(
@@ -78,6 +80,16 @@ def save_adapter(
     peft_model.save_pretrained(folder, safe_serialization=True, state_dict=state, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form for a model card
     _settle_config(folder / "adapter_config.json")
+
+
+def _tell_ranks(config: Any, ranks: Mapping[str, int]) -> None:
+    """Write the `ranks` that LoRA's matrices have grown to into `config`, with alphas that keep their scale."""
+    if set(ranks.values()) == {config.r}:
+        return
+    scale, usual = config.lora_alpha / config.r, max(ranks.values())
+    config.r, config.lora_alpha = usual, scale * usual
+    config.rank_pattern = {name: rank for name, rank in ranks.items() if rank != usual}
+    config.alpha_pattern = {name: scale * rank for name, rank in config.rank_pattern.items()}
 
 
 def weights_file(method: Method) -> str:

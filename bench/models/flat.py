@@ -134,7 +134,8 @@ class FlatParameters:
         return parts
 
     def rebuild(self, kept: Kept) -> Layout:
-        """Leave only the ranks `kept` in parameters and gradients; what was there before is returned, for `carry`."""
+        """Hold the ranks `kept` of the initial ones, parameters as they were and new ranks zero, gradients zero; the
+        layout before is returned, for `carry`."""
         old, data = self.layout, self.data
         layout = Layout(old.sites, kept, old.svd)
         self._allocate(layout, carry(data, old, layout))
@@ -212,21 +213,25 @@ class FlatParameters:
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def carry(flat: Tensor, old: Layout, new: Layout) -> Tensor:
-    """`flat` (parameters, or a moment or average of them) from the layout `old` to `new`, value for value."""
+    """`flat` (parameters, or a moment or average of them) from the layout `old` to `new`, value for value; ranks that
+    `old` does not hold are zeros."""
     parts = []
     for block in new.blocks:
-        other = next(b for b in old.blocks if b.length == block.length)
-        rows = flat[other.offset : other.end].view(other.rows, other.length)
-        parts.append(rows.index_select(0, torch.tensor(new.sources(block, old), device=flat.device)).flatten())
+        other = next((b for b in old.blocks if b.length == block.length), None)
+        rows = flat.new_zeros(0, block.length)
+        if other is not None:
+            rows = flat[other.offset : other.end].view(other.rows, other.length)
+        parts.append(_picked(rows, new.sources(block, old)).flatten())
     if new.svd:
-        singular = flat[old.row_elements : old.adapter_elements]
-        places = [
-            old.first_triplets[site] + old.kept[site].index(new.kept[site][rank])
-            for site, rank in new.ranks_of_triplets
-        ]
-        parts.append(singular.index_select(0, torch.tensor(places, device=flat.device, dtype=torch.long)))
+        parts.append(_picked(flat[old.row_elements : old.adapter_elements], new.triplet_sources(old)))
     parts.append(flat[old.adapter_elements :])
     return torch.cat(parts)
+
+
+def _picked(values: Tensor, places: Sequence[int]) -> Tensor:
+    """values [n, ...] at `places`, zeros where a place is -1."""
+    padded = torch.cat([values, values.new_zeros(1, *values.shape[1:])])
+    return padded[torch.tensor(places, device=values.device, dtype=torch.long)]  # -1 is the row of zeros
 
 
 def _names(svd: bool) -> tuple[str, ...]:

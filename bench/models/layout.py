@@ -139,15 +139,46 @@ class Layout:
         )
 
     def sources(self, block: Block, old: Layout) -> list[int]:
-        """Of each row of `block`, the row of `old`'s block of the same length it comes from."""
+        """Of each row of `block`, the row of `old`'s block of the same length it comes from; -1 for a rank that `old`
+        does not hold."""
         starts = {
             (factor.site, factor.kind): factor.start
             for other in old.blocks
             if other.length == block.length
             for factor in other.factors
         }
+        places = []
+        for factor in block.factors:
+            before = old.kept[factor.site]
+            start = starts.get((factor.site, factor.kind), 0)
+            places += [start + before.index(rank) if rank in before else -1 for rank in self.kept[factor.site]]
+        return places
+
+    def triplet_sources(self, old: Layout) -> list[int]:
+        """Of each triplet, the triplet of `old` it comes from; -1 for a rank that `old` does not hold."""
+        pairs = [(site, self.kept[site][place]) for site, place in self.ranks_of_triplets]
         return [
-            starts[factor.site, factor.kind] + old.kept[factor.site].index(rank)
-            for factor in block.factors
-            for rank in self.kept[factor.site]
+            old.first_triplets[site] + old.kept[site].index(rank) if rank in old.kept[site] else -1
+            for site, rank in pairs
         ]
+
+    def new_since(self, old: Layout) -> Kept:
+        """Of each site, the initial ranks it holds and `old` does not."""
+        return tuple(
+            tuple(rank for rank in kept if rank not in before) for kept, before in zip(self.kept, old.kept, strict=True)
+        )
+
+    def elements_of(self, ranks: Kept) -> list[int]:
+        """Where in the buffer stand A, B^T and E of these initial ranks of each site, which the layout holds."""
+        found: list[int] = []
+        for block in self.blocks:
+            for factor in block.factors:
+                for rank in ranks[factor.site]:
+                    row = factor.start + self.kept[factor.site].index(rank)
+                    start = block.offset + row * block.length
+                    found += range(start, start + block.length)
+        if self.svd:
+            for site, wanted in enumerate(ranks):
+                first = self.row_elements + self.first_triplets[site]
+                found += [first + self.kept[site].index(rank) for rank in wanted]
+        return found

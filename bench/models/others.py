@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.models.layers import ADAPTER
 from bench.models.sites import AdapterSite
 from bench.spec.cell import Cell
-from bench.spec.schedule import initial_rank
+from bench.spec.schedule import largest_rank
 
 
 def config_of(cell: Cell, sites: Sequence[AdapterSite], common: dict[str, Any]) -> Any:
@@ -26,11 +26,11 @@ def config_of(cell: Cell, sites: Sequence[AdapterSite], common: dict[str, Any]) 
     chosen = cell.method.peft
     assert chosen is not None  # the spec demands it of such methods
     kind = getattr(peft, chosen.config)
-    rank = initial_rank(cell, [(site.in_features, site.out_features) for site in sites])
+    rank = largest_rank(cell, [(site.in_features, site.out_features) for site in sites])
     values = {
         "r": rank,
-        "lora_alpha": cell.recipe.alpha,
-        "alpha": cell.recipe.alpha,
+        "lora_alpha": cell.recipe.alpha_at(rank),
+        "alpha": cell.recipe.alpha_at(rank),
         "lora_dropout": cell.recipe.adapter_dropout,
         **common,
     }

@@ -23,6 +23,20 @@ RESULTS = Path("results")
 
 
 @dataclass(frozen=True)
+class Group:
+    """Cells of one task that one job trains; `name` is its rule's."""
+
+    name: str
+    task: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def places(self) -> str:
+        """'method/budget/seed' of each cell, as `bench group --cells` takes them."""
+        return " ".join(f"{cell.method.name}/{cell.budget_name}/{cell.seed}" for cell in self.cells)
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """One study with its choices from `--config`. All paths are as given, relative to the working folder."""
 
@@ -61,6 +75,20 @@ class Pipeline:
     @property
     def records(self) -> list[str]:
         return [f"{self.folder}/cells/{cell.id}/record.json" for cell in self.cells]
+
+    @property
+    def groups(self) -> list[Group]:
+        """The study's cells, `cells_per_job` of one task together; none where every cell has a job of its own."""
+        size = self.study.study.cells_per_job
+        found = []
+        for task in dict.fromkeys(cell.task.name for cell in self.cells if size > 1):
+            cells = [cell for cell in self.cells if cell.task.name == task]
+            parts = [tuple(cells[start : start + size]) for start in range(0, len(cells), size)]
+            found += [Group(f"train_{task}_{number}", task, part) for number, part in enumerate(parts, start=1)]
+        return found
+
+    def records_of(self, group: Group) -> list[str]:
+        return [f"{self.folder}/cells/{cell.id}/record.json" for cell in group.cells]
 
     @property
     def data(self) -> dict[str, Cell]:
@@ -110,6 +138,16 @@ class Pipeline:
     def minutes(self, task: str, wildcards: Any, attempt: int) -> int:
         return minutes(self.cell(task, wildcards), self.study.study, attempt, forecaster(self.results))
 
+    def group_memory_mb(self, group: Group, attempt: int) -> int:
+        """Of the largest cell: they run one after another."""
+        return max(memory_mb(cell, self.study.study) for cell in group.cells) * attempt
+
+    def group_minutes(self, group: Group, attempt: int) -> int:
+        return sum(minutes(cell, self.study.study) for cell in group.cells) * attempt
+
+    def group_gpus(self, group: Group) -> int:
+        return max(gpus(cell, self.study.study) for cell in group.cells)
+
     def gpus(self, task: str, wildcards: Any) -> int:
         return gpus(self.cell(task, wildcards), self.study.study)
 
@@ -138,6 +176,8 @@ def pipeline_of(config: Mapping[str, Any]) -> Pipeline:
     name = str(config.get("study", DEFAULT_STUDY))
     study = load_study(name, overrides, workflow)
     added = _added(study, config)
+    if config.get("mirror") is not None and study.study.data == "embedded":
+        added += ("data=hub",)  # who names a mirror asks for real rows
     if added:
         overrides += added
         study = load_study(name, overrides, workflow)

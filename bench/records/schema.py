@@ -47,11 +47,22 @@ class Seconds(Frozen):
     total: float
 
 
+class RankGrowth(Frozen):
+    """Ranks grew after optimizer step `step`, to `ranks` of all matrices together. loss: on held-out rows, where the
+    reason is one."""
+
+    step: int
+    ranks: int
+    reason: str
+    loss: float | None = None
+
+
 class Training(Frozen):
     """rows and tokens: of all steps, padding not counted. attempt: which try ended it.
 
     resumed_at: the steps at which a try went on from a checkpoint; discarded: checkpoints that were refused, with their
     faults; restarted: all of them were, so a try began again at step 0. failed_step: where the loss was not finite.
+    selected_step: which one is reported where that is the best on held-out rows; None: the last.
     """
 
     steps: int
@@ -65,6 +76,8 @@ class Training(Frozen):
     restarted: bool = False
     failed_step: int | None = None
     final_loss: float | None = None
+    growths: tuple[RankGrowth, ...] = ()
+    selected_step: int | None = None
 
 
 class BudgetUse(Frozen):
@@ -87,6 +100,9 @@ class Parameters(Frozen):
 
 
 class SiteRank(Frozen):
+    """A matrix and its ranks. place: where it stands among `live_ranks` in the curve (the order of the model)."""
+
+    place: int | None = None
     matrix: str
     layer: int | None
     stack: str
@@ -118,7 +134,7 @@ class PeakBytes(Frozen):
 
 class Bytes(Frozen):
     """What a failure prevented from being known is None. gradients, optimizer, importance: at
-    their largest, which is the start. peak: of the training."""
+    their largest: the start where ranks shrink, the end where they grow. peak: of the training."""
 
     base: BaseBytes
     adapter_file: int | None
@@ -141,7 +157,9 @@ class Record(Frozen):
     notes: tuple[str, ...] = Field((), description="what a reader of the numbers should know")
     selection: str = "last"
     reported: Reported | None = None
-    metrics: dict[str, dict[str, dict[str, float | None]]] = Field({}, description="split: {last: {metric: fraction}}")
+    metrics: dict[str, dict[str, dict[str, float | None]]] = Field(
+        {}, description="split: {last or best: {metric: fraction}}"
+    )
     loss: dict[str, float | None] = Field(default_factory=dict)
     training: Training | None = None
     parameters: Parameters | None = None

@@ -24,8 +24,12 @@ _NOT_IDENTITY = {
 
 # Keys that came after the first records: at these values they are left out, so that old cells keep their hashes.
 _LATER: dict[str, dict[str, Any]] = {
-    "method": {"regulariser": None, "peft": None, "matrices": None, "depth": None},
+    "method": {"regulariser": None, "peft": None, "matrices": None, "depth": None, "growth": None},
+    "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None},
 }
+
+
+Selection = Literal["last", "best"]
 
 
 class DataChoice(Frozen):
@@ -47,7 +51,7 @@ class Cell(Frozen):
     recipe: Recipe
     data: DataChoice
     threads: int = 1
-    selection: Literal["last"] = "last"
+    selection: Selection = "last"
 
     @property
     def id(self) -> str:

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from bench.spec.base import Frozen
+from bench.spec.growth import Growth
 from bench.spec.roles import Role, Third
 from bench.spec.task import KeyName
 
 Storage = Literal["fp32", "bf16", "nf4"]
 Adapter = Literal["lora", "adalora", "peft", "full"]
+AllocatorName = Literal["fixed", "adalora", "plateau", "interval", "random", "increlora"]
 
 
 class PeftChoice(Frozen):
@@ -31,7 +33,8 @@ class Method(Frozen):
     peft: PeftChoice | None = Field(None, description="which one, where the adapter is peft")
     matrices: Annotated[list[Role], Field(min_length=1)] | None = Field(None, description="only these; null: all")
     depth: Third | None = Field(None, description="only layers in this third of each stack; null: all")
-    allocator: Literal["fixed", "adalora"] = Field("fixed", description="who decides the rank of each matrix")
+    allocator: AllocatorName = Field("fixed", description="who decides the rank of each matrix")
+    growth: Growth | None = Field(None, description="of the allocators that let ranks grow: all but fixed and adalora")
     unit: Literal["ranks", "parameters"] = Field("ranks", description="what the allocator's budget counts")
     importance: Literal["sensitivity-uncertainty", "sensitivity", "magnitude"] = "sensitivity-uncertainty"
     importance_gradient: Literal["clipped", "raw"] = Field("clipped", description="as published: after clipping")
@@ -50,10 +53,22 @@ class Method(Frozen):
     def regularised(self) -> bool:
         return self.adapter == "adalora" if self.regulariser is None else self.regulariser
 
+    @property
+    def grows(self) -> bool:
+        return self.growth is not None
+
     @model_validator(mode="after")
     def _consistent(self) -> Method:
-        if self.allocator == "adalora" and self.adapter != "adalora":
-            raise ValueError(f"allocator 'adalora' prunes singular values: adapter must be adalora, not {self.adapter}")
+        if self.allocator in ("adalora", "increlora") and self.adapter != "adalora":
+            raise ValueError(
+                f"allocator {self.allocator!r} ranks singular values: adapter must be adalora, not {self.adapter}"
+            )
+        if (self.allocator not in ("fixed", "adalora")) != self.grows:
+            raise ValueError(
+                f"allocator {self.allocator!r}: the block `growth` and an allocator that grows go together"
+            )
+        if self.grows and self.unit != "ranks":
+            raise ValueError(f"allocator {self.allocator!r} counts ranks: unit must be ranks")
         if not self.lean and (self.allocator != "fixed" or self.unit != "ranks" or self.regulariser):
             raise ValueError(f"adapter {self.adapter!r} has no ranks to move, count or regularise")
         if (self.adapter == "peft") != (self.peft is not None):

@@ -49,7 +49,11 @@ class Recipe(Frozen):
     head_dropout: float | None = Field(None, ge=0, lt=1, description="null: as the backbone's config says")
     adapter_dropout: float = Field(0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
+    holdout_rows: NonNegative = Field(0, description="training rows that are never trained on: their loss is watched")
+    score_epochs: bool = Field(False, description="score the evaluation splits after each epoch too, in curve.jsonl")
+    validations: Positive = Field(10, description="how often their loss is taken where a study selects the best step")
     alpha: float = Field(16.0, gt=0, description="adapter scale: alpha / rank (LoRA), alpha / initial rank (AdaLoRA)")
+    scale: float | None = Field(None, gt=0, description="the adapter's scale itself, in place of alpha over a rank")
     orthogonality: float = Field(0.1, ge=0, description="AdaLoRA's gamma, the weight of its regulariser")
     importance_betas: tuple[float, float] = Field((0.85, 0.85), description="AdaLoRA's beta1 and beta2")
     rank_schedule: RankSchedule | None = Field(
@@ -90,6 +94,10 @@ class Recipe(Frozen):
             final_steps=self._scaled(written.final_steps, total),
             interval=max(1, self._scaled(written.interval, total)),
         )
+
+    def alpha_at(self, rank: int) -> float:
+        """The alpha of an adapter of (initial) rank `rank`."""
+        return self.alpha if self.scale is None else self.scale * rank
 
     def _scaled(self, steps: int, total: int) -> int:
         if self.reference_steps is None or self.reference_steps == total:

@@ -133,7 +133,7 @@ def _cell(library: Library, entry: Entry[Study], task: Task, method_name: str, b
     recipe = task.recipe
     changes = dict(method.item.recipe)
     if budget.alpha is not None:
-        changes["alpha"] = budget.alpha
+        changes |= {"alpha": budget.alpha, "scale": None}
     if changes:
         places = {path[1:]: place for path, place in method.places.items() if path[:1] == ("recipe",)}
         recipe = build(Recipe, _merge(recipe.model_dump(), changes), places, method.file)

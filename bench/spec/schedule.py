@@ -71,11 +71,18 @@ class Schedule(Frozen):
         return step % self.interval == 0 or step == self.freezes_at
 
 
-def initial_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
-    """The rank of every matrix at the start of the training.
+def start_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
+    """The rank of every matrix at the start of the training. Raises BenchError."""
+    most = largest_rank(cell, shapes)
+    return cell.method.growth.start_rank if cell.method.growth else most
+
+
+def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
+    """The rank that no matrix exceeds at any time, for which the layers are made (and scaled: alpha over this).
 
     Where ranks shrink: the budget's `initial_rank`, or 1.5 times the average rank of the end (Zhang et al. 2023,
-    section 4.1), and never below it. Where they are fixed: the rank of the end. Raises BenchError.
+    section 4.1), and never below it. Where they are fixed, or grow everywhere alike: the rank of the end. Where they
+    grow by importance: a multiple of the average rank of the end. Raises BenchError.
     """
     _check_shapes(cell, shapes)
     if cell.method.adapter == "peft" and cell.budget.rank is None:
@@ -84,6 +91,13 @@ def initial_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
             "a rank"
         )
     average = _average_rank(cell, shapes)
+    growth = cell.method.growth
+    if growth is not None:
+        if average < growth.start_rank:
+            raise BenchError(
+                f"{cell.id}: ranks start at {growth.start_rank}, the budget {cell.budget_name!r} allows {average:g}"
+            )
+        return math.floor(average * growth.ceiling if cell.method.allocator == "increlora" else average)
     if cell.method.allocator != "fixed":
         start = cell.budget.initial_rank or math.floor(1.5 * average + 0.5)
         return max(start, math.ceil(average))
@@ -104,12 +118,23 @@ def rank_cost(cell: Cell, shape: Shape) -> int:
 
 def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedule:
     """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`. Raises BenchError."""
-    total = cell.recipe.total_steps(train_rows)
+    if cell.recipe.holdout_rows >= train_rows:
+        raise BenchError(f"{cell.id}: {cell.recipe.holdout_rows} rows held out of {train_rows} leave none to train on")
+    if cell.method.allocator == "plateau" and not cell.recipe.holdout_rows:
+        raise BenchError(
+            f"{cell.id}: method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
+        )
+    if cell.selection == "best" and not cell.recipe.holdout_rows:
+        raise BenchError(f"{cell.id}: the best step is chosen by held-out rows, and the recipe's holdout_rows is 0")
+    total = cell.recipe.total_steps(train_rows - cell.recipe.holdout_rows)
     if cell.method.adapter == "full":  # no budget binds it: every matrix keeps its full rank
         _check_shapes(cell, shapes)
         whole = sum(map(min, shapes))
         return Schedule(initial_budget=whole, target_budget=whole, total_steps=total)
-    rank = initial_rank(cell, shapes)
+    rank = largest_rank(cell, shapes)
+    if cell.method.grows:  # the cap stands from the first step; what is below it is for the allocator to fill
+        cap = _target(cell, shapes)
+        return Schedule(initial_budget=cap, target_budget=cap, total_steps=total)
     costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
     initial = rank * sum(costs)
     if cell.method.allocator == "fixed":

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from bench.spec.base import Frozen
 from bench.spec.budget import Budget
+from bench.spec.cell import Selection
 from bench.spec.recipe import Positive
 from bench.spec.task import KeyName, Kind, Name, Resources
 
@@ -47,8 +48,11 @@ class Study(Frozen):
     recipe: dict[str, Any] = Field({}, description="overrides every task's recipe")
     overrides: dict[KeyName, dict[str, Any]] = Field({}, description="by task: any key of the task's file")
     threads: Positive = Field(1, description="CPU threads of a cell: part of its identity, since it decides the bits")
-    selection: Literal["last"] = Field("last", description="the checkpoint that is reported: the last one")
+    selection: Selection = Field(
+        "last", description="the step that is reported: the last one, or the one with the lowest loss on held-out rows"
+    )
     resources: Resources = Resources()
+    cells_per_job: Positive = Field(1, description="short cells of a task that one job trains, one after another")
     tolerance: float = Field(0.05, ge=0, description="share by which kept parameters may differ before a footnote")
 
     @model_validator(mode="after")

@@ -56,10 +56,14 @@ class Core:
 
     def __init__(self, model: Any, sites: Sequence[AdapterSite], cell: Cell, schedule: Schedule) -> None:
         self.cell, self.schedule = cell, schedule
+        self._processes = distributed.get_world_size() if distributed.is_initialized() else 1
         self.flat = FlatParameters(model, sites)
+        if self._processes > 1:
+            distributed.broadcast(self.flat.data, 0)
+            self.flat.fold()
+        self._initial_ranks = self.flat.layout.ranks
         self.optimizer = FlatAdamW(self.flat, cell.recipe)
         self.allocator = allocator_of(self.flat, cell, schedule)
-        self._initial_ranks = self.flat.layout.ranks
         gamma = cell.recipe.orthogonality if cell.method.regularised else 0.0
         self._regulariser = Regulariser(self.flat, gamma) if gamma > 0 else None
         self._zero = torch.zeros((), device=self.flat.device)
@@ -67,10 +71,7 @@ class Core:
         self._loss: Tensor | None = None
         self._viewing = False
         self.completed = 0  # optimizer steps made, skipped ones too
-        self._processes = distributed.get_world_size() if distributed.is_initialized() else 1
-        if self._processes > 1:
-            distributed.broadcast(self.flat.data, 0)
-            self.flat.fold()
+        self._follow()
 
     def accumulate(self, loss: Tensor, share: float | None = None) -> None:
         """Backward of one micro-batch. share: its part of the optimizer step's rows, else 1 / accumulation."""
@@ -115,14 +116,29 @@ class Core:
 
         self.completed += 1
         masked = self.allocator.after_step(self.completed, StepFacts(1 - skipped, clip, loss, hold))
-        if masked and self.allocator.frozen and self.cell.method.compact:
-            self._compact()
+        if masked:
+            self._follow()
         flat.fold()
         flat.zero_gradients()
         self._loss = None
         return StepReport(
             self.completed, loss, regulariser, norm, skipped, rate, self.schedule.budget(self.completed), masked
         )
+
+    @property
+    def watches(self) -> bool:
+        """Whether the allocator wants the loss on held-out rows now, after a step: `validated` takes it."""
+        return self.allocator.watches(self.completed)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def validated(self, loss: float) -> bool:
+        """Take in the loss on held-out rows; whether ranks were chosen anew."""
+        if not self.watches:
+            raise BenchError(f"no held-out loss is wanted after step {self.completed}")
+        changed = self.allocator.after_validation(self.completed, loss)
+        if changed:
+            self._follow()
+        return changed
 
     def learning_rate(self, step: int) -> float:
         """The rate of the optimizer step after `step` made ones: linear warm-up from 0, then as the recipe decays."""
@@ -200,12 +216,17 @@ class Core:
             "square": self.optimizer.square,
             "optimizer_steps": self.optimizer.steps,
             "skipped": self._skipped,
+            **{f"newcomers.{index}": group.steps for index, group in enumerate(self.optimizer.newcomers)},
             **{f"allocator.{name}": tensor for name, tensor in tensors.items()},
         }
         return {name: tensor.detach().clone() for name, tensor in state.items()}, {
             "step": self.completed,
             "kept": [list(ranks) for ranks in self.flat.layout.kept],
             "allocator": plain,
+            "newcomers": [
+                {"ranks": [list(ranks) for ranks in group.ranks], "warmup": group.warmup, "age": group.age}
+                for group in self.optimizer.newcomers
+            ],
             **self._identity(),
         }
 
@@ -223,8 +244,11 @@ class Core:
         self.optimizer.moment.copy_(tensors["moment"])
         self.optimizer.square.copy_(tensors["square"])
         self.optimizer.steps.copy_(tensors["optimizer_steps"])
+        self.optimizer.newcomers = []
+        for index, group in enumerate(plain["newcomers"]):
+            ranks = tuple(tuple(ranks) for ranks in group["ranks"])
+            self.optimizer.admit(ranks, group["warmup"], group["age"], tensors[f"newcomers.{index}"])
         self._skipped.copy_(tensors["skipped"])
-        self.allocator = allocator_of(self.flat, self.cell, self.schedule)
         prefix = "allocator."
         own_tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         self.allocator.load(own_tensors, plain["allocator"])
@@ -239,14 +263,19 @@ class Core:
             "heads": self.flat.head_names,
         }
 
-    def _compact(self) -> None:
-        """Take the pruned ranks out of parameters, gradients, moments, importance. Outputs stay: they were zeros."""
-        mask = self.allocator.mask(self.completed)
-        if mask is None:
+    def _follow(self) -> None:
+        """Let parameters, gradients, moments and regulariser hold the ranks that the allocator keeps. Outputs stay:
+        what leaves was zeros, and what enters is."""
+        kept = self.allocator.kept()
+        if kept is None or kept == self.flat.layout.kept:
             return
-        old = self.flat.rebuild(self.flat.layout.kept_by(mask.tolist()))
+        old = self.flat.rebuild(kept)
         self.optimizer.carry(old)
-        self.allocator.follow_layout()
+        self.allocator.follow_layout(old)
+        self.flat.fold()
+        new = self.flat.layout.new_since(old)
+        if any(new):
+            self.optimizer.admit(new, self.cell.method.growth.warmup if self.cell.method.growth else 0)
         if self._regulariser is not None:
             self._regulariser.rebuild()
 

@@ -10,8 +10,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +21,21 @@ from bench.training.core import StepReport
 
 BLOCK = 25  # steps between two fetches
 HOPELESS = 100  # skipped steps in a row: every gradient is infinite, nothing is learnt any more
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Known after some steps only. live_ranks: in the order of the sites, where they changed; held_out_loss: where it
+    was taken; scores: of the evaluation splits, split: {metric: fraction}, after an epoch where the recipe says so."""
+
+    live_ranks: Sequence[int] | None = None
+    held_out_loss: float | None = None
+    scores: Mapping[str, Mapping[str, float | None]] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        held_out = {} if self.held_out_loss is None else {"held_out_loss": _finite(self.held_out_loss)}
+        ranks = {} if self.live_ranks is None else {"live_ranks": list(self.live_ranks)}
+        return {**ranks, **held_out, **({} if self.scores is None else {"scores": self.scores})}
 
 
 class Diverged(Exception):
@@ -38,12 +55,12 @@ class Curve:
         self._hash = hashlib.sha256(self._stream.read(length))
         self._stream.truncate(length)
         self._stream.seek(length)
-        self._waiting: list[tuple[StepReport, Sequence[int] | None]] = []
+        self._waiting: list[tuple[StepReport, Extras]] = []
         self.last_loss, self.skipped_in_row = last_loss, skipped_in_row
 
-    def add(self, report: StepReport, live_ranks: Sequence[int] | None) -> None:
-        """Note a step; `live_ranks` (in the order of the sites) where they changed. Raises Diverged."""
-        self._waiting.append((report, live_ranks))
+    def add(self, report: StepReport, extras: Extras) -> None:
+        """Note a step, and what else is known after it. Raises Diverged."""
+        self._waiting.append((report, extras))
         if len(self._waiting) >= BLOCK:
             self.flush()
 
@@ -53,7 +70,7 @@ class Curve:
             return
         fields = ("loss", "regulariser", "grad_norm", "skipped")
         values = torch.stack([torch.stack([getattr(r, f).float() for f in fields]) for r, _ in self._waiting]).tolist()
-        for (report, ranks), (loss, regulariser, norm, skipped) in zip(self._waiting, values, strict=True):
+        for (report, extras), (loss, regulariser, norm, skipped) in zip(self._waiting, values, strict=True):
             line = {
                 "step": report.step,
                 "loss": _finite(loss),
@@ -62,7 +79,7 @@ class Curve:
                 "regulariser": _finite(regulariser),
                 "budget": report.budget,
                 **({"skipped": True} if skipped else {}),
-                **({"live_ranks": list(ranks)} if ranks is not None else {}),
+                **extras.as_json(),
             }
             self._write(json.dumps(line, allow_nan=False).encode() + b"\n")
             self.skipped_in_row = self.skipped_in_row + 1 if skipped else 0

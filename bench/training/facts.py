@@ -50,10 +50,10 @@ def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
     end = core.live_ranks()
     return {
         site.name: SiteRank(
-            matrix=site.matrix, layer=site.layer, stack=site.stack, in_features=site.in_features,
+            place=place, matrix=site.matrix, layer=site.layer, stack=site.stack, in_features=site.in_features,
             out_features=site.out_features, start=start[site.name], end=end[site.name],
         )
-        for site in core.flat.layout.sites
+        for place, site in enumerate(core.flat.layout.sites)
     }  # fmt: skip
 
 

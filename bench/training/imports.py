@@ -29,7 +29,8 @@ def import_libraries(*, quantised: bool) -> None:
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # how Python says: not to be found
     import torch
 
-    if not torch.cuda.is_available():  # a GPU's kernels may need the compiler, and its cells are long
+    # a GPU's kernels may need the compiler, and its cells are long; counting leaves CUDA fit for forks
+    if torch.cuda.device_count() == 0:
         _leave_out_compiler(Path(torch.__file__).parent)
     with _without("scipy", "sklearn"):
         import peft  # noqa: F401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,10 +14,14 @@ from bench.spec.cell import Cell
 from bench.training.batches import epoch_batches, micro_batches
 from bench.training.checkpoints import Checkpoints
 from bench.training.core import Core
-from bench.training.curve import Curve
+from bench.training.curve import Curve, Extras
+from bench.training.holdout import HeldOut
 from bench.training.progress import ProgressBar
 from bench.training.rng import random_state
+from bench.training.selection import BestStep
 from bench.training.signals import StopFlag
+
+Scores = Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass
@@ -47,6 +51,9 @@ class Loop:
     checkpoints: Checkpoints
     flag: StopFlag
     counters: Counters
+    held_out: HeldOut
+    score: Callable[[], Scores]
+    best: BestStep | None = None
 
     def run(self) -> None:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
@@ -75,8 +82,9 @@ class Loop:
         curve = self.curve.state()
         tensors, core = self.core.state_dict()
         generators, plain = random_state()
-        state = {"core": core, "random": plain, "curve": curve, "counters": asdict(self.counters)}
-        self.checkpoints.save(self.core.completed, {**tensors, **generators}, state)
+        kept, best = self.best.state() if self.best else ({}, {})
+        state = {"core": core, "random": plain, "curve": curve, "counters": asdict(self.counters), "best": best}
+        self.checkpoints.save(self.core.completed, {**tensors, **generators, **kept}, state)
         self.counters.saving_seconds += time.monotonic() - began
 
     def train_step(self, rows: Sequence[int]) -> None:
@@ -90,8 +98,24 @@ class Loop:
             self.counters.tokens += batch.tokens
         self.counters.rows += len(rows)
         report = self.core.step()
-        ranks = list(self.core.live_ranks().values()) if report.masked or report.step == 1 else None
-        self.curve.add(report, ranks or None)
+        changed, held_out = report.masked, None
+        best = self.best if self.best and self.best.due() else None
+        if best or self.core.watches:
+            held_out = self.held_out.loss(self.model)
+            if best:
+                best.offer(held_out)
+            if self.core.watches:
+                changed = self.core.validated(held_out) or changed
+        ranks = list(self.core.live_ranks().values()) if changed or report.step == 1 else []
+        self.curve.add(report, Extras(ranks or None, held_out, self._scores_of_epoch()))
+
+    def _scores_of_epoch(self) -> Scores | None:
+        """The evaluation splits' scores where an epoch ended and the recipe asks for them, under the step's budget."""
+        per_epoch = self.cell.recipe.steps_per_epoch(len(self.split))
+        if not self.cell.recipe.score_epochs or self.core.completed % per_epoch:
+            return None
+        with self.core.budget_view():
+            return self.score()
 
     def _weight(self, rows: Sequence[int]) -> int:
         return sum(len(self.split.label_ids[i]) for i in rows) if self.cell.task.generates else len(rows)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError, TransientError
 from bench.evaluation.memory import is_out_of_memory
-from bench.prepare.data import open_data, read_manifest
-from bench.prepare.models import open_backbone
-from bench.prepare.places import backbone_folder, data_folder
-from bench.records.io import NAME, read_record, write_record
+from bench.prepare.data import open_data
+from bench.records.io import write_record
 from bench.records.schema import Record
 from bench.spec.cell import Cell
 from bench.training.checkpoints import Checkpoints, Interval
 from bench.training.curve import Diverged
 from bench.training.progress import say
+from bench.training.recorded import inputs_of, recorded
 from bench.training.signals import stop_flag
 from bench.training.trial import Trial
 
@@ -31,16 +29,15 @@ def train_cell(
     records. Other faults raise (TransientError: try again), and at the last of `attempts` become a record `failed`;
     bad input (BenchError) and signals never do.
     """
-    data = data_folder(cell.task, cell.backbone, cell.data, mirror, cache)
-    model = backbone_folder(cell.backbone, mirror, cache)
-    files = open_backbone(model, cell.backbone)
-    identity = cell.identity(str(read_manifest(data)["fingerprint"]))
-    recorded = _recorded(out, identity, files)
-    if recorded is not None:
-        return recorded
-    checkpoints = Checkpoints(cache / "checkpoints" / identity, {"cell": identity, "model": files["files"]}, interval)
+    inputs = inputs_of(cell, cache, mirror)
+    standing = recorded(out, inputs)
+    if standing is not None:
+        return standing
+    identity = inputs.identity
+    places = {"cell": identity, "model": inputs.manifest["files"]}
+    checkpoints = Checkpoints(cache / "checkpoints" / identity, places, interval)
     with stop_flag() as flag:
-        trial = Trial(cell, open_data(data), model, out, checkpoints, identity, attempt, flag)
+        trial = Trial(cell, open_data(inputs.data), inputs.model, out, checkpoints, identity, attempt, flag)
         try:
             record = trial.run()
         except BenchError:
@@ -68,15 +65,3 @@ def _failure(trial: Trial, error: Exception, *, last: bool) -> Record:
     if not last:
         raise TransientError(text) from error
     return trial.failure("failed", text)
-
-
-def _recorded(out: Path, identity: str, model: dict[str, Any]) -> Record | None:
-    """The record that stands there, if it is of this cell; one of another cell, or a damaged one, is written anew."""
-    try:
-        record = read_record(out / NAME)
-    except BenchError as error:
-        if (out / NAME).exists():
-            say(f"warning: {error}; the cell is trained again")
-        return None
-    whole = all((out / name).is_file() for name in record.files)
-    return record if record.cell.hash == identity and record.model == model and whole else None

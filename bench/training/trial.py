@@ -24,7 +24,7 @@ from bench.models.sites import chosen_sites
 from bench.prepare.data import PreparedData, load_tokenizer
 from bench.prepare.models import open_backbone
 from bench.records.provenance import environment, other_processes
-from bench.records.schema import BaseBytes, Bytes, PeakBytes, Record, Reported, Seconds, Status, Training
+from bench.records.schema import BaseBytes, Bytes, PeakBytes, RankGrowth, Record, Reported, Seconds, Status, Training
 from bench.records.slurm import slurm_use
 from bench.spec.cell import Cell
 from bench.spec.schedule import schedule_of
@@ -32,9 +32,11 @@ from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.core import Core
 from bench.training.curve import Curve
 from bench.training.facts import budget_use, cell_key, largest_of, parameters_of, predicted_peak, ranks_of
+from bench.training.holdout import HeldOut, hold_out
 from bench.training.loop import Counters, Loop
 from bench.training.progress import TOLD, ProgressBar, process_age, say
 from bench.training.rng import restore_random_state, seed_everything
+from bench.training.selection import BestStep
 from bench.training.signals import StopFlag
 
 CURVE, PREDICTIONS = "curve.jsonl", "predictions.parquet"
@@ -60,6 +62,7 @@ class Trial:
         self, cell: Cell, data: PreparedData, folder: Path, out: Path, checkpoints: Checkpoints, identity: str,
         attempt: int, flag: StopFlag,
     ) -> None:  # fmt: skip
+        self.train, self.held_out = hold_out(data.train, cell.recipe.holdout_rows)
         self.cell, self.data, self.folder, self.out = cell, data, folder, out
         self.checkpoints, self.identity, self.flag = checkpoints, identity, flag
         self.weights = out / weights_file(cell.method)
@@ -67,6 +70,7 @@ class Trial:
         self.counters = Counters(attempt=attempt)
         self.peak = PeakMemory(self.device)
         self.core: Core | None = None
+        self.best: BestStep | None = None
         self.base: BaseBytes | None = None
 
     def run(self) -> Record:
@@ -74,15 +78,20 @@ class Trial:
         self._settle()
         tokenizer = load_tokenizer(self.folder)  # before memory is looked at: it isn't the training's
         model, core, start = self._build()
-        collate = Collator(self.data.train, self.cell.task.kind, tokenizer.pad_token_id, self.device)
-        largest = largest_of(self.data.train, self.cell, core.schedule.total_steps)
+        collate, held_out = (
+            Collator(split, self.cell.task.kind, tokenizer.pad_token_id, self.device)
+            for split in (self.train, self.held_out)
+        )
+        largest = largest_of(self.train, self.cell, core.schedule.total_steps)
         if self.device.type == "cpu":
             self._rehearse(model, core, collate(largest.rows))
         curve = self._resume(core)
         startup = process_age()
         self.flag.check("before the first step")
         loop = Loop(
-            self.cell, model, core, self.data.train, collate, curve, self.checkpoints, self.flag, self.counters
+            self.cell, model, core, self.train, collate, curve, self.checkpoints, self.flag, self.counters,
+            HeldOut(self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size),
+            lambda: self._evaluate(model, tokenizer).metrics, self.best,
         )  # fmt: skip
         try:
             loop.run()
@@ -92,6 +101,7 @@ class Trial:
         # of the training: an evaluation batch is larger
         peak = self.peak.read(predicted_peak(self.cell, largest, self.device.type))
 
+        last, beside = self._last_beside_best(model, core, tokenizer)
         clock = time.monotonic()
         self._save_weights(model, core)
         saving = time.monotonic() - clock + self.counters.saving_seconds
@@ -99,12 +109,13 @@ class Trial:
         model = reload_trained(model, self.cell, self.weights.parent, self.folder, self.device)
         clock = time.monotonic()
         evaluated = self._evaluate(model, tokenizer)
-        evaluation, training = time.monotonic() - clock, self.counters.training_seconds
+        write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
+        evaluation, training = time.monotonic() - clock + beside, self.counters.training_seconds
         seconds = Seconds(
             startup=startup, training=training, evaluation=evaluation, saving=saving,
             total=startup + training + evaluation + saving,
         )  # fmt: skip
-        return self._finished(core, start, evaluated, seconds, peak, curve.last_loss)
+        return self._finished(core, start, evaluated, last, seconds, peak, curve.last_loss)
 
     def failure(self, status: Status, message: str, step: int | None = None) -> Record:
         """A typed record of what is known when a try ended for good."""
@@ -146,6 +157,7 @@ class Trial:
         shapes = [(site.in_features, site.out_features) for site in sites]
         schedule = schedule_of(self.cell, len(self.data.train), shapes)
         core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule)
+        self.best = BestStep.of(core, self.cell)
         seed_everything(self.cell.seed + 2)
         ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
         return model, core, Start(*facts, *ranks, core.bytes())
@@ -164,12 +176,15 @@ class Trial:
             self.counters = Counters(**found.state["counters"])
             restore_random_state(found.tensors, found.state["random"])
             kept.update(found.state["curve"])
+            if self.best:
+                self.best.load(found.tensors, found.state["best"])
 
         kept: dict[str, Any] = {}
         step, faults = self.checkpoints.resume(load)
         if step is None:
             kept.clear()
             core.load_state_dict(*fresh)
+            self.best = BestStep.of(core, self.cell)
             self.counters = Counters(restarted=bool(faults))
             seed_everything(self.cell.seed + 2)
         else:
@@ -189,9 +204,18 @@ class Trial:
             bars[split].show(done)
 
         size = self.cell.recipe.evaluation_batch_size
-        result = evaluate(model, self.cell.task, self.data.evaluation, tokenizer, size, self.device, check)
-        write_predictions(self.out / PREDICTIONS, self.data.evaluation, result.predictions, result.scores)
-        return result
+        return evaluate(model, self.cell.task, self.data.evaluation, tokenizer, size, self.device, check)
+
+    def _last_beside_best(self, model: Any, core: Core, tokenizer: Any) -> tuple[Evaluated | None, float]:
+        """Where the best step is reported: the scores of the last one and the seconds they took; the model is then
+        that of the best."""
+        if self.best is None:
+            return None, 0.0
+        clock = time.monotonic()
+        with core.budget_view():
+            last = self._evaluate(model, tokenizer)
+        self.best.restore()
+        return last, time.monotonic() - clock
 
     def _save_weights(self, model: Any, core: Core) -> None:
         """What was trained under its budget, whole or not at all. Raises TransientError where the disk is full."""
@@ -200,10 +224,12 @@ class Trial:
             save_trained(model, self.cell.method, new, core.masks())
 
     def _finished(
-        self, core: Core, start: Start, evaluated: Evaluated, seconds: Seconds, peak: PeakBytes, last_loss: float | None
-    ) -> Record:
+        self, core: Core, start: Start, evaluated: Evaluated, last: Evaluated | None, seconds: Seconds, peak: PeakBytes,
+        last_loss: float | None,
+    ) -> Record:  # fmt: skip
         """The record `ok`. Raises BenchError where the budget was not kept."""
         use = budget_use(core, start.plain_ranks)
+        held = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}  # ranks shrink, or grow
         if use.kept > use.limit:
             raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
         split, metric = self.cell.task.primary_split, self.cell.task.metric
@@ -211,14 +237,17 @@ class Trial:
             **self._common(),
             status="ok",
             reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
-            metrics={name: {"last": values} for name, values in evaluated.metrics.items()},
+            metrics={
+                name: {self.cell.selection: values, **({"last": last.metrics[name]} if last else {})}
+                for name, values in evaluated.metrics.items()
+            },
             loss=evaluated.loss,
             training=self._training(seconds, final_loss=last_loss),
             parameters=parameters_of(core, start.ranks, start.heads, start.frozen, use),
             ranks=ranks_of(core, start.ranks),
             bytes=Bytes(
-                base=self.base, adapter_file=self.weights.stat().st_size, gradients=start.bytes["gradients"],
-                optimizer=start.bytes["optimizer"], importance=start.bytes["importance"], peak=peak,
+                base=self.base, adapter_file=self.weights.stat().st_size, gradients=held["gradients"],
+                optimizer=held["optimizer"], importance=held["importance"], peak=peak,
             ),
             evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
             initial_adapter_sha256=start.adapter_sha256,
@@ -241,6 +270,8 @@ class Trial:
             rows=counters.rows, tokens=counters.tokens, seconds=seconds, attempt=counters.attempt,
             resumed_at=tuple(counters.resumed_at), discarded=tuple(counters.discarded), restarted=counters.restarted,
             failed_step=failed_step, final_loss=final_loss,
+            selected_step=self.best.step if self.best else None,
+            growths=tuple(RankGrowth(**event) for event in core.allocator.growths()),
         )  # fmt: skip
 
     def _common(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twins import cell_of
 
 from bench.errors import BenchError
-from bench.spec.schedule import Schedule, initial_rank, schedule_of
+from bench.spec.schedule import Schedule, largest_rank, schedule_of
 
 SHAPES = [(768, 768)] * 4 + [(768, 3072), (3072, 768)]
 
@@ -52,21 +52,21 @@ def test_an_unpruned_adapter_has_one_budget():
     ("rank", "given_rank", "want"), [(2, None, 3), (8, None, 12), (1, None, 2), (2, 4, 4), (2.5, None, 4)]
 )
 def test_initial_ranks(rank, given_rank, want):
-    assert initial_rank(cell_of(rank=rank, initial_rank=given_rank), SHAPES) == want
+    assert largest_rank(cell_of(rank=rank, initial_rank=given_rank), SHAPES) == want
 
 
 def test_parameters_pay_for_uniform_ranks():
     lora = {"adapter": "lora", "allocator": "fixed", "rank": None}
     per_rank = sum(i + o for i, o in SHAPES)
-    assert initial_rank(cell_of(**lora, parameters=2 * per_rank), SHAPES) == 2
-    assert initial_rank(cell_of(**lora, parameters=3 * per_rank - 1), SHAPES) == 2
+    assert largest_rank(cell_of(**lora, parameters=2 * per_rank), SHAPES) == 2
+    assert largest_rank(cell_of(**lora, parameters=3 * per_rank - 1), SHAPES) == 2
     with pytest.raises(BenchError, match="don't pay for rank 1"):
-        initial_rank(cell_of(**lora, parameters=per_rank - 1), SHAPES)
+        largest_rank(cell_of(**lora, parameters=per_rank - 1), SHAPES)
 
 
 def test_what_can_not_be_is_refused():
     with pytest.raises(BenchError, match="whole number"):
-        initial_rank(cell_of(adapter="lora", allocator="fixed", rank=2.5), SHAPES)
+        largest_rank(cell_of(adapter="lora", allocator="fixed", rank=2.5), SHAPES)
     with pytest.raises(BenchError, match="counts ranks"):
         schedule_of(cell_of(rank=None, parameters=100_000), 320, SHAPES)
     phases = {"initial_steps": 6, "final_steps": 4, "interval": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,3 +58,16 @@ def test_slurm_profile_plans_the_paper(project: Project) -> None:
         resources = block.partition("resources: ")[2].partition("\n")[0]
         assert all(f"{name}=" in resources for name in ("gpu", "mem_mb", "runtime"))
         assert "mem_mb=<TBD>" not in resources
+
+
+@pytest.mark.slow
+def test_a_study_of_generated_rows_reads_a_mirror_that_is_named(
+    project: Project, mirror: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = {"sentence": ["a dog barks", "barks dog a"] * 16, "label": [1, 0] * 16, "idx": list(range(32))}
+    mirror("nyu-mll/glue", "cola", "train", rows)
+    folder = mirror("nyu-mll/glue", "cola", "validation", rows)
+    done = project.snakemake("prepared", config=(f"mirror={folder}", "tasks=cola"))
+    assert done.code == 0, done.out
+    (manifest,) = (tmp_path / "results/cache/data").glob("cola-*/manifest.json")
+    assert json.loads(manifest.read_text())["synthetic"] is False

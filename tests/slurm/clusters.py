@@ -137,6 +137,7 @@ class Run:
             env=environment,
             stdout=self.log.open("ab"),
             stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
 
     def finish(self, process: subprocess.Popen[bytes], timeout: float = 900) -> None:

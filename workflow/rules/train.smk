@@ -12,7 +12,7 @@ for task in PIPELINE.tasks:
             record=update(f"{FOLDER}/cells/{task}/{{method}}/{{budget}}/seed-{{seed}}/record.json"),
         log:
             f"{FOLDER}/logs/{task}/{{method}}/{{budget}}/seed-{{seed}}.log",
-        retries: RETRIES
+        retries: RETRIES_HERE
         threads: PIPELINE.threads
         resources:
             gpu=partial(PIPELINE.gpus, task),
@@ -27,6 +27,39 @@ for task in PIPELINE.tasks:
             "bench train --study $STUDY --task {params.task} --method {wildcards.method} --budget {wildcards.budget}"
             " --seed {wildcards.seed} --out $(dirname {output.record}) --offline"
             " --attempt {resources.attempt} --attempts {params.attempts} > {log} 2>&1"
+
+
+# Short cells: a job for several of one task, in a process that imports the libraries once. Its records are those of the
+# rule above, which it goes before; a record that stands is left alone.
+for group in PIPELINE.groups:
+
+    rule:
+        name:
+            group.name
+        input:
+            **PIPELINE.inputs(group.task),
+            prepared=ancient(PIPELINE.prepared),
+        output:
+            records=update(PIPELINE.records_of(group)),
+        log:
+            f"{FOLDER}/logs/{group.task}/{group.name}.log",
+        retries: RETRIES_HERE
+        threads: PIPELINE.threads
+        resources:
+            gpu=PIPELINE.group_gpus(group),
+            mem_mb=lambda wildcards, attempt, group=group: PIPELINE.group_memory_mb(group, attempt),
+            runtime=lambda wildcards, attempt, group=group: PIPELINE.group_minutes(group, attempt),
+            attempt=lambda wildcards, attempt: attempt,
+        params:
+            task=group.task,
+            cells=group.places,
+            specs=[cell.spec_hash for cell in group.cells],
+            attempts=RETRIES + 1,
+        shell:
+            "bench group --study $STUDY --task {params.task} --cells {params.cells} --offline"
+            " --attempt {resources.attempt} --attempts {params.attempts} > {log} 2>&1"
+
+    workflow.ruleorder(group.name, f"train_{group.task}")
 
 
 rule records:

@@ -1,0 +1,69 @@
+"""The study of growing ranks: when they grew, to what, and what the same score costs without growing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+
+from bench.analysis.footnotes import footnotes
+from bench.analysis.frame import Results, values
+from bench.analysis.names import METRIC_NAMES, budget_text
+from bench.analysis.table import DASH, Column, Entry, Table, count, number, summary, words
+from bench.records.schema import Record
+
+COLUMNS = (
+    Column("task", head=True), Column("method", head=True), Column("budget", head=True),
+    Column("score", "task's metric × 100", measured=True), Column("start", "mean rank of a matrix"),
+    Column("end", "mean rank of a matrix"), Column("adapter parameters", "at the end"),
+    Column("grew after step", "a group a seed"),
+)  # fmt: skip
+
+
+def grows(results: Results) -> bool:
+    """Whether a method of the study lets ranks grow."""
+    return any(cell.method.grows for cell in results.cells)
+
+
+def growth_table(results: Results) -> Table:
+    """A row for each task, method and budget: score, ranks, and the steps at which they grew."""
+    rows = []
+    for task, method, budget in dict.fromkeys((c.task.name, c.method.name, c.budget_name) for c in results.cells):
+        good = results.good(task, method, budget)
+        told = results.tasks[task]
+        scores = [100 * value for value in values(good, told.primary_split, told.metric)]
+        starts, ends = (
+            zip(*map(_mean_ranks, (results.full(r.cell.id) for r in good)), strict=True) if good else ((), ())
+        )
+        sizes = [record.parameters.adapter_end for record in good if record.parameters]
+        rows.append((
+            words(f"{task} ({METRIC_NAMES[told.metric]})"), words(results.labels[method]),
+            words(budget_text(budget, results.study.study.budgets[budget])), summary(scores),
+            _average(starts), _average(ends), count(mean(sizes)) if sizes else Entry(DASH), words(_steps(good)),
+        ))  # fmt: skip
+    notes = (
+        "Ranks grow after the steps named; a dash: they never did. All methods leave out the same held-out rows.",
+        *footnotes(results),
+    )
+    return Table("growth", "Growing ranks: score, mean ± sd over seeds (n), and ranks", COLUMNS, tuple(rows), notes)
+
+
+def _mean_ranks(record: Record) -> tuple[float, float]:
+    """At the start and at the end."""
+    sites = record.ranks.values()
+    return mean(site.start for site in sites), mean(site.end for site in sites)
+
+
+def _average(ranks: Sequence[float]) -> Entry:
+    return number(mean(ranks)) if ranks else Entry(DASH)
+
+
+def _steps(records: Sequence[Record]) -> str:
+    """'12, 24 · 18' for two seeds; of many growths the first, the last and how many."""
+    return " · ".join(_of_seed([g.step for g in r.training.growths]) for r in records if r.training) or DASH
+
+
+def _of_seed(steps: Sequence[int]) -> str:
+    if not steps:
+        return DASH
+    few = len(steps) <= 4
+    return ", ".join(map(str, steps)) if few else f"{steps[0]} to {steps[-1]} ({len(steps)} times)"

@@ -1,0 +1,56 @@
+"""Train and evaluate several cells of one task in one job: each as `bench train` would, bit for bit, but the libraries
+are imported once. A cell that fails does not keep the others from their records.
+
+Records and logs stand where the pipeline has them, below RESULTS/STUDY/cells and RESULTS/STUDY/logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+from bench.commands.options import add_tries, cache_of
+from bench.commands.train import import_for, settle, train_one
+from bench.errors import EXIT_TRY_AGAIN
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", required=True, metavar="S")
+    parser.add_argument("--task", required=True, metavar="T")
+    parser.add_argument("--cells", required=True, nargs="+", metavar="M/B/K", help="method/budget/seed of each")
+    add_tries(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 once every record stands; else the largest exit code of a cell. Raises BenchError."""
+    from bench.records.io import NAME
+    from bench.spec.resolve import load_study
+    from bench.training.group import Group
+    from bench.training.recorded import inputs_of, recorded
+
+    study = load_study(args.study, args.set, args.workflow)
+    folder = args.results / study.name
+    cells = []
+    for name in args.cells:
+        method, budget, seed = name.split("/")
+        cells.append(study.find(args.task, method, budget, int(seed)))
+    settle(cells, args)
+    places = {cell.id: folder / "cells" / cell.id for cell in cells}
+    missing = [c for c in cells if recorded(places[c.id], inputs_of(c, cache_of(args), args.mirror)) is None]
+    for cell in cells:
+        if cell not in missing:
+            (places[cell.id] / NAME).touch()  # Snakemake compares times
+    if missing:
+        import_for(missing)
+        import bench.training.run  # noqa: F401 (once, for every child)
+    group, worst = Group(), 0
+    with group.passing_signals():
+        for cell in missing:
+            if group.stopped is not None:
+                return EXIT_TRY_AGAIN
+            log = folder / "logs" / f"{cell.id}.log"
+            code = group.run(partial(train_one, cell, places[cell.id], args), log)
+            print(f"{cell.id}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
+            worst = max(worst, code)
+    return worst

@@ -1,0 +1,125 @@
+"""Score what was saved, an adapter for PEFT or a whole checkpoint, on a task; the record is of kind `evaluation`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from bench.errors import BenchError
+from bench.evaluation.evaluate import Evaluated, evaluate
+from bench.evaluation.table import write_predictions
+from bench.files import sha256_file
+from bench.models.adapters import reload_adapter
+from bench.models.backbone import load_backbone
+from bench.prepare.data import load_tokenizer, open_data
+from bench.prepare.models import open_backbone
+from bench.prepare.places import backbone_folder, data_folder
+from bench.records.io import NAME, write_record
+from bench.records.provenance import environment
+from bench.records.schema import CellKey, Record, Reported
+from bench.spec.cell import Cell
+
+PREDICTIONS = "predictions.parquet"
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+CHECKPOINT = "config.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """`folder` holds an adapter, or a whole checkpoint in the hub's layout; `files`: SHA-256 of its config and weights.
+
+    Raises BenchError where it is neither, or has no safetensors (a pickle is never read).
+    """
+
+    folder: Path
+    adapter: bool
+    files: dict[str, str]
+
+    @classmethod
+    def at(cls, folder: Path) -> Saved:
+        adapter = (folder / ADAPTER[0]).is_file()
+        if not adapter and not (folder / CHECKPOINT).is_file():
+            raise BenchError(f"{folder}: expected {ADAPTER[0]} (an adapter) or {CHECKPOINT} (a checkpoint) in it")
+        weights = [folder / ADAPTER[1]] if adapter else sorted(folder.glob("*.safetensors"))
+        if not weights or not weights[0].is_file():
+            raise BenchError(f"{folder}: no safetensors weights; other formats are not read")
+        names = [folder / (ADAPTER[0] if adapter else CHECKPOINT), *weights]
+        return cls(folder, adapter, {file.name: sha256_file(file) for file in names})
+
+
+def evaluate_saved(cell: Cell, saved: Saved, *, out: Path, cache: Path, mirror: Path | None) -> Record:
+    """Score `saved` on the splits of the cell's task, whose rows are prepared; the record, written to `out`.
+
+    The cell names task, rows, backbone (its tokenizer, and the base under an adapter) and storage. Raises BenchError
+    where what was saved does not fit the task or the backbone.
+    """
+    torch.set_num_threads(cell.threads)
+    torch.manual_seed(cell.seed)  # a head that was not saved is drawn
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    base = backbone_folder(cell.backbone, mirror, cache)
+    data = open_data(data_folder(cell.task, cell.backbone, cell.data, mirror, cache))
+    clock = time.monotonic()
+    model = _load(cell, saved, base, device)
+    loaded = time.monotonic() - clock
+    size = cell.recipe.evaluation_batch_size
+    found = evaluate(model, cell.task, data.evaluation, load_tokenizer(base), size, device)
+    out.mkdir(parents=True, exist_ok=True)
+    write_predictions(out / PREDICTIONS, data.evaluation, found.predictions, found.scores)
+    record = _record(cell, saved, found, data.manifest, open_backbone(base, cell.backbone), out, str(device))
+    seconds = {"load": loaded, "evaluation": time.monotonic() - clock - loaded}
+    record = record.model_copy(update={"evaluation": {**record.evaluation, "seconds": seconds}})
+    write_record(record, out)
+    return record
+
+
+def _load(cell: Cell, saved: Saved, base: Path, device: torch.device) -> Any:
+    try:
+        if saved.adapter:
+            return reload_adapter(load_backbone(cell, base, device), saved.folder)
+        return load_backbone(cell, saved.folder, device)
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
+        what = f"as a model of {cell.backbone.name!r} with the head of {cell.task.name!r}"
+        raise BenchError(f"{saved.folder}: does not load {what}: {type(error).__name__}: {error}") from error
+
+
+def _record(
+    cell: Cell, saved: Saved, found: Evaluated, data: dict[str, Any], model: dict[str, Any], out: Path, device: str
+) -> Record:
+    split, metric = cell.task.primary_split, cell.task.metric
+    return Record(
+        kind="evaluation",
+        cell=CellKey(
+            study=cell.study, task=cell.task.name, backbone=cell.backbone.name, method=cell.method.name,
+            budget=cell.budget_name, seed=cell.seed, id=cell.id, spec_hash=cell.spec_hash,
+            hash=cell.identity(str(data["fingerprint"])),
+        ),
+        spec=cell.model_dump(mode="json"),
+        status="ok",
+        reported=Reported(split=split, metric=metric, value=found.metrics[split][metric]),
+        metrics={name: {"last": values} for name, values in found.metrics.items()},
+        loss=found.loss,
+        evaluation={
+            "batch_size": found.batch_size, "halvings": found.halvings, "folder": str(saved.folder.resolve()),
+            "files": saved.files,
+        },
+        environment=environment(device),
+        data={key: data[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
+        model=model,
+        files={PREDICTIONS: sha256_file(out / PREDICTIONS)},
+    )  # fmt: skip
+
+
+def recorded_cell(folder: Path) -> Cell | None:
+    """The cell whose record stands in `folder` or above it, for what was saved beside it; None where there is none.
+    Raises BenchError where the record is bad."""
+    from bench.records.io import read_record
+
+    for place in (folder, folder.parent):
+        if (place / NAME).is_file():
+            return Cell.model_validate(read_record(place / NAME).spec)
+    return None

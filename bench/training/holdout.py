@@ -1,0 +1,53 @@
+"""Rows of the training split that are never trained on: their loss, without regulariser or dropout, is watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bench.evaluation.loss import task_loss
+from bench.models.batch import Collator
+from bench.prepare.data import Split
+from bench.spec.task import Task
+
+
+def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
+    """`split` without `rows` of its rows, and these: evenly spread, so the same for every method and seed."""
+    held = {(k * len(split)) // rows for k in range(rows)}
+    return _part(split, [i for i in range(len(split)) if i not in held]), _part(split, sorted(held))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows `split`, batch by batch in order of length."""
+
+    split: Split
+    collate: Collator
+    task: Task
+    batch_size: int
+
+    def loss(self, model: Any) -> float:
+        """The task's mean loss over rows or target tokens. Draws no random number. Synchronises."""
+        order = sorted(range(len(self.split)), key=lambda i: -len(self.split.input_ids[i]))
+        total, weight = 0.0, 0
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            for start in range(0, len(order), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                loss, _ = task_loss(model, self.collate(rows), self.task.kind)
+                share = sum(len(self.split.label_ids[i]) for i in rows) if self.task.generates else len(rows)
+                total, weight = total + float(loss) * share, weight + share
+        model.train(was_training)
+        return total / weight
+
+
+def _part(split: Split, rows: list[int]) -> Split:
+    return Split(
+        input_ids=[split.input_ids[i] for i in rows],
+        targets=[split.targets[i] for i in rows],
+        label_ids=[split.label_ids[i] for i in rows],
+        rows=[split.rows[i] for i in rows],
+    )

@@ -1,0 +1,46 @@
+"""Whether a cell is done: its record is of this spec, this data, this model, and whole. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.prepare.data import read_manifest
+from bench.prepare.models import open_backbone
+from bench.prepare.places import backbone_folder, data_folder
+from bench.records.io import NAME, read_record
+from bench.records.schema import Record
+from bench.spec.cell import Cell
+from bench.training.progress import say
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a cell reads: folders of data and model, the model's manifest. identity: `Cell.identity` with this data."""
+
+    data: Path
+    model: Path
+    manifest: dict[str, Any]
+    identity: str
+
+
+def inputs_of(cell: Cell, cache: Path, mirror: Path | None) -> Inputs:
+    """Raises BenchError where something is not prepared."""
+    data = data_folder(cell.task, cell.backbone, cell.data, mirror, cache)
+    model = backbone_folder(cell.backbone, mirror, cache)
+    manifest = open_backbone(model, cell.backbone)
+    return Inputs(data, model, manifest, cell.identity(str(read_manifest(data)["fingerprint"])))
+
+
+def recorded(out: Path, inputs: Inputs) -> Record | None:
+    """The record in `out`, if it is of these inputs; one of another cell, or a damaged one, is written anew."""
+    try:
+        record = read_record(out / NAME)
+    except BenchError as error:
+        if (out / NAME).exists():
+            say(f"warning: {error}; the cell is trained again")
+        return None
+    whole = all((out / name).is_file() for name in record.files)
+    return record if record.cell.hash == inputs.identity and record.model == inputs.manifest and whole else None

@@ -1,0 +1,81 @@
+"""Several short cells in one job: the same records, bit for bit, and no cell suffers from another."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from projects import ROOT, Project, make_project
+from small import outcome
+
+GROUPED = ("set=cells_per_job=4; methods=[lora, qlora_adalora]; tasks=[cola]; seeds=[0, 1]",)
+
+
+def _cells(project: Project) -> list[Path]:
+    return [record.parent for record in project.records]
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The cells of the study, each in a job of its own."""
+    project = make_project(tmp_path_factory.mktemp("single"), "embedded")
+    done = project.snakemake(config=(GROUPED[0].replace("cells_per_job=4", "cells_per_job=1"),))
+    assert done.code == 0, done.out
+    assert done.jobs["train_cola"] == 4
+    return project
+
+
+@pytest.mark.slow
+def test_a_group_leaves_the_records_of_single_jobs(single: Project, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "grouped", "embedded")
+    done = project.snakemake(config=GROUPED)
+    assert done.code == 0, done.out
+    assert {rule: n for rule, n in done.jobs.items() if rule.startswith("train")} == {"train_cola_1": 1}
+    assert len(_cells(project)) == 4
+    for one, other in zip(_cells(single), _cells(project), strict=True):
+        assert outcome(one) == outcome(other)
+    assert project.snakemake(config=GROUPED).nothing
+    logs = sorted(p.relative_to(project.folder) for p in (project.folder / "results/tiny/logs/cola").glob("*/*/*.log"))
+    assert len(logs) == 4
+
+    before = {cell: (cell / "curve.jsonl").stat().st_mtime_ns for cell in _cells(project)}
+    (_cells(project)[1] / "record.json").unlink()
+    assert project.snakemake(config=GROUPED).code == 0
+    again = [cell for cell, stamp in before.items() if (cell / "curve.jsonl").stat().st_mtime_ns != stamp]
+    assert again == [list(before)[1]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path: Path, number: int) -> None:
+    cache, results = single.folder / "results/cache", tmp_path / "results"
+    study = GROUPED[0].removeprefix("set=").replace("cells_per_job=4; ", "").split("; ")
+    names = ["lora/small/0", "qlora_adalora/small/0", "lora/small/1"]
+    command = [sys.executable, "-m", "bench.cli", "group", "--study", "tiny", "--task", "cola", "--cells", *names,
+               "--offline", "--attempts", "3", "--results", str(results), "--cache", str(cache),
+               "--workflow", str(single.workflow), *(word for part in study for word in ("--set", part))]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    log = results / "tiny/logs/cola/lora/small/seed-0.log"
+    while not log.exists():  # the first child has started
+        assert process.poll() is None
+        time.sleep(0.05)
+    if number == signal.SIGKILL:
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), number)
+        assert process.wait(120) != 0
+        kept = sorted((results / "tiny/cells").rglob("record.json"))
+        assert len(kept) == 2  # the others came after it
+    else:
+        process.terminate()  # the job is asked to stop: the cell saves, the rest waits for the next try
+        assert process.wait(120) != 0
+    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+    places = [("lora", 0), ("qlora_adalora", 0), ("lora", 1)]
+    for method, seed in places:
+        cell = Path(f"tiny/cells/cola/{method}/small/seed-{seed}")
+        assert outcome(results / cell) == outcome(single.folder / "results" / cell)

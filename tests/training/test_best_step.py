@@ -1,0 +1,62 @@
+"""`selection: best` reports the step of the lowest loss on held-out rows, and keeps the last one's scores beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from small import Lab, Moment, outcome, record_of
+
+from bench.errors import EXIT_TRY_AGAIN, BenchError
+from bench.evaluation.metrics import score
+from bench.spec.cell import Cell
+from bench.spec.schedule import schedule_of
+
+
+def _cell(lab: Lab, method: str, selection: str = "best") -> Cell:
+    """Twelve steps at a learning rate that does harm in the end."""
+    cell = lab.cell(method, rows=60, holdout_rows=12, validations=6, learning_rate=0.05, decay="constant")
+    return lab.prepare(cell.model_copy(update={"selection": selection}))
+
+
+def _held_out(out: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
+    return {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
+
+
+@pytest.mark.parametrize("method", ["lora", "adalora", "full"])
+def test_the_best_step_is_reported_and_the_last_recorded(lab: Lab, tmp_path: Path, method: str) -> None:
+    out, plain = tmp_path / "best" / "out", tmp_path / "last" / "out"
+    assert lab.train(_cell(lab, method), out) == 0, (out.parent / "log.txt").read_text()
+    assert lab.train(_cell(lab, method, "last"), plain) == 0
+    record, last, losses = record_of(out), record_of(plain), _held_out(out)
+    assert record.training is not None
+    assert record.training.selected_step == min(losses, key=lambda step: (losses[step], step))
+    # ranks are frozen at step 8: what is over the budget before can't be reported
+    assert sorted(losses) == ([8, 10, 12] if method == "adalora" else [2, 4, 6, 8, 10, 12])
+    assert {split: found["last"] for split, found in record.metrics.items()} == {
+        split: found["last"] for split, found in last.metrics.items()
+    }
+    split = record.reported.split  # type: ignore[union-attr]
+    table = pd.read_parquet(out / "predictions.parquet").query("split == @split")
+    cell = _cell(lab, method)
+    again = score(cell.task, table["prediction"].tolist(), table["reference"].tolist())
+    assert record.metrics[split]["best"] == pytest.approx(again)
+    assert record.reported.value == again[cell.task.metric]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("stop", [Moment("step", 5), Moment("step", 11), Moment("evaluation", 1)])
+def test_interrupted_with_a_best_step(lab: Lab, tmp_path: Path, stop: Moment) -> None:
+    cell, whole, parts = _cell(lab, "lora"), tmp_path / "whole" / "out", tmp_path / "parts" / "out"
+    assert lab.train(cell, whole) == 0
+    assert lab.train(cell, parts, stop, every=None) == EXIT_TRY_AGAIN
+    assert lab.train(cell, parts) == 0
+    assert outcome(parts) == outcome(whole)
+
+
+def test_without_held_out_rows_no_step_can_be_chosen(lab: Lab) -> None:
+    cell = lab.cell("lora").model_copy(update={"selection": "best"})
+    with pytest.raises(BenchError, match="holdout_rows is 0"):
+        schedule_of(cell, 48, [(8, 8)])

@@ -1,0 +1,58 @@
+"""`bench evaluate`: what was saved gives the recorded predictions again, every row of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from small import Lab, make_lab, record_of
+
+from bench.cli import main
+from bench.records.io import read_record
+
+
+def _trained(lab: Lab, method: str, out: Path) -> Path:
+    assert lab.train(lab.prepare(lab.cell(method)), out) == 0, (out.parent / "log.txt").read_text()
+    return out
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora_adalora", "full"])
+@pytest.mark.parametrize("kind", ["classification", "summarization"])
+def test_a_saved_cell_gives_its_predictions_again(tmp_path: Path, kind: str, method: str) -> None:
+    lab = make_lab(tmp_path / "lab", kind)
+    cell = _trained(lab, method, tmp_path / "study" / "cell")
+    out = tmp_path / "out"
+    assert main(["evaluate", str(cell), "--cache", str(lab.cache), "--out", str(out)]) == 0
+    trained, again = record_of(cell), read_record(out / "record.json")
+    assert again.kind == "evaluation"
+    assert again.metrics == trained.metrics
+    assert again.reported == trained.reported
+    frames = [pd.read_parquet(folder / "predictions.parquet") for folder in (cell, out)]
+    pd.testing.assert_frame_equal(*frames)
+
+
+def test_an_adapter_alone_needs_a_task_and_a_backbone(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cell = _trained(lab, "lora", tmp_path / "study" / "cell")
+    alone = tmp_path / "alone"
+    shutil.copytree(cell / "adapter", alone)
+    assert main(["evaluate", str(alone), "--cache", str(lab.cache)]) == 2
+    assert "--task must be named" in capsys.readouterr().err
+    assert main(["evaluate", str(alone), "--task", "colla", "--backbone", "minilm"]) == 2
+    assert "did you mean 'cola'" in capsys.readouterr().err
+
+
+def test_what_is_no_safe_checkpoint_is_refused(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cell = _trained(lab, "lora", tmp_path / "study" / "cell")
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "expected adapter_config.json" in capsys.readouterr().err
+    weights = cell / "adapter" / "adapter_model.safetensors"
+    weights.rename(weights.with_suffix(".aside"))
+    torch.save({"x": torch.zeros(1)}, cell / "adapter" / "adapter_model.bin")  # PEFT would unpickle it
+    assert main(["evaluate", str(cell), "--cache", str(lab.cache)]) == 2
+    assert "no safetensors weights" in capsys.readouterr().err
+    weights.write_bytes(b"\x10" + b"\0" * 40)
+    assert main(["evaluate", str(cell), "--cache", str(lab.cache)]) == 2
+    assert "does not load" in capsys.readouterr().err
