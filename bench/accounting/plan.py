@@ -1,71 +1,106 @@
-"""The plan of a study: what every cell will hold, before any GPU hour is spent."""
+"""The plan of a study: what every cell will hold and take, before any GPU hour is spent."""
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import Any
 
-from bench.accounting.predict import predict
+from bench.accounting.activations import BatchShape, Device
+from bench.accounting.forecast import Forecaster, forecaster
+from bench.accounting.lengths import Lengths, prepared_lengths
+from bench.accounting.peak_prediction import declared_batch, predict_peak
+from bench.accounting.predict import Prediction, predict
+from bench.pipeline.resources import gpus, memory_mb, minutes
 from bench.spec.cell import Cell
 from bench.spec.resolve import ResolvedStudy
+from bench.spec.study import Study
 
-MIB = 1024**2
-COLUMNS = ("cell", "steps", "adapter start", "adapter end", "heads", "base MiB", "optimizer MiB", "importance MiB")
+CURVE_BYTES, RECORD_BYTES = 170, 30_000  # a step's line in curve.jsonl; a record and its log
 
 
-def plan(study: ResolvedStudy) -> list[dict[str, Any]]:
-    """A row a cell, in bytes and parameters. steps: None where the task's file doesn't declare its rows; seconds: None,
-    since nothing is known of a machine before its first records. Raises BenchError."""
+def plan(
+    study: ResolvedStudy, device: Device = "cpu", *, results: Path = Path("results"), cache: Path | None = None,
+    mirror: Path | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A row a cell; bytes, parameters, seconds. steps: None where neither the task's file nor prepared data tells the
+    rows; seconds: None where no record tells. Raises BenchError."""
     known: dict[str, dict[str, Any]] = {}
+    times = forecaster(results)
     rows = []
     for cell in study.cells:
         same = cell.model_copy(update={"seed": 0}).spec_hash
         if same not in known:
-            known[same] = _row(cell)
-        rows.append({"cell": cell.id, **known[same]})
+            lengths = prepared_lengths(cell, mirror, cache or results / "cache")
+            known[same] = _row(cell, study.study, device, lengths, times)
+        rows.append({"cell": cell.id, **known[same], "taken_seconds": times.taken(cell)})
     return rows
 
 
-def print_plan(study: ResolvedStudy, *, as_json: bool = False) -> None:
-    rows = plan(study)
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
-    lines = [COLUMNS, *(_line(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
-    for line in lines:
-        first, *rest = line
-        print("  ".join([first.ljust(widths[0]), *(t.rjust(w) for t, w in zip(rest, widths[1:], strict=True))]))
-    print(f"{len(rows)} cells; run time unknown: no records of this machine were given")
-
-
-def _row(cell: Cell) -> dict[str, Any]:
+def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, times: Forecaster) -> dict[str, Any]:
     predicted = predict(cell)
-    schedule = predicted.schedule
+    steps = _steps(cell, predicted, lengths)
+    batch = _batch(cell, lengths)
+    peak = predict_peak(cell, predicted, batch, device)
+    forecast = times.seconds(cell, steps)
+    file = 4 * (predicted.adapter_end[1] + sum(predicted.head.values()))
     return {
-        "steps": schedule.total_steps if schedule else None,
-        "budget": {"unit": cell.method.unit, "limit": schedule.target_budget if schedule else None},
+        "steps": steps,
+        "tokens": _tokens(cell, steps, lengths),
+        "budget": {
+            "unit": cell.method.unit,
+            "limit": predicted.schedule.target_budget if predicted.schedule else None,
+        },
         "adapter_parameters_start": predicted.adapter_start,
         "adapter_parameters_end": list(predicted.adapter_end),
         "head_parameters": predicted.head,
         "total_parameters": predicted.total,
         "base_bytes": predicted.base.model_dump(),
+        "adapter_bytes": 4 * predicted.adapter_start,
         "gradient_bytes": predicted.gradients,
         "optimizer_bytes": predicted.optimizer,
         "importance_bytes": predicted.importance,
-        "seconds": None,
-    }
+        "batch": {
+            "rows": batch.rows, "length": batch.length, "target_length": batch.target,
+            "from": "prepared data" if lengths else "recipe",
+        },
+        "predicted_peak": {
+            "device": device, "loaded_bytes": peak.loaded, "state_bytes": peak.state,
+            "activation_bytes": peak.activations, "workspace_bytes": peak.workspace, "growth_bytes": peak.growth,
+            "total_bytes": peak.total,
+        },
+        "seconds": forecast.seconds if forecast else None,
+        "seconds_from": {"records": forecast.records, "same": forecast.by, "device": times.device}
+        if forecast
+        else None,
+        "disk_bytes": file + RECORD_BYTES + CURVE_BYTES * (steps or 0),
+        "job": {
+            "gpus": gpus(cell, study), "mem_mb": memory_mb(cell, study),
+            "minutes": minutes(cell, study, known=times),
+        },
+    }  # fmt: skip
 
 
-def _line(row: dict[str, Any]) -> tuple[str, ...]:
-    low, high = row["adapter_parameters_end"]
-    return (
-        row["cell"],
-        "unknown" if row["steps"] is None else f"{row['steps']:,}",
-        f"{row['adapter_parameters_start']:,}",
-        f"{high:,}" if low == high else f"{low:,} to {high:,}",
-        f"{sum(row['head_parameters'].values()):,}",
-        f"{sum(row['base_bytes'].values()) / MIB:.2f}",
-        f"{row['optimizer_bytes'] / MIB:.2f}",
-        f"{row['importance_bytes'] / MIB:.2f}",
-    )
+def _steps(cell: Cell, predicted: Prediction, lengths: Lengths | None) -> int | None:
+    if lengths:
+        return cell.recipe.total_steps(lengths.rows)
+    return predicted.schedule.total_steps if predicted.schedule else None
+
+
+def _batch(cell: Cell, lengths: Lengths | None) -> BatchShape:
+    """The largest that the prepared rows can make, else the largest that the recipe allows."""
+    most = declared_batch(cell)
+    if lengths is None:
+        return most
+    target = min(most.target, lengths.longest_target)
+    return BatchShape(min(most.rows, lengths.rows), min(most.length, lengths.longest), target)
+
+
+def _tokens(cell: Cell, steps: int | None, lengths: Lengths | None) -> dict[str, Any] | None:
+    """Of the whole training without padding where rows are prepared; else what the recipe allows at the most."""
+    if steps is None:
+        return None
+    rows = steps * cell.recipe.batch_size
+    if lengths:
+        return {"count": round(rows * lengths.tokens / lengths.rows), "is": "expected"}
+    target = cell.recipe.max_target_length if cell.task.generates else 0
+    return {"count": rows * (cell.recipe.max_length + target), "is": "at most"}

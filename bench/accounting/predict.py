@@ -48,7 +48,11 @@ class Prediction:
     gradients: int
     optimizer: int
     importance: int
+    folded: int  # copies of B times E
     schedule: Schedule | None  # None where the task's file doesn't declare its rows
+    sites: tuple[AdapterSite, ...]
+    rank: int  # of every site at the most; 0 where the adapter is not ours
+    largest_matrix: int  # elements of the largest matrix that nf4 packs
 
 
 def predict(cell: Cell) -> Prediction:
@@ -60,6 +64,7 @@ def predict(cell: Cell) -> Prediction:
     start = _adapter(cell, shape, sites, labels)
     rows = cell.declared_train_rows
     schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size, sizes)
+    rank = largest_rank(cell, sizes) if cell.method.lean else 0
     end = _end(cell, sizes, start, schedule)
     most = max(start, end[1]) if cell.method.grows else start
     trainable = most + sum(shape.head.values())
@@ -71,8 +76,12 @@ def predict(cell: Cell) -> Prediction:
         base=_base(cell, shape),
         gradients=4 * trainable,
         optimizer=8 * trainable,
+        folded=4 * rank * sum(out for _, out in sizes) if cell.method.adapter == "adalora" else 0,
         importance=8 * most if schedule.prunes or cell.method.allocator == "increlora" else 0,
         schedule=schedule if rows else None,
+        sites=sites,
+        rank=rank,
+        largest_matrix=max(shape.linear, default=0),
     )
 
 
@@ -112,7 +121,7 @@ def meta_model(backbone: Backbone, kind: str, labels: int) -> Any:
         config.num_labels = labels
         auto = AutoModelForSequenceClassification
     with torch.device("meta"):
-        model = auto.from_config(config)
+        model = auto.from_config(config, attn_implementation=backbone.attention)
         if (
             backbone.untie_head
         ):  # transformers ties T5's whatever the config says; the checkpoint's is a matrix of its own

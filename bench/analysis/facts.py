@@ -34,6 +34,8 @@ MEMORY = (
     Fact("gradients", "training, at the end [MiB]", lambda r: _mib(_bytes(r).gradients)),
     Fact("optimizer", "training, at the end [MiB]", lambda r: _mib(_bytes(r).optimizer)),
     Fact("importance", "training, at the end [MiB]", lambda r: _mib(_bytes(r).importance)),
+    Fact("predicted", "training takes [MiB]", lambda r: _mib(_bytes(r).peak.predicted)),
+    Fact("measured", "training takes [MiB]", lambda r: _mib(_taken(r))),
     Fact("peak", "process [MiB]", lambda r: _bytes(r).peak.peak / MIB),
 )
 COST = (
@@ -111,13 +113,20 @@ def _kept(records: Sequence[Record]) -> Entry:
 
 def _peaks(results: Results) -> str:
     kinds = sorted({r.bytes.peak.device for r in results.records.values() if r.bytes})
-    meaning = {"cpu": "resident memory of the whole process"}
-    text = "; ".join(f"{kind}: {meaning.get(kind, 'memory allocated on the device')}" for kind in kinds)
-    return f"Peak, {text or 'not recorded'}."
+    peak = {"cpu": "resident memory of the whole process"}
+    taken = {"cpu": "what resident memory grows by over the loaded model in the largest batch"}
+    text = "; ".join(f"{kind}: {peak.get(kind, 'memory allocated on the device')}" for kind in kinds)
+    also = "; ".join(f"{kind}: {taken.get(kind, 'memory allocated on the device, the base in it')}" for kind in kinds)
+    return f"Peak, {text or 'not recorded'}. Training takes, {also or 'not recorded'}; predicted from shapes alone."
 
 
 def _mib(amount: int | None) -> float | None:
     return None if amount is None else amount / MIB
+
+
+def _taken(record: Record) -> int | None:
+    peak = _bytes(record).peak
+    return peak.growth if peak.device == "cpu" else peak.peak
 
 
 def _base(record: Record) -> int:

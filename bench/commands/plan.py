@@ -1,19 +1,36 @@
-"""Every cell of a study with its adapter parameters, base bytes and optimizer bytes: at once, without weights."""
+"""Every cell of a study with its parameters, bytes, predicted peak and time: at once, without weights."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from typing import TYPE_CHECKING
 
-from bench.commands.options import add_study
+from bench.commands.options import add_study, cache_of
+
+if TYPE_CHECKING:
+    from bench.accounting.activations import Device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument("--json", action="store_true", help="one JSON list in place of a table")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="where training will run; default: a GPU if this machine has one"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    from bench.accounting.plan import print_plan
+    from bench.training.imports import import_libraries
+
+    import_libraries(quantised=False)
+    import torch
+
+    from bench.accounting.plan import plan
+    from bench.accounting.show_plan import show_plan
     from bench.spec.resolve import load_study
 
-    print_plan(load_study(args.study, args.set, args.workflow), as_json=args.json)
+    study = load_study(args.study, args.set, args.workflow)
+    device: Device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    rows = plan(study, device, results=args.results, cache=cache_of(args), mirror=args.mirror)
+    print(json.dumps(rows, indent=1) if args.json else show_plan(rows))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +48,10 @@ def run(args: argparse.Namespace) -> None:
 def settle(cells: Sequence[Cell], args: argparse.Namespace) -> None:
     """Prepare what `cells` read, unless told not to; from here on there is no network. Raises BenchError."""
     if not args.offline:
-        for cell in cells:
-            _prepare(cell, args.mirror, cache_of(args))
+        # in a process of its own: what it imports and leaves behind is no part of the training's start and memory
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            for cell in cells:
+                pool.submit(_prepare, cell, args.mirror, cache_of(args)).result()
     _settle_environment(cells[0].threads)
     check_lock()
 

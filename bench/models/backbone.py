@@ -44,10 +44,15 @@ def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
     )  # fmt: skip
     if storage != "nf4":
         model.to(device)
+    return settle(model, cell)
+
+
+def settle(model: Any, cell: Cell) -> Any:
+    """`model` as every training starts from it: frozen, heads in float32, in training mode."""
     model.requires_grad_(False)
     for name in head_modules(model, cell.backbone):
         module = model.get_submodule(name).float()
-        if storage != "fp32":
+        if cell.method.storage != "fp32":
             module.register_forward_pre_hook(_to_float32)
     if cell.recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.accounting.forecast import forecaster
 from bench.errors import BenchError, nearest
 from bench.pipeline.resources import gpus, memory_mb, minutes
 from bench.prepare.places import backbone_folder, data_folder
@@ -132,10 +133,10 @@ class Pipeline:
         return self.cell(task, wildcards).spec_hash
 
     def memory_mb(self, task: str, wildcards: Any, attempt: int) -> int:
-        return memory_mb(self.cell(task, wildcards), self.study.study) * attempt
+        return memory_mb(self.cell(task, wildcards), self.study.study, attempt)
 
     def minutes(self, task: str, wildcards: Any, attempt: int) -> int:
-        return minutes(self.cell(task, wildcards), self.study.study) * attempt
+        return minutes(self.cell(task, wildcards), self.study.study, attempt, forecaster(self.results))
 
     def group_memory_mb(self, group: Group, attempt: int) -> int:
         """Of the largest cell: they run one after another."""

@@ -1,13 +1,15 @@
-"""What a cell's job asks for: GPUs, memory, minutes. A task's file or the study overrides each estimate.
+"""What a cell's job asks for: GPUs, memory, minutes, as the plan tells them. A task's file or the study overrides each.
 
-The estimates are deliberately generous and coarse: a job that asks for too little is killed and tried again with more
-(every attempt multiplies both), and the record holds what was really used.
+The margins are generous: a job that asks for too little is killed and tried again with more (every attempt multiplies
+both), and the record holds what was really used.
 """
 
 from __future__ import annotations
 
 import math
 
+from bench.accounting.forecast import Forecaster
+from bench.accounting.host import growth_bound
 from bench.spec.cell import Cell
 from bench.spec.study import Study
 
@@ -16,6 +18,7 @@ DEFAULT_PARAMETERS = 30_000_000  # the demo's models; backbones of the hub say t
 SUSTAINED_FLOPS = 8e12  # what a data-centre GPU keeps up on batches of this size
 STARTUP_MINUTES = 20  # imports and loading from shared storage, evaluation, one lost checkpoint interval
 LONGEST_MINUTES = 24 * 60  # a usual partition limit; a longer cell is saved and resumed
+MARGIN = 1.5  # on what the first attempt is foreseen to take
 
 
 def gpus(cell: Cell, study: Study) -> int:
@@ -23,21 +26,29 @@ def gpus(cell: Cell, study: Study) -> int:
     return _first(cell.task.resources.gpus, study.resources.gpus, 1)
 
 
-def memory_mb(cell: Cell, study: Study) -> int:
-    """Host memory of a first attempt, in MB: the weights twice (read, then cast or quantised) and the process."""
+def memory_mb(cell: Cell, study: Study, attempt: int = 1) -> int:
+    """Host memory, in MB: the process, the weights twice (read, then cast or quantised), and without a GPU what
+    training takes above them."""
     parameters = cell.backbone.parameters or DEFAULT_PARAMETERS
-    estimate = PROCESS_MB + math.ceil(2 * 4 * parameters / 1e6)
-    return _first(cell.task.resources.mem_mb, study.resources.mem_mb, estimate)
+    needed = 2 * 4 * parameters
+    if gpus(cell, study) == 0:
+        needed += math.ceil(MARGIN * (growth_bound(cell, parameters) or 0))
+    return attempt * _first(cell.task.resources.mem_mb, study.resources.mem_mb, PROCESS_MB + math.ceil(needed / 1e6))
 
 
-def minutes(cell: Cell, study: Study) -> int:
-    """Run time of a first attempt: 6 floating-point operations a parameter and token (forward and backward)."""
+def minutes(cell: Cell, study: Study, attempt: int = 1, known: Forecaster | None = None) -> int:
+    """Run time: from records of cells like it, else 6 floating-point operations a parameter and token (forward and
+    backward)."""
     recipe = cell.recipe
-    rows = cell.declared_train_rows or 10_000
-    tokens = recipe.total_steps(rows) * recipe.batch_size * (recipe.max_length + _target_length(cell)) / 2
-    seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / SUSTAINED_FLOPS
-    estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(1.5 * seconds / 60))
-    return _first(cell.task.resources.runtime, study.resources.runtime, estimate)
+    steps = recipe.total_steps(cell.declared_train_rows or 10_000)
+    forecast = known.seconds(cell, steps if cell.declared_train_rows else None) if known else None
+    if forecast:
+        seconds = forecast.seconds
+    else:
+        tokens = steps * recipe.batch_size * (recipe.max_length + _target_length(cell)) / 2
+        seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / SUSTAINED_FLOPS
+    estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(MARGIN * seconds / 60))
+    return attempt * _first(cell.task.resources.runtime, study.resources.runtime, estimate)
 
 
 def _target_length(cell: Cell) -> int:

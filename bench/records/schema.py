@@ -121,12 +121,15 @@ class BaseBytes(Frozen):
 
 
 class PeakBytes(Frozen):
-    """GPU: allocated and reserved at the most. CPU: resident at the most, and its growth over the loaded model."""
+    """GPU: allocated and reserved at the most. CPU: resident at the most, and its growth over the loaded model in the
+    step with the largest batch (None where that step was made by an earlier try). predicted: before the first step, on
+    a GPU for `peak`, on the CPU for `growth`."""
 
     device: str
     peak: int
     reserved: int | None = None
     growth: int | None = None
+    predicted: int | None = None
 
 
 class Bytes(Frozen):

@@ -7,6 +7,7 @@ like length and little padding; then the batches are shuffled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,3 +33,29 @@ def micro_batches(rows: Sequence[int], accumulation: int) -> list[Sequence[int]]
     """A step's rows in at most `accumulation` parts, as equal as can be."""
     size = -(-len(rows) // accumulation)
     return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+@dataclass(frozen=True)
+class LargestBatch:
+    """The micro-batch of the first epoch with the most padded tokens: its rows, and the lengths they are padded to."""
+
+    rows: Sequence[int]
+    length: int = 0
+    target: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return len(self.rows) * (self.length + self.target)
+
+
+def largest_batch(
+    lengths: Sequence[int], targets: Sequence[int], batch_size: int, accumulation: int, seed: int, total: int
+) -> LargestBatch:
+    """`targets`: target tokens of each row, 0 where nothing is generated. `total`: steps of the training; what comes
+    after its first epoch is not looked at: the same rows in other batches."""
+    found = LargestBatch(())
+    for batch in epoch_batches(lengths, batch_size, seed, 0)[:total]:
+        for rows in micro_batches(batch, accumulation):
+            one = LargestBatch(rows, max(lengths[i] for i in rows), max(targets[i] for i in rows))
+            found = one if one.tokens > found.tokens else found
+    return found

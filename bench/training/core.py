@@ -83,6 +83,11 @@ class Core:
         part = loss.detach() * share
         self._loss = part if self._loss is None else self._loss + part
 
+    def rehearse(self, loss: Tensor) -> None:
+        """Backward of a loss that nothing is learned from."""
+        loss.backward()
+        self.flat.zero_gradients()
+
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self) -> StepReport:
         """One optimizer step from the gradients that `accumulate` gathered."""

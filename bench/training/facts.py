@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bench.accounting.activations import BatchShape
+from bench.accounting.peak_prediction import predict_peak
+from bench.accounting.predict import predict
+from bench.prepare.data import Split
 from bench.records.schema import BudgetUse, CellKey, Parameters, SiteRank
 from bench.spec.cell import Cell
+from bench.training.batches import LargestBatch, largest_batch
 from bench.training.core import Core
 
 
@@ -50,3 +55,19 @@ def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
         )
         for place, site in enumerate(core.flat.layout.sites)
     }  # fmt: skip
+
+
+def largest_of(train: Split, cell: Cell, total: int) -> LargestBatch:
+    """The largest micro-batch among the training's `total` steps."""
+    lengths, targets = [len(ids) for ids in train.input_ids], [len(ids) for ids in train.label_ids]
+    return largest_batch(lengths, targets, cell.recipe.batch_size, cell.recipe.accumulation, cell.seed, total)
+
+
+def predicted_peak(cell: Cell, largest: LargestBatch, device: str) -> int | None:
+    """Bytes that this training was foreseen to take with that batch: allocated on a GPU, growth over the loaded model
+    on the CPU. None for a backbone without a config in its file."""
+    if not cell.backbone.config:
+        return None
+    batch = BatchShape(len(largest.rows), largest.length, largest.target)
+    found = predict_peak(cell, predict(cell), batch, "cuda" if device == "cuda" else "cpu")
+    return found.total if device == "cuda" else found.growth

@@ -13,11 +13,12 @@ from bench.accounting.measure import base_bytes, frozen_parameters, trained_head
 from bench.accounting.peak import PeakMemory
 from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
+from bench.evaluation.loss import task_loss
 from bench.evaluation.table import write_predictions
 from bench.files import clear_when_full, folder_in_one_step, sha256_file, write_atomic
 from bench.models.adapters import adapter_hash, attach, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
-from bench.models.batch import Collator
+from bench.models.batch import Batch, Collator
 from bench.models.others import plain_ranks
 from bench.models.sites import chosen_sites
 from bench.prepare.data import PreparedData, load_tokenizer
@@ -30,7 +31,7 @@ from bench.spec.schedule import schedule_of
 from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.core import Core
 from bench.training.curve import Curve
-from bench.training.facts import budget_use, cell_key, parameters_of, ranks_of
+from bench.training.facts import budget_use, cell_key, largest_of, parameters_of, predicted_peak, ranks_of
 from bench.training.holdout import HeldOut, hold_out
 from bench.training.loop import Counters, Loop
 from bench.training.progress import TOLD, ProgressBar, process_age, say
@@ -75,12 +76,15 @@ class Trial:
     def run(self) -> Record:
         """The record `ok`. Raises TransientError at a signal, Diverged, BenchError, and whatever else goes wrong."""
         self._settle()
+        tokenizer = load_tokenizer(self.folder)  # before memory is looked at: it isn't the training's
         model, core, start = self._build()
-        tokenizer = load_tokenizer(self.folder)
         collate, held_out = (
             Collator(split, self.cell.task.kind, tokenizer.pad_token_id, self.device)
             for split in (self.train, self.held_out)
         )
+        largest = largest_of(self.train, self.cell, core.schedule.total_steps)
+        if self.device.type == "cpu":
+            self._rehearse(model, core, collate(largest.rows))
         curve = self._resume(core)
         startup = process_age()
         self.flag.check("before the first step")
@@ -94,7 +98,8 @@ class Trial:
         finally:
             curve.close()
             self._keep_curve()
-        peak = self.peak.read()  # of the training: an evaluation batch is larger
+        # of the training: an evaluation batch is larger
+        peak = self.peak.read(predicted_peak(self.cell, largest, self.device.type))
 
         last, beside = self._last_beside_best(model, core, tokenizer)
         clock = time.monotonic()
@@ -143,6 +148,7 @@ class Trial:
         the first step, so that dropout draws alike whatever the adapter drew."""
         seed_everything(self.cell.seed)
         model = load_backbone(self.cell, self.folder, self.device)
+        self.peak = PeakMemory(self.device)
         sites = chosen_sites(find_sites(model, self.cell.backbone), self.cell.method)
         seed_everything(self.cell.seed + 1)
         model = attach(model, self.cell, sites)
@@ -152,10 +158,14 @@ class Trial:
         schedule = schedule_of(self.cell, len(self.data.train), shapes)
         core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule)
         self.best = BestStep.of(core, self.cell)
-        self.peak = PeakMemory(self.device)
         seed_everything(self.cell.seed + 2)
         ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
         return model, core, Start(*facts, *ranks, core.bytes())
+
+    def _rehearse(self, model: Any, core: Core, batch: Batch) -> None:
+        """Forward and backward of the largest batch, for its memory alone; the generators are set after it."""
+        with self.peak.measured():
+            core.rehearse(task_loss(model, batch, self.cell.task.kind)[0])
 
     def _resume(self, core: Core) -> Curve:
         """Bring core, generators and counters to the newest good checkpoint, if there is one; the curve behind it."""

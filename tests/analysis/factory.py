@@ -75,7 +75,10 @@ def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status:
         bytes=Bytes(
             base=BaseBytes(weights=(30 if quantised else 90) * 2**20, quantisation=2**19 * quantised, buffers=0),
             adapter_file=4 * end, gradients=4 * end, optimizer=8 * end, importance=0,
-            peak=PeakBytes(device="cpu", peak=(600 if quantised else 700) * 2**20 + 8 * start),
+            peak=PeakBytes(
+                device="cpu", peak=(600 if quantised else 700) * 2**20 + 8 * start,
+                growth=(80 - 30 * quantised) * 2**20 + 16 * start, predicted=(76 - 30 * quantised) * 2**20 + 16 * start,
+            ),
         ),
     )  # fmt: skip
 

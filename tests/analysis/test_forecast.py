@@ -1,0 +1,123 @@
+"""Time foreseen from records of cells like it, and never without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from factory import make_record, study_of
+
+from bench.accounting.forecast import Forecaster, forecaster
+from bench.accounting.plan import plan
+from bench.accounting.show_plan import show_plan
+from bench.pipeline.resources import memory_mb, minutes
+from bench.records.io import write_record
+from bench.records.schema import Seconds, Training
+from bench.spec.cell import Cell
+from bench.spec.resolve import ResolvedStudy
+from bench.spec.task import Resources
+
+STUDY = study_of(3, "tasks=[sst2, cola]")
+
+
+def without_resources(study: ResolvedStudy) -> ResolvedStudy:
+    """So that the plan decides what a job asks for."""
+    return replace(study, study=study.study.model_copy(update={"resources": Resources()}))
+
+
+def training(steps: int, a_step: float, other: float) -> Training:
+    seconds = Seconds(
+        startup=other - 2, training=steps * a_step, evaluation=1.5, saving=0.5, total=steps * a_step + other
+    )
+    return Training(steps=steps, skipped_steps=0, rows=16 * steps, tokens=900 * steps, seconds=seconds)
+
+
+def record(results: Path, cell: Cell, a_step: float, *, steps: int = 40, other: float = 6.0) -> None:
+    scores = {cell.task.primary_split: {cell.task.metric: 0.5}}
+    made = make_record(cell, scores).model_copy(update={"training": training(steps, a_step, other)})
+    folder = results / STUDY.name / "cells" / cell.id
+    folder.mkdir(parents=True)
+    write_record(made, folder)
+
+
+def from_records(results: Path) -> Forecaster:
+    forecaster.cache_clear()
+    return forecaster(results)
+
+
+def test_without_records_nothing_is_known(tmp_path: Path) -> None:
+    assert from_records(tmp_path).seconds(STUDY.cells[0], 40) is None
+    forecaster.cache_clear()
+    rows = plan(STUDY, results=tmp_path)
+    assert all(row["seconds"] is None for row in rows)
+    assert "run time unknown" in show_plan(rows)
+
+
+def test_the_nearest_records_count(tmp_path: Path) -> None:
+    record(tmp_path, STUDY.find("sst2", "lora", "small", 0), 0.10)
+    record(tmp_path, STUDY.find("sst2", "lora", "small", 1), 0.20, steps=20)
+    record(tmp_path, STUDY.find("sst2", "adalora", "small", 0), 0.30)
+    known = from_records(tmp_path)
+    same = known.seconds(STUDY.find("sst2", "lora", "large", 2), 100)
+    assert same is not None
+    assert (same.seconds, same.records, same.by) == (pytest.approx(100 * 0.15 + 6), 2, "task and method")
+    other_task = known.seconds(STUDY.find("cola", "lora", "small", 0), 100)
+    assert other_task is not None
+    assert (other_task.seconds, other_task.records) == (pytest.approx(100 * 0.20 + 6), 3)
+    assert other_task.by == "backbone and length"
+
+
+def test_nothing_is_carried_over_to_another_base_batch_or_length(tmp_path: Path) -> None:
+    record(tmp_path, STUDY.find("sst2", "lora", "small", 0), 0.10)
+    known = from_records(tmp_path)
+    assert known.seconds(STUDY.find("sst2", "qlora", "small", 0), 40) is None
+    for key, value in (("batch_size", 32), ("max_length", 32), ("gradient_checkpointing", True)):
+        cell = STUDY.find("sst2", "lora", "small", 1)
+        other = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={key: value})})
+        assert known.seconds(other, 40) is None, key
+
+
+def test_a_study_is_foreseen_from_its_first_records(tmp_path: Path) -> None:
+    """Seeds 1 and 2 take what the methods really differ by, with noise; seed 0 is what is known."""
+    truth = {"lora": 0.10, "adalora": 0.12, "qlora": 0.30, "qlora_adalora": 0.33}
+    for cell in (cell for cell in STUDY.cells if cell.seed == 0):
+        record(tmp_path, cell, truth[cell.method.name])
+    from_records(tmp_path)
+    rows = plan(STUDY, results=tmp_path)
+    left = sum(row["seconds"] for row in rows if row["taken_seconds"] is None)
+    rest = [cell for cell in STUDY.cells if cell.seed]
+    took = sum(40 * truth[c.method.name] * (1.1 if c.seed == 1 else 0.95) + 6 for c in rest)
+    assert left == pytest.approx(took, rel=0.25)
+    assert f"done: {len(STUDY.cells) - len(rest)} cells" in show_plan(rows)
+
+
+def test_jobs_ask_for_the_time_that_records_tell(tmp_path: Path) -> None:
+    study = without_resources(study_of(1, "tasks=[sst2]"))
+    cell = study.find("sst2", "lora", "small", 0)
+    record(tmp_path, cell, 90.0)
+    known = from_records(tmp_path)
+    first = minutes(cell, study.study, 1, known)
+    assert first == 20 + 91  # the stated start-up, and half again of 40 x 90 + 6 seconds
+    assert minutes(cell, study.study, 2, known) == 2 * first
+    assert minutes(cell, study.study, 1, None) < first
+    own = study_of(1, "tasks=[sst2]", "overrides={sst2: {resources: {runtime: 7}}}")
+    assert minutes(own.find("sst2", "lora", "small", 0), own.study, 1, known) == 7
+
+
+def test_a_damaged_record_tells_nothing(tmp_path: Path) -> None:
+    cell = STUDY.cells[0]
+    record(tmp_path, cell, 0.1)
+    file = next(tmp_path.rglob("record.json"))
+    file.write_bytes(file.read_bytes()[:200])
+    assert from_records(tmp_path).seconds(cell, 40) is None
+
+
+def test_the_plan_asks_for_memory_that_grows_with_attempts(tmp_path: Path) -> None:
+    forecaster.cache_clear()
+    on_gpu = without_resources(study_of(1, "tasks=[sst2]", "methods=[lora]"))
+    on_cpu = replace(on_gpu, study=on_gpu.study.model_copy(update={"resources": Resources(gpus=0)}))
+    cpu, gpu = (plan(study, results=tmp_path)[0]["job"] for study in (on_cpu, on_gpu))
+    assert (cpu["gpus"], gpu["gpus"]) == (0, 1)
+    assert cpu["mem_mb"] > gpu["mem_mb"]  # activations are the host's then
+    assert memory_mb(on_cpu.cells[0], on_cpu.study, 3) == 3 * cpu["mem_mb"]

@@ -1,0 +1,65 @@
+"""Each number of the memory table stands in the records of its row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+from factory import make_record, study_of, write_study
+
+from bench.analysis.facts import memory_table
+from bench.analysis.frame import read_results
+from bench.records.io import write_record
+
+MIB = 2**20
+READ: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "start, adapter [parameters]": lambda r: r["parameters"]["adapter_start"],
+    "end, adapter [parameters]": lambda r: r["parameters"]["adapter_end"],
+    "heads, [parameters]": lambda r: r["parameters"]["head"],
+    "base, stored [MiB]": lambda r: sum(r["bytes"]["base"].values()) / MIB,
+    "adapter file, stored [MiB]": lambda r: r["bytes"]["adapter_file"] / MIB,
+    "gradients, training, at the end [MiB]": lambda r: r["bytes"]["gradients"] / MIB,
+    "optimizer, training, at the end [MiB]": lambda r: r["bytes"]["optimizer"] / MIB,
+    "importance, training, at the end [MiB]": lambda r: r["bytes"]["importance"] / MIB,
+    "predicted, training takes [MiB]": lambda r: r["bytes"]["peak"]["predicted"] / MIB,
+    "measured, training takes [MiB]": lambda r: r["bytes"]["peak"]["growth"] / MIB,
+    "peak, process [MiB]": lambda r: r["bytes"]["peak"]["peak"] / MIB,
+}
+
+
+def test_each_number_of_the_memory_table_is_the_mean_of_its_records(tmp_path: Path) -> None:
+    study = study_of(2)
+    folder = write_study(study, tmp_path)
+    table = memory_table(read_results(study, tmp_path))
+    names = [column.full for column in table.columns]
+    assert set(READ) <= set(names)
+    labels = {cell.method.label: cell.method.name for cell in study.cells}
+    for row in table.rows:
+        task, method, budget = row[0].text, labels[row[1].text], row[2].text
+        files = sorted(folder.glob(f"cells/{task}/{method}/{budget}/seed-*/record.json"))
+        records = [json.loads(file.read_bytes()) for file in files]
+        assert len(records) == 2
+        for name, read in READ.items():
+            assert row[names.index(name)].value == pytest.approx(mean(read(record) for record in records)), name
+
+
+@pytest.mark.parametrize(("tolerance", "told"), [(0.05, True), (0.2, False)])
+def test_unequal_parameters_at_one_budget_are_told_with_their_numbers(
+    tmp_path: Path, tolerance: float, told: bool
+) -> None:
+    study = study_of(1, f"tolerance={tolerance}")
+    for method, kept in (("lora", 100_000), ("adalora", 112_500)):
+        cell = study.find("sst2", method, "small", 0)
+        record = make_record(cell, {"validation": {"accuracy": 0.9}})
+        assert record.parameters is not None
+        changed = record.parameters.model_copy(update={"adapter_end": kept})
+        folder = tmp_path / study.name / "cells" / cell.id
+        folder.mkdir(parents=True)
+        write_record(record.model_copy(update={"parameters": changed}), folder)
+    notes = [note for note in memory_table(read_results(study, tmp_path)).footnotes if "Unequal budgets" in note]
+    assert bool(notes) is told
+    assert all("sst2 100,000 to 112,500 (+12.5%)" in note for note in notes)
