@@ -1,0 +1,160 @@
+"""Tables against the same numbers worked out from the raw files, with nothing of the harness in between."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from factory import study_of, write_cell, write_study
+
+from bench.analysis.make import make_tables
+from bench.records.io import write_record
+from bench.spec.cell import Cell
+from bench.spec.resolve import ResolvedStudy
+
+QUALITY = {"lora": 0.80, "adalora": 0.84, "qlora": 0.78, "qlora_adalora": 0.82}
+LABELS = {"lora": "LoRA", "adalora": "AdaLoRA", "qlora": "QLoRA", "qlora_adalora": "QLoRA + AdaLoRA"}
+RANKS = {"small": "small (rank 2)", "large": "large (rank 8)"}
+
+
+@pytest.fixture(scope="module")
+def study() -> ResolvedStudy:
+    return study_of(3)
+
+
+@pytest.fixture(scope="module")
+def folder(study: ResolvedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """results/demo with tables, of 120 cells that ended well."""
+    results = tmp_path_factory.mktemp("results")
+    made = write_study(study, results, lambda c: QUALITY[c.method.name] + 0.01 * c.seed)
+    make_tables(study, results)
+    return made
+
+
+def raw(folder: Path, task: str, method: str, budget: str) -> list[dict[str, Any]]:
+    """The records of three seeds, as JSON."""
+    cells = [folder / "cells" / task / method / budget / f"seed-{seed}" for seed in range(3)]
+    return [json.loads((cell / "record.json").read_text()) for cell in cells]
+
+
+def rows(folder: Path, table: str) -> list[dict[str, str]]:
+    with (folder / "tables" / f"{table}.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_table_of_all_methods(folder: Path) -> None:
+    checked = 0
+    names = {"accuracy": "accuracy", "MCC": "mcc", "ROUGE-Lsum": "rougeLsum"}
+    for row in (row for row in rows(folder, "methods") if row["metric"] in names):
+        for method in QUALITY:
+            for budget, text in RANKS.items():
+                points = [
+                    100 * record["metrics"][row["split"]]["last"][names[row["metric"]]]
+                    for record in raw(folder, row["task"], method, budget)
+                ]
+                column = f"{LABELS[method]}, {text}"
+                assert float(row[f"{column}: mean"]) == pytest.approx(statistics.mean(points))
+                assert float(row[f"{column}: sd"]) == pytest.approx(statistics.stdev(points))
+                assert row[f"{column}: n"] == "3"
+                checked += 1
+    assert checked == 7 * 8  # two splits of mnli, two metrics of cola
+
+
+def test_the_metrics_in_the_records_are_those_of_the_predictions(folder: Path) -> None:
+    """So that the table above stands on the examples themselves."""
+    for file in sorted((folder / "cells" / "sst2").glob("*/*/*/predictions.parquet")):
+        frame = pd.read_parquet(file)
+        record = json.loads(file.with_name("record.json").read_text())
+        right = float((frame["reference"] == frame["prediction"]).mean())
+        assert record["metrics"]["validation"]["last"]["accuracy"] == pytest.approx(right)
+
+
+def test_the_table_of_parameters_and_memory(folder: Path) -> None:
+    for row in rows(folder, "memory"):
+        (method,) = (name for name, label in LABELS.items() if label == row["method"])
+        records = raw(folder, row["task"], method, row["budget"])
+        mean = lambda read: statistics.mean(map(read, records))  # noqa: B023, E731
+        base = mean(lambda r: sum(r["bytes"]["base"].values()))
+        expected = {
+            "start, adapter [parameters]": mean(lambda r: r["parameters"]["adapter_start"]),
+            "end, adapter [parameters]": mean(lambda r: sum(s["end"] * 1536 for s in r["ranks"].values())),
+            "heads, [parameters]": mean(lambda r: sum(r["parameters"]["head_by_module"].values())),
+            "base, stored [MiB]": base / 2**20,
+            "adapter file, stored [MiB]": mean(lambda r: r["bytes"]["adapter_file"]) / 2**20,
+            "optimizer, training, at the end [MiB]": mean(lambda r: r["bytes"]["optimizer"]) / 2**20,
+            "peak, process [MiB]": mean(lambda r: r["bytes"]["peak"]["peak"]) / 2**20,
+        }
+        assert {name: float(row[name]) for name in expected} == pytest.approx(expected)
+        ranks = sum(site["end"] for site in records[0]["ranks"].values())
+        assert row["kept of budget"] == f"{ranks} of {ranks} ranks"
+        assert row["n"] == "3"
+
+
+def test_the_table_of_comparisons(folder: Path) -> None:
+    """Differences, the exact test by signs, and the discordant examples of McNemar's, all from files."""
+    from scipy.stats import binomtest
+
+    found = [
+        row for row in rows(folder, "comparisons") if (row["task"], row["second − first"]) == ("sst2", "AdaLoRA − LoRA")
+    ]
+    assert [row["budget"] for row in found] == list(RANKS.values())
+    for row, budget in zip(found, RANKS, strict=True):
+        pairs = list(zip(*(raw(folder, "sst2", m, budget) for m in ("adalora", "lora")), strict=True))
+        read = lambda r: r["metrics"]["validation"]["last"]["accuracy"]  # noqa: E731
+        assert float(row["difference [95%]"]) == pytest.approx(
+            100 * statistics.mean(read(a) - read(b) for a, b in pairs)
+        )
+        exact = []
+        for seed in range(3):
+            right = []
+            for method in ("lora", "adalora"):
+                frame = pd.read_parquet(folder / "cells/sst2" / method / budget / f"seed-{seed}/predictions.parquet")
+                right.append(frame["reference"] == frame["prediction"])
+            alone = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+            exact.append(binomtest(alone[0], sum(alone)).pvalue)
+        told = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in exact]
+        assert row["p, McNemar by seed"] == ", ".join(told)
+        assert (row["seeds"], row["examples"]) == ("3", "200")
+
+
+def test_permuted_seeds_change_nothing(tmp_path: Path) -> None:
+    """Which number a seed carries is no result: all methods' seeds permuted alike give the same tables."""
+    study = study_of(3, "tasks=[sst2, cola]")
+
+    def write(results: Path, order: list[int]) -> None:
+        for cell in study.cells:
+            write_permuted(results / study.name, cell, order[cell.seed])
+        make_tables(study, results)
+
+    write(tmp_path / "a", [0, 1, 2])
+    write(tmp_path / "b", [2, 0, 1])
+    for name in ("methods.md", "lora_adalora.tex", "overall.csv", "memory.html", "cost.md"):
+        texts = [(tmp_path / results / "demo/tables" / name).read_text() for results in "ab"]
+        assert texts[0] == texts[1]
+    tables = [rows(tmp_path / results / "demo", "comparisons") for results in "ab"]
+    for row in (row for table in tables for row in table):  # one p a seed, in the order of the seeds
+        row["p, McNemar by seed"] = ", ".join(sorted(row["p, McNemar by seed"].split(", ")))
+    assert tables[0] == tables[1]
+
+
+def write_permuted(folder: Path, cell: Cell, seed: int) -> None:
+    """What the cell of another seed would have left, at the place of this one."""
+    quality = QUALITY[cell.method.name] + 0.02 * seed
+    made = write_cell(folder.parent / "other", cell.model_copy(update={"seed": seed}), quality)
+    place = folder / "cells" / cell.id
+    place.mkdir(parents=True, exist_ok=True)
+    there = folder.parent / "other" / "cells" / made.cell.id
+    (there / "predictions.parquet").rename(place / "predictions.parquet")
+    write_record(
+        made.model_copy(
+            update={
+                "cell": made.cell.model_copy(update={"seed": cell.seed, "id": cell.id, "spec_hash": cell.spec_hash})
+            }
+        ),
+        place,
+    )
