@@ -1,4 +1,4 @@
-"""Bytes of activations at their most, from shapes alone: one step of the real training code on the meta device.
+"""Activations and operations of a micro-batch, from shapes alone: a real training step on the meta device.
 
 The model is traced with one layer a stack, and with two; every further layer adds what the second did. So the count
 follows from the model's own code, whatever its attention, precision or checkpointing, and costs no memory.
@@ -34,9 +34,18 @@ class BatchShape:
     target: int = 0
 
 
-def activation_bytes(cell: Cell, batch: BatchShape, device: Device, sites: Sequence[AdapterSite], rank: int) -> int:
-    """What forward and backward of one micro-batch hold at their most beside the model. `rank`: of each of `sites` at
-    the start, where the adapter is ours. Raises BenchError where the backbone's file has no config."""
+@dataclass(frozen=True)
+class Traced:
+    """Of forward and backward of one micro-batch: bytes that live at their most beside the model, and floating-point
+    operations (a multiplication and its addition are two)."""
+
+    activations: int
+    operations: int
+
+
+def trace(cell: Cell, batch: BatchShape, device: Device, sites: Sequence[AdapterSite], rank: int) -> Traced:
+    """`rank`: of each of `sites` at the start, where the adapter is ours. Raises BenchError where the backbone's file
+    has no config."""
     method = cell.method
     if method.lean:  # all of these train alike: one trace at rank 1 serves them
         plain = {"adapter": "lora", "allocator": "fixed", "unit": "ranks", "regulariser": None, "depth": None}
@@ -47,26 +56,34 @@ def activation_bytes(cell: Cell, batch: BatchShape, device: Device, sites: Seque
             "method": method.model_copy(update={"name": "traced", "label": "", "description": "", "recipe": {}}),
         }
     )  # fmt: skip
-    further_ranks = 4 * (rank - 1) * _site_tokens(sites, batch) if method.lean else 0
-    return _traced(same.model_dump_json(), batch, device) + further_ranks
+    found = _traced(same.model_dump_json(), batch, device)
+    if not method.lean:
+        return found
+    tokens = {site: batch.rows * (batch.target if "decoder" in site.stack else batch.length) for site in sites}
+    products = sum(count * (site.in_features + site.out_features) for site, count in tokens.items())
+    return Traced(
+        found.activations + 4 * (rank - 1) * sum(tokens.values()),
+        found.operations + 3 * 2 * (rank - 1) * products,  # forward, and backward to the input and to the matrices
+    )
 
 
 @lru_cache(maxsize=256)
-def _traced(cell_json: str, batch: BatchShape, device: Device) -> int:
+def _traced(cell_json: str, batch: BatchShape, device: Device) -> Traced:
     cell = Cell.model_validate_json(cell_json)
     depths = {key: cell.backbone.config[key] for key in DEPTHS if cell.backbone.config.get(key)}
     shallow = dict.fromkeys(depths, 1)
-    first = _peak(cell, shallow, batch, device)
-    further = (
-        (_peak(cell, {**shallow, key: 2}, batch, device) - first) * (depth - 1)
-        for key, depth in depths.items()
-        if depth > 1
-    )
-    return first + int(sum(further))
+    first = activations, operations = _step(cell, shallow, batch, device)
+    for key, depth in depths.items():
+        second = _step(cell, {**shallow, key: 2}, batch, device) if depth > 1 else first
+        activations += (second[0] - first[0]) * (depth - 1)
+        operations += (second[1] - first[1]) * (depth - 1)
+    return Traced(activations, operations)
 
 
-def _peak(cell: Cell, depths: dict[str, int], batch: BatchShape, device: Device) -> int:
+def _step(cell: Cell, depths: dict[str, int], batch: BatchShape, device: Device) -> tuple[int, int]:
+    """Bytes and operations of the backbone with these `depths`."""
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     from bench.accounting.live import LiveBytes
     from bench.evaluation.loss import task_loss
@@ -91,20 +108,21 @@ def _peak(cell: Cell, depths: dict[str, int], batch: BatchShape, device: Device)
         targets = torch.zeros(size, dtype=torch.float32 if cell.task.kind == "regression" else torch.long)
     held = [*model.parameters(), *model.buffers(), core.flat.data, core.flat.grad]
     live = LiveBytes(held)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _in_place_product})
     with ExitStack() as stack:
         if device == "cuda":
             stack.enter_context(_as_on_a_gpu())
         stack.enter_context(live)
+        stack.enter_context(counter)
         stack.enter_context(torch.device("meta"))
         loss, _ = task_loss(model, Batch(inputs, targets, 0), cell.task.kind)
         core.accumulate(loss)
-    return int(live.peak)
+    return int(live.peak), int(counter.get_total_flops())
 
 
-def _site_tokens(sites: Sequence[AdapterSite], batch: BatchShape) -> int:
-    """Tokens that go through adapted matrices in one forward, over all of them."""
-    decoder = sum("decoder" in site.stack for site in sites)
-    return batch.rows * ((len(sites) - decoder) * batch.length + decoder * batch.target)
+def _in_place_product(_sum: Any, first: Sequence[int], second: Sequence[int], **_: Any) -> int:
+    """Operations of sum [n, m] += first [n, k] @ second [k, m], from their shapes."""
+    return 2 * first[0] * first[1] * second[1]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.accounting.activations import BatchShape, Device, activation_bytes
+from bench.accounting.activations import BatchShape, Device, trace
 from bench.accounting.predict import Prediction
 from bench.spec.cell import Cell
 
@@ -51,7 +51,7 @@ def predict_peak(cell: Cell, predicted: Prediction, batch: BatchShape, device: D
         batch=batch,
         loaded=base.weights + base.quantisation + base.buffers + trained,
         state=2 * predicted.gradients + predicted.optimizer + predicted.importance + predicted.folded,
-        activations=activation_bytes(cell, batch, device, predicted.sites, predicted.rank),
+        activations=trace(cell, batch, device, predicted.sites, predicted.rank).activations,
         workspace=(2 * predicted.largest_matrix if cell.method.storage == "nf4" else 0)
         + (RUNTIME if device == "cpu" else 0),
     )

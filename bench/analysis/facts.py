@@ -42,6 +42,7 @@ COST = (
     Fact("steps", "", lambda r: _training(r).steps, count),
     Fact("tokens", "", lambda r: _training(r).tokens, count),
     Fact("training [s/step]", "", lambda r: seconds_per_step(r), lambda value: number(value, 3)),
+    Fact("utilisation [%]", "", lambda r: _share(r)),
     Fact("start-up [s]", "", lambda r: _training(r).seconds.startup),
     Fact("evaluation [s]", "", lambda r: _training(r).seconds.evaluation),
     Fact("total [s]", "", lambda r: _training(r).seconds.total),
@@ -60,8 +61,16 @@ def memory_table(results: Results) -> Table:
 
 
 def cost_table(results: Results) -> Table:
-    notes = ("Wall time by the monotonic clock; training without evaluation; start-up until the first step.",)
+    notes = (
+        "Wall time by the monotonic clock; training without evaluation; start-up until the first step. Utilisation: "
+        "floating-point operations of training by its shapes, over the rate of the device's own matrix product.",
+    )
     return _table(results, "cost", "Cost, mean over seeds", COST, notes, kept=False)
+
+
+def _share(record: Record) -> float | None:
+    use = _training(record).utilisation
+    return None if use is None else 100 * use.share
 
 
 def seconds_per_step(record: Record) -> float:

@@ -57,6 +57,16 @@ class RankGrowth(Frozen):
     loss: float | None = None
 
 
+class Utilisation(Frozen):
+    """operations_per_step: floating-point, of forward and backward at the mean padded lengths, from the shapes.
+    matrix_rate: operations a second of the device's own matrix product in the base's precision, measured in the same
+    job. share: of that rate, over the training's seconds."""
+
+    operations_per_step: int
+    matrix_rate: float
+    share: float
+
+
 class Training(Frozen):
     """rows and tokens: of all steps, padding not counted. attempt: which try ended it.
 
@@ -70,6 +80,7 @@ class Training(Frozen):
     rows: int
     tokens: int
     seconds: Seconds
+    utilisation: Utilisation | None = None
     attempt: int = 1
     resumed_at: tuple[int, ...] = ()
     discarded: tuple[str, ...] = ()
@@ -178,7 +189,7 @@ def result_of(record: Record) -> dict[str, Any]:
     """What a second run of the same cell must repeat bit for bit, interrupted or not: all but times, tries, places."""
     plain = record.model_dump(mode="json", exclude={"checksums", "environment", "notes", "log_tail"})
     if plain["training"]:
-        for key in ("seconds", "attempt", "resumed_at", "discarded", "restarted"):
+        for key in ("seconds", "utilisation", "attempt", "resumed_at", "discarded", "restarted"):
             del plain["training"][key]
     if plain["bytes"]:
         del plain["bytes"]["peak"]

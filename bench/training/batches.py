@@ -36,8 +36,8 @@ def micro_batches(rows: Sequence[int], accumulation: int) -> list[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class LargestBatch:
-    """The micro-batch of the first epoch with the most padded tokens: its rows, and the lengths they are padded to."""
+class Padded:
+    """A micro-batch: its rows, and the lengths in tokens that they are padded to (target 0: nothing is generated)."""
 
     rows: Sequence[int]
     length: int = 0
@@ -48,14 +48,39 @@ class LargestBatch:
         return len(self.rows) * (self.length + self.target)
 
 
-def largest_batch(
+@dataclass(frozen=True)
+class FirstEpoch:
+    """The micro-batches of the first epoch, as far as the training goes; later epochs have the same rows in others."""
+
+    steps: int
+    batches: Sequence[Padded]
+
+    @property
+    def largest(self) -> Padded:
+        """The one with the most padded tokens."""
+        return max(self.batches, key=lambda batch: batch.tokens)
+
+    @property
+    def mean_lengths(self) -> tuple[float, float]:
+        """Padded source and target tokens of a row."""
+        rows = sum(len(batch.rows) for batch in self.batches)
+        source = sum(len(batch.rows) * batch.length for batch in self.batches)
+        target = sum(len(batch.rows) * batch.target for batch in self.batches)
+        return source / rows, target / rows
+
+    @property
+    def rows_per_step(self) -> float:
+        return sum(len(batch.rows) for batch in self.batches) / self.steps
+
+
+def first_epoch(
     lengths: Sequence[int], targets: Sequence[int], batch_size: int, accumulation: int, seed: int, total: int
-) -> LargestBatch:
-    """`targets`: target tokens of each row, 0 where nothing is generated. `total`: steps of the training; what comes
-    after its first epoch is not looked at: the same rows in other batches."""
-    found = LargestBatch(())
-    for batch in epoch_batches(lengths, batch_size, seed, 0)[:total]:
-        for rows in micro_batches(batch, accumulation):
-            one = LargestBatch(rows, max(lengths[i] for i in rows), max(targets[i] for i in rows))
-            found = one if one.tokens > found.tokens else found
-    return found
+) -> FirstEpoch:
+    """`targets`: target tokens of each row, 0 where nothing is generated. `total`: steps of the training."""
+    steps = epoch_batches(lengths, batch_size, seed, 0)[:total]
+    batches = [
+        Padded(rows, max(lengths[i] for i in rows), max(targets[i] for i in rows))
+        for step in steps
+        for rows in micro_batches(step, accumulation)
+    ]
+    return FirstEpoch(len(steps), batches)

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.accounting.activations import BatchShape
+import torch
+
+from bench.accounting.activations import BatchShape, trace
 from bench.accounting.peak_prediction import predict_peak
 from bench.accounting.predict import predict
+from bench.accounting.rate import matrix_rate
 from bench.prepare.data import Split
-from bench.records.schema import BudgetUse, CellKey, Parameters, SiteRank
+from bench.records.schema import (
+    BudgetUse,
+    CellKey,
+    Parameters,
+    RankGrowth,
+    Seconds,
+    SiteRank,
+    Training,
+    Utilisation,
+)
 from bench.spec.cell import Cell
-from bench.training.batches import LargestBatch, largest_batch
+from bench.training.batches import FirstEpoch, Padded, first_epoch
 from bench.training.core import Core
+from bench.training.loop import Counters
 
 
 def cell_key(cell: Cell, identity: str) -> CellKey:
@@ -57,13 +70,26 @@ def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
     }  # fmt: skip
 
 
-def largest_of(train: Split, cell: Cell, total: int) -> LargestBatch:
-    """The largest micro-batch among the training's `total` steps."""
+def training_of(
+    core: Core, counters: Counters, seconds: Seconds, use: Utilisation | None, selected_step: int | None,
+    failed_step: int | None, final_loss: float | None,
+) -> Training:  # fmt: skip
+    return Training(
+        steps=core.completed if failed_step is None else failed_step, skipped_steps=core.skipped_steps(),
+        rows=counters.rows, tokens=counters.tokens, seconds=seconds, utilisation=use, attempt=counters.attempt,
+        resumed_at=tuple(counters.resumed_at), discarded=tuple(counters.discarded), restarted=counters.restarted,
+        failed_step=failed_step, final_loss=final_loss, selected_step=selected_step,
+        growths=tuple(RankGrowth(**event) for event in core.allocator.growths()),
+    )  # fmt: skip
+
+
+def batches_of(train: Split, cell: Cell, total: int) -> FirstEpoch:
+    """The micro-batches of the training's first epoch, `total` steps at the most."""
     lengths, targets = [len(ids) for ids in train.input_ids], [len(ids) for ids in train.label_ids]
-    return largest_batch(lengths, targets, cell.recipe.batch_size, cell.recipe.accumulation, cell.seed, total)
+    return first_epoch(lengths, targets, cell.recipe.batch_size, cell.recipe.accumulation, cell.seed, total)
 
 
-def predicted_peak(cell: Cell, largest: LargestBatch, device: str) -> int | None:
+def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
     """Bytes that this training was foreseen to take with that batch: allocated on a GPU, growth over the loaded model
     on the CPU. None for a backbone without a config in its file."""
     if not cell.backbone.config:
@@ -71,3 +97,19 @@ def predicted_peak(cell: Cell, largest: LargestBatch, device: str) -> int | None
     batch = BatchShape(len(largest.rows), largest.length, largest.target)
     found = predict_peak(cell, predict(cell), batch, "cuda" if device == "cuda" else "cpu")
     return found.total if device == "cuda" else found.growth
+
+
+def utilisation_of(
+    cell: Cell, batches: FirstEpoch, steps: int, seconds: float, device: torch.device
+) -> Utilisation | None:
+    """What the training's `steps` made of the device in `seconds`. None for a backbone without a config in its file, or
+    before the first step."""
+    if not cell.backbone.config or not steps or not seconds:
+        return None
+    length, target = batches.mean_lengths
+    shape = BatchShape(round(batches.rows_per_step), round(length), round(target))
+    predicted = predict(cell)
+    operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
+    dtype = torch.float32 if cell.method.storage == "fp32" else torch.bfloat16
+    rate = matrix_rate(device, dtype)
+    return Utilisation(operations_per_step=operations, matrix_rate=rate, share=operations * steps / seconds / rate)

@@ -24,14 +24,14 @@ from bench.models.sites import chosen_sites
 from bench.prepare.data import PreparedData, load_tokenizer
 from bench.prepare.models import open_backbone
 from bench.records.provenance import environment, other_processes
-from bench.records.schema import BaseBytes, Bytes, PeakBytes, RankGrowth, Record, Reported, Seconds, Status, Training
+from bench.records.schema import BaseBytes, Bytes, PeakBytes, Record, Reported, Seconds, Status, Training, Utilisation
 from bench.records.slurm import slurm_use
 from bench.spec.cell import Cell
 from bench.spec.schedule import schedule_of
+from bench.training import facts
 from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.core import Core
 from bench.training.curve import Curve
-from bench.training.facts import budget_use, cell_key, largest_of, parameters_of, predicted_peak, ranks_of
 from bench.training.holdout import HeldOut, hold_out
 from bench.training.loop import Counters, Loop
 from bench.training.progress import TOLD, ProgressBar, process_age, say
@@ -72,6 +72,7 @@ class Trial:
         self.core: Core | None = None
         self.best: BestStep | None = None
         self.base: BaseBytes | None = None
+        self.use: Utilisation | None = None
 
     def run(self) -> Record:
         """The record `ok`. Raises TransientError at a signal, Diverged, BenchError, and whatever else goes wrong."""
@@ -82,9 +83,9 @@ class Trial:
             Collator(split, self.cell.task.kind, tokenizer.pad_token_id, self.device)
             for split in (self.train, self.held_out)
         )
-        largest = largest_of(self.train, self.cell, core.schedule.total_steps)
+        batches = facts.batches_of(self.train, self.cell, core.schedule.total_steps)
         if self.device.type == "cpu":
-            self._rehearse(model, core, collate(largest.rows))
+            self._rehearse(model, core, collate(batches.largest.rows))
         curve = self._resume(core)
         startup = process_age()
         self.flag.check("before the first step")
@@ -99,7 +100,9 @@ class Trial:
             curve.close()
             self._keep_curve()
         # of the training: an evaluation batch is larger
-        peak = self.peak.read(predicted_peak(self.cell, largest, self.device.type))
+        peak = self.peak.read(facts.predicted_peak(self.cell, batches.largest, self.device.type))
+        spent = self.counters.training_seconds
+        self.use = facts.utilisation_of(self.cell, batches, core.completed, spent, self.device)
 
         last, beside = self._last_beside_best(model, core, tokenizer)
         clock = time.monotonic()
@@ -153,14 +156,14 @@ class Trial:
         seed_everything(self.cell.seed + 1)
         model = attach(model, self.cell, sites)
         self.base = base_bytes(model)
-        facts = adapter_hash(model), trained_heads(model, self.cell), frozen_parameters(model)
+        known = adapter_hash(model), trained_heads(model, self.cell), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
         schedule = schedule_of(self.cell, len(self.data.train), shapes)
         core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule)
         self.best = BestStep.of(core, self.cell)
         seed_everything(self.cell.seed + 2)
         ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
-        return model, core, Start(*facts, *ranks, core.bytes())
+        return model, core, Start(*known, *ranks, core.bytes())
 
     def _rehearse(self, model: Any, core: Core, batch: Batch) -> None:
         """Forward and backward of the largest batch, for its memory alone; the generators are set after it."""
@@ -228,7 +231,7 @@ class Trial:
         last_loss: float | None,
     ) -> Record:  # fmt: skip
         """The record `ok`. Raises BenchError where the budget was not kept."""
-        use = budget_use(core, start.plain_ranks)
+        use = facts.budget_use(core, start.plain_ranks)
         held = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}  # ranks shrink, or grow
         if use.kept > use.limit:
             raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
@@ -243,8 +246,8 @@ class Trial:
             },
             loss=evaluated.loss,
             training=self._training(seconds, final_loss=last_loss),
-            parameters=parameters_of(core, start.ranks, start.heads, start.frozen, use),
-            ranks=ranks_of(core, start.ranks),
+            parameters=facts.parameters_of(core, start.ranks, start.heads, start.frozen, use),
+            ranks=facts.ranks_of(core, start.ranks),
             bytes=Bytes(
                 base=self.base, adapter_file=self.weights.stat().st_size, gradients=held["gradients"],
                 optimizer=held["optimizer"], importance=held["importance"], peak=peak,
@@ -263,23 +266,16 @@ class Trial:
             write_atomic(self.out / CURVE, data)
 
     def _training(self, seconds: Seconds, failed_step: int | None = None, final_loss: float | None = None) -> Training:
-        core, counters = self.core, self.counters
-        assert core is not None  # a training without a core has nothing to tell
-        return Training(
-            steps=core.completed if failed_step is None else failed_step, skipped_steps=core.skipped_steps(),
-            rows=counters.rows, tokens=counters.tokens, seconds=seconds, attempt=counters.attempt,
-            resumed_at=tuple(counters.resumed_at), discarded=tuple(counters.discarded), restarted=counters.restarted,
-            failed_step=failed_step, final_loss=final_loss,
-            selected_step=self.best.step if self.best else None,
-            growths=tuple(RankGrowth(**event) for event in core.allocator.growths()),
-        )  # fmt: skip
+        assert self.core is not None  # a training without a core has nothing to tell
+        selected = self.best.step if self.best else None
+        return facts.training_of(self.core, self.counters, seconds, self.use, selected, failed_step, final_loss)
 
     def _common(self) -> dict[str, Any]:
         manifest, device = self.data.manifest, str(self.device)
         others = other_processes(device)
         notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
         return {
-            "cell": cell_key(self.cell, self.identity),
+            "cell": facts.cell_key(self.cell, self.identity),
             "spec": self.cell.model_dump(mode="json"),
             "selection": self.cell.selection,
             "environment": {
