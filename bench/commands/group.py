@@ -13,6 +13,7 @@ from functools import partial
 from bench.commands.options import add_tries, cache_of
 from bench.commands.train import import_for, settle, train_one
 from bench.errors import EXIT_TRY_AGAIN
+from bench.tracking.available import check_tracker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from bench.training.recorded import inputs_of, recorded
 
     study = load_study(args.study, args.set, args.workflow)
+    check_tracker(study.study)
     folder = args.results / study.name
     cells = []
     for name in args.cells:
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             if group.stopped is not None:
                 return EXIT_TRY_AGAIN
             log = folder / "logs" / f"{cell.id}.log"
-            code = group.run(partial(train_one, cell, places[cell.id], args), log)
+            code = group.run(partial(train_one, cell, places[cell.id], args, study.study.tracker), log)
             print(f"{cell.id}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
             worst = max(worst, code)
     return worst

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from bench.commands.options import add_tries, cache_of
 from bench.pipeline.environment import check_lock
 from bench.pipeline.lease import lease
+from bench.tracking.available import check_tracker
+from bench.tracking.feed import feed
 
 if TYPE_CHECKING:
     from bench.spec.cell import Cell
@@ -38,11 +40,13 @@ def run(args: argparse.Namespace) -> None:
     from bench.spec.resolve import load_study
     from bench.training.recorded import inputs_of, recorded
 
-    cell = load_study(args.study, args.set, args.workflow).find(args.task, args.method, args.budget, args.seed)
+    study = load_study(args.study, args.set, args.workflow)
+    check_tracker(study.study)
+    cell = study.find(args.task, args.method, args.budget, args.seed)
     settle([cell], args)
     if recorded(args.out, inputs_of(cell, cache_of(args), args.mirror)) is None:
         import_for([cell])
-    train_one(cell, args.out, args)
+    train_one(cell, args.out, args, study.study.tracker)
 
 
 def settle(cells: Sequence[Cell], args: argparse.Namespace) -> None:
@@ -62,13 +66,15 @@ def import_for(cells: Sequence[Cell]) -> None:
     import_libraries(quantised=any(cell.method.storage == "nf4" for cell in cells))
 
 
-def train_one(cell: Cell, out: Path, args: argparse.Namespace) -> None:
+def train_one(cell: Cell, out: Path, args: argparse.Namespace, tracker: str | None) -> None:
     """Train `cell` under its lease. Raises BenchError."""
-    with lease(out):
+    with lease(out), feed(tracker, args.results / cell.study / "tracker", cell.study, cell.id) as watch:
+        from bench.training.curve import unwatched
         from bench.training.run import train_cell
 
         train_cell(
-            cell, out=out, cache=cache_of(args), mirror=args.mirror, attempt=args.attempt, attempts=args.attempts
+            cell, out=out, cache=cache_of(args), mirror=args.mirror, attempt=args.attempt, attempts=args.attempts,
+            watch=watch or unwatched,
         )  # fmt: skip
     with suppress(FileNotFoundError):  # a network file system may show it late; an empty file is never put in its place
         os.utime(out / "record.json")  # Snakemake compares times: what stands is what was asked for now

@@ -16,6 +16,7 @@ from bench.prepare.places import backbone_folder, data_folder
 from bench.spec.cell import Cell
 from bench.spec.library import WORKFLOW
 from bench.spec.resolve import ResolvedStudy, load_study
+from bench.tracking.available import check_tracker
 
 KEYS = ("study", "mirror", "results", "cache", "workflow", "tasks", "methods", "budgets", "seeds", "set")
 DEFAULT_STUDY = "demo"
@@ -181,6 +182,7 @@ def pipeline_of(config: Mapping[str, Any]) -> Pipeline:
     if added:
         overrides += added
         study = load_study(name, overrides, workflow)
+    check_tracker(study.study)
     results = Path(config.get("results", RESULTS))
     return Pipeline(
         study=study,

@@ -51,6 +51,9 @@ class Study(Frozen):
     selection: Selection = Field(
         "last", description="the step that is reported: the last one, or the one with the lowest loss on held-out rows"
     )
+    tracker: Literal["tensorboard", "trackio", "wandb"] | None = Field(
+        None, description="where curves and ranks are shown live, beside the files that hold them anyway"
+    )
     resources: Resources = Resources()
     cells_per_job: Positive = Field(1, description="short cells of a task that one job trains, one after another")
     tolerance: float = Field(0.05, ge=0, description="share by which kept parameters may differ before a footnote")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,27 @@ class Diverged(Exception):
         self.step = step
 
 
-class Curve:
-    """Appends to `file` behind its first `length` bytes. `last_loss` and `skipped_in_row` follow what was written."""
+Watch = Callable[[Mapping[str, Any]], None]
 
-    def __init__(self, file: Path, length: int = 0, last_loss: float | None = None, skipped_in_row: int = 0) -> None:
+
+def unwatched(_told: Mapping[str, Any]) -> None:
+    """Nobody looks on."""
+
+
+class Curve:
+    """Appends to `file` behind its first `length` bytes. `last_loss` and `skipped_in_row` follow what was written.
+    `watch` is told each line."""
+
+    def __init__(
+        self, file: Path, length: int = 0, last_loss: float | None = None, skipped_in_row: int = 0,
+        watch: Watch = unwatched,
+    ) -> None:  # fmt: skip
         file.parent.mkdir(parents=True, exist_ok=True)
         self._stream = file.open("r+b" if length else "w+b")
         self._hash = hashlib.sha256(self._stream.read(length))
         self._stream.truncate(length)
         self._stream.seek(length)
+        self._watch = watch
         self._waiting: list[tuple[StepReport, Extras]] = []
         self.last_loss, self.skipped_in_row = last_loss, skipped_in_row
 
@@ -82,6 +94,7 @@ class Curve:
                 **extras.as_json(),
             }
             self._write(json.dumps(line, allow_nan=False).encode() + b"\n")
+            self._watch(line)
             self.skipped_in_row = self.skipped_in_row + 1 if skipped else 0
             if not math.isfinite(loss):
                 self._stop(report.step, "the loss was not finite")

@@ -12,7 +12,7 @@ from bench.records.io import write_record
 from bench.records.schema import Record
 from bench.spec.cell import Cell
 from bench.training.checkpoints import Checkpoints, Interval
-from bench.training.curve import Diverged
+from bench.training.curve import Diverged, Watch, unwatched
 from bench.training.progress import say
 from bench.training.recorded import inputs_of, recorded
 from bench.training.signals import stop_flag
@@ -21,13 +21,13 @@ from bench.training.trial import Trial
 
 def train_cell(
     cell: Cell, *, out: Path, cache: Path, mirror: Path | None = None, attempt: int = 1, attempts: int = 1,
-    interval: Interval | None = None,
+    interval: Interval | None = None, watch: Watch = unwatched,
 ) -> Record:  # fmt: skip
     """Train, evaluate and record `cell` in `out`; the record. Prepares nothing, uses no network.
 
     A record of the same spec, data and model is left as it is. A diverged loss and a device out of memory become typed
     records. Other faults raise (TransientError: try again), and at the last of `attempts` become a record `failed`;
-    bad input (BenchError) and signals never do.
+    bad input (BenchError) and signals never do. `watch` is told the spec, each line of the curve, and the metrics.
     """
     inputs = inputs_of(cell, cache, mirror)
     standing = recorded(out, inputs)
@@ -37,7 +37,7 @@ def train_cell(
     places = {"cell": identity, "model": inputs.manifest["files"]}
     checkpoints = Checkpoints(cache / "checkpoints" / identity, places, interval)
     with stop_flag() as flag:
-        trial = Trial(cell, open_data(inputs.data), inputs.model, out, checkpoints, identity, attempt, flag)
+        trial = Trial(cell, open_data(inputs.data), inputs.model, out, checkpoints, identity, attempt, flag, watch)
         try:
             record = trial.run()
         except BenchError:

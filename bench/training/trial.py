@@ -31,7 +31,7 @@ from bench.spec.schedule import schedule_of
 from bench.training import facts
 from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.core import Core
-from bench.training.curve import Curve
+from bench.training.curve import Curve, Watch
 from bench.training.holdout import HeldOut, hold_out
 from bench.training.loop import Counters, Loop
 from bench.training.progress import TOLD, ProgressBar, process_age, say
@@ -60,11 +60,11 @@ class Trial:
 
     def __init__(
         self, cell: Cell, data: PreparedData, folder: Path, out: Path, checkpoints: Checkpoints, identity: str,
-        attempt: int, flag: StopFlag,
+        attempt: int, flag: StopFlag, watch: Watch,
     ) -> None:  # fmt: skip
         self.train, self.held_out = hold_out(data.train, cell.recipe.holdout_rows)
         self.cell, self.data, self.folder, self.out = cell, data, folder, out
-        self.checkpoints, self.identity, self.flag = checkpoints, identity, flag
+        self.checkpoints, self.identity, self.flag, self.watch = checkpoints, identity, flag, watch
         self.weights = out / weights_file(cell.method)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.counters = Counters(attempt=attempt)
@@ -113,6 +113,7 @@ class Trial:
         clock = time.monotonic()
         evaluated = self._evaluate(model, tokenizer)
         write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
+        self.watch({"metrics": evaluated.metrics})
         evaluation, training = time.monotonic() - clock + beside, self.counters.training_seconds
         seconds = Seconds(
             startup=startup, training=training, evaluation=evaluation, saving=saving,
@@ -197,7 +198,9 @@ class Trial:
         self.counters.attempt = max(attempt, self.counters.attempt)
         self.counters.discarded += faults
         kept.pop("sha256", None)
-        return Curve(self.checkpoints.curve, **kept)
+        sites = [site.name for site in core.flat.layout.sites]
+        self.watch({"config": self.cell.model_dump(mode="json"), "sites": sites})
+        return Curve(self.checkpoints.curve, **kept, watch=self.watch)
 
     def _evaluate(self, model: Any, tokenizer: Any) -> Evaluated:
         bars = {name: ProgressBar(f"{self.cell.id} {name}", len(split)) for name, split in self.data.evaluation.items()}
