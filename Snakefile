@@ -23,6 +23,9 @@ shell.prefix(f"set -euo pipefail; {PIPELINE.shell_prefix()}")
 export_lock()
 
 
+report: "workflow/report/study.rst"
+
+
 rule all:
     input:
         PIPELINE.records,  # named here, so that a deleted record is missed

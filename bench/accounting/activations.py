@@ -83,9 +83,9 @@ def _traced(cell_json: str, batch: BatchShape, device: Device) -> Traced:
 def _step(cell: Cell, depths: dict[str, int], batch: BatchShape, device: Device) -> tuple[int, int]:
     """Bytes and operations of the backbone with these `depths`."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from bench.accounting.live import LiveBytes
+    from bench.accounting.operations import Operations
     from bench.evaluation.loss import task_loss
     from bench.models.batch import Batch
     from bench.training.core import Core
@@ -107,22 +107,16 @@ def _step(cell: Cell, depths: dict[str, int], batch: BatchShape, device: Device)
         size = (batch.rows, batch.target) if cell.task.generates else (batch.rows,)
         targets = torch.zeros(size, dtype=torch.float32 if cell.task.kind == "regression" else torch.long)
     held = [*model.parameters(), *model.buffers(), core.flat.data, core.flat.grad]
-    live = LiveBytes(held)
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _in_place_product})
+    live, counted = LiveBytes(held), Operations()
     with ExitStack() as stack:
         if device == "cuda":
             stack.enter_context(_as_on_a_gpu())
         stack.enter_context(live)
-        stack.enter_context(counter)
+        stack.enter_context(counted)
         stack.enter_context(torch.device("meta"))
         loss, _ = task_loss(model, Batch(inputs, targets, 0), cell.task.kind)
         core.accumulate(loss)
-    return int(live.peak), int(counter.get_total_flops())
-
-
-def _in_place_product(_sum: Any, first: Sequence[int], second: Sequence[int], **_: Any) -> int:
-    """Operations of sum [n, m] += first [n, k] @ second [k, m], from their shapes."""
-    return 2 * first[0] * first[1] * second[1]
+    return int(live.peak), counted.total
 
 
 @contextmanager

@@ -48,5 +48,5 @@ def test_the_rate_is_that_of_a_product_timed_by_hand() -> None:
     one = torch.ones(1024, 1024)
     timed = Timer("torch.mm(a, a)", globals={"torch": torch, "a": one}, num_threads=torch.get_num_threads())
     assert matrix_rate(torch.device("cpu"), torch.float32) == pytest.approx(
-        2 * 1024**3 / timed.timeit(10).median, rel=0.5
+        2 * 1024**3 / min(timed.timeit(1).mean for _ in range(20)), rel=0.5
     )

@@ -18,7 +18,7 @@ from bench.spec.cell import Cell
 from bench.spec.resolve import ResolvedStudy
 
 QUALITY = {"lora": 0.80, "adalora": 0.84, "qlora": 0.78, "qlora_adalora": 0.82}
-LABELS = {"lora": "LoRA", "adalora": "AdaLoRA", "qlora": "QLoRA", "qlora_adalora": "QLoRA + AdaLoRA"}
+LABELS = {"lora": "LoRA", "adalora": "AdaLoRA", "qlora": "QLoRA", "qlora_adalora": "QLoRA+AdaLoRA"}
 RANKS = {"small": "small (rank 2)", "large": "large (rank 8)"}
 
 

@@ -56,7 +56,12 @@ def test_fault_08_the_evaluation_batch_halves_and_is_recorded(
 
 
 def _limit(spare: int) -> None:
-    """The process may grow by `spare` bytes."""
+    """The process may grow by `spare` bytes from here on, where all code is loaded."""
+    import bench.training.run
+    from bench.training.imports import import_libraries
+
+    import_libraries(quantised=False)
+    assert bench.training.run
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + spare
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -40,15 +40,15 @@ def test_an_adapter_file_is_recounted(lab: Lab, tmp_path: Path, method: str) -> 
 
 def over_by_one() -> None:
     """The allocator keeps one rank too many, as far as the record's writer can see."""
-    from bench.training import trial
+    from bench.training import facts
 
-    honest = trial.budget_use
+    honest = facts.budget_use
 
     def dishonest(*args: Any) -> Any:
         use = honest(*args)
         return use.model_copy(update={"kept": use.limit + 1})
 
-    trial.budget_use = dishonest
+    facts.budget_use = dishonest
 
 
 def test_a_cell_over_its_budget_fails(lab: Lab, tmp_path: Path) -> None:

@@ -35,6 +35,19 @@ rule views:
         PIPELINE.records,
     output:
         touch(PIPELINE.views),
+        report(f"{FOLDER}/report.html", caption="../report/page.rst", category="Page"),
+        report(
+            directory(f"{FOLDER}/tables"),
+            patterns=["{table}.html"],
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+        report(
+            directory(f"{FOLDER}/figures"),
+            patterns=["{figure}.png"],
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
     log:
         f"{FOLDER}/logs/views.log",
     shell:
