@@ -72,8 +72,10 @@ def folder_in_one_step(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        mode = temporary.stat().st_mode & 0o666  # as the user's umask has it: safetensors writes for the owner alone
         for path in temporary.rglob("*"):
             if path.is_file():
+                path.chmod(mode)
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
         if folder.exists():

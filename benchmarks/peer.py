@@ -166,7 +166,8 @@ def main() -> None:
     model.save_pretrained(args.out)
     (args.out / "results.json").write_text(json.dumps(metrics))
     spent("writing")
-    print(json.dumps({"seconds": seconds, "metrics": metrics, "steps": steps}))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    print(json.dumps({"seconds": seconds, "metrics": metrics, "steps": steps, "final_loss": losses[-1]}))
 
 
 if __name__ == "__main__":

@@ -82,14 +82,14 @@ def _unlock(args: argparse.Namespace, folder: Path) -> None:
 
 
 def _cells(pid: int) -> list[psutil.Process]:
-    """The trainings below a process."""
+    """The trainings below a process: cells alone, jobs of several cells, and the cells in these."""
     found = []
     for process in psutil.Process(pid).children(recursive=True):
         try:
             words = process.cmdline()
         except psutil.Error:
             continue
-        if "bench.cli" in words and "train" in words and "snakemake" not in words:
+        if "bench.cli" in words and {"train", "group"} & set(words) and "snakemake" not in words:
             found.append(process)
     return found
 

@@ -1,0 +1,213 @@
+"""Whole cells of the harness against a user's own script (peer.py): the same rows, steps and precision, each in a
+process of its own, taking turns in one run.
+
+    python benchmarks/against_trainer.py --mirror DIR [--task sst2 --rows 2000 --turns 3 --json]
+
+For each method: rows a second in training, evaluation, and the whole cell from its command to its record, as medians
+over the turns, with the smallest and the largest ratio of a turn. Utilisation: a step's floating-point operations over
+the machine's own matrix product, the same count for both. At the end, eight short cells in one job against eight alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from bench.prepare.data import prepare_task
+from bench.prepare.models import prepare_backbone
+from bench.prepare.sources import read_source
+from bench.records.io import read_record
+from bench.spec.cell import Cell
+from bench.spec.resolve import load_study
+
+HERE = Path(__file__).parent
+METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
+PHASES = ("start", "training", "evaluation", "rest")
+GROUP = 8
+LOGGED = 25
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds of a cell: whole, and by phase; its score, and operations a step where it tells."""
+
+    seconds: dict[str, float]
+    score: float
+    loss: float
+    operations: float = 0.0
+    rate: float = 0.0
+
+
+class Bench:
+    """Everything prepared, so that both sides only read."""
+
+    def __init__(self, mirror: Path, folder: Path, task: str, overrides: Sequence[str]) -> None:
+        self.mirror, self.folder, self.task, self.overrides = mirror, folder, task, overrides
+        self.cells = {method: load_study("mirror", overrides).find(task, method, "small", 0) for method in METHODS}
+        cell = self.cells["lora"]
+        self.backbone = prepare_backbone(cell.backbone, mirror=mirror, cache=folder / "cache")
+        prepare_task(cell.task, cell.backbone, cell.data, mirror=mirror, cache=folder / "cache")
+        self.rows = self._rows(cell)
+
+    def ours(self, method: str) -> Run:
+        out = Path(tempfile.mkdtemp(dir=self.folder))
+        words = ["train", "--task", self.task, "--method", method, "--budget", "small", "--seed", "0", "--out", out]
+        whole = self._bench(words, self.overrides)
+        record = read_record(out / "record.json")
+        assert record.training
+        assert record.reported
+        assert record.reported.value is not None
+        use, spent = record.training.utilisation, record.training.seconds
+        parts = {"start": spent.startup, "training": spent.training, "evaluation": spent.evaluation}
+        return Run(
+            {**parts, "rest": whole - sum(parts.values()), "whole": whole}, record.reported.value,
+            _last_losses(out), use.operations_per_step if use else 0.0, use.matrix_rate if use else 0.0,
+        )  # fmt: skip
+
+    def peer(self, method: str) -> Run:
+        out = Path(tempfile.mkdtemp(dir=self.folder))
+        cell = out / "cell.json"
+        cell.write_text(self.cells[method].model_dump_json())
+        words = ["--cell", cell, "--rows", self.rows, "--backbone", self.backbone, "--out", out]
+        whole, said = _timed([str(HERE / "peer.py"), *map(str, words)], self.folder)
+        told = json.loads(said.splitlines()[-1])
+        metric = self.cells[method].task.metric
+        parts = {"training": told["seconds"]["training"], "evaluation": told["seconds"]["evaluation"]}
+        parts["start"] = whole - sum(parts.values()) - told["seconds"]["writing"]
+        rest = whole - sum(parts.values())
+        return Run({**parts, "rest": rest, "whole": whole}, told["metrics"][f"eval_{metric}"], told["final_loss"])
+
+    def overhead(self) -> tuple[float, float]:
+        """Seconds around training and evaluation of GROUP short cells: each in a job, and all in one."""
+        short = [*self.overrides, "recipe.max_steps=5", f"seeds=[{', '.join(map(str, range(GROUP)))}]"]
+        alone = 0.0
+        for seed in range(GROUP):
+            out = Path(tempfile.mkdtemp(dir=self.folder))
+            words = ["--task", self.task, "--method", "lora", "--budget", "small", "--seed", str(seed)]
+            alone += self._bench(["train", *words, "--out", out], short) - _learning(out)
+        results = Path(tempfile.mkdtemp(dir=self.folder))
+        places = [f"lora/small/{seed}" for seed in range(GROUP)]
+        together = self._bench(["group", "--task", self.task, "--cells", *places, "--results", results], short)
+        together -= sum(_learning(file.parent) for file in results.glob("*/cells/**/record.json"))
+        return alone, together
+
+    def _bench(self, words: Sequence[str | Path], overrides: Sequence[str]) -> float:
+        places = ["--study", "mirror", "--mirror", self.mirror, "--cache", self.folder / "cache", "--offline"]
+        sets = [word for override in overrides for word in ("--set", override)]
+        seconds, _ = _timed(["-m", "bench.cli", *map(str, [*words, *places, *sets])], self.folder)
+        return seconds
+
+    def _rows(self, cell: Cell) -> Path:
+        """The very rows of the cell as the peer reads them: train.parquet and validation.parquet."""
+        folder = self.folder / "rows"
+        folder.mkdir()
+        source, columns = read_source(cell.task, cell.data, self.mirror), cell.task.data.columns
+        for name, split in (("train", "train"), (cell.task.primary_split, "validation")):
+            rows = source.splits[name]
+            texts = {column: [row[i] for row in rows.texts] for i, column in enumerate(columns.text)}
+            pyarrow.parquet.write_table(
+                pyarrow.table({**texts, columns.target: rows.targets}), folder / f"{split}.parquet"
+            )
+        return folder
+
+
+def _timed(words: Sequence[str], folder: Path) -> tuple[float, str]:
+    """Wall seconds of a Python process from its start to its end, and its output."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1",
+                   "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    return time.perf_counter() - began, done.stdout
+
+
+def _last_losses(out: Path) -> float:
+    """Mean of the last LOGGED steps, as the peer logs it."""
+    lines = (out / "curve.jsonl").read_text().splitlines()[-LOGGED:]
+    return mean(json.loads(line)["loss"] for line in lines)
+
+
+def _learning(out: Path) -> float:
+    training = read_record(out / "record.json").training
+    assert training
+    return training.seconds.training + training.seconds.evaluation
+
+
+def ratios(ours: Sequence[Run], peers: Sequence[Run], read: Callable[[Run], float]) -> tuple[float, float, float]:
+    """How many times the peer's seconds are ours: median, least, most over the turns."""
+    found = [read(theirs) / read(mine) for mine, theirs in zip(ours, peers, strict=True)]
+    return median(found), min(found), max(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mirror", type=Path, required=True)
+    parser.add_argument("--task", default="sst2")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    overrides = ["recipe.epochs=1", f"limits.train_rows={args.rows}", "recipe.max_length=64"]
+    report: dict[str, Any] = {"task": args.task, "rows": args.rows, "turns": args.turns, "methods": {}}
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(args.mirror, Path(name), args.task, overrides)
+        bench.peer("lora")  # its tokenised rows are then in its cache, as ours are
+        for method in args.methods.split(","):
+            turns = [(bench.ours(method), bench.peer(method)) for _ in range(args.turns)]
+            ours, peers = [turn[0] for turn in turns], [turn[1] for turn in turns]
+            steps = bench.cells[method].recipe.total_steps(args.rows)
+            rate = median(run.rate for run in ours)
+            report["methods"][method] = {
+                "training": ratios(ours, peers, lambda run: run.seconds["training"]),
+                "evaluation": ratios(ours, peers, lambda run: run.seconds["evaluation"]),
+                "whole": ratios(ours, peers, lambda run: run.seconds["whole"]),
+                **{
+                    side: {
+                        "seconds": {p: median(r.seconds[p] for r in runs) for p in (*PHASES, "whole")},
+                        "rows_per_second": args.rows / median(r.seconds["training"] for r in runs),
+                        "score": median(r.score for r in runs),
+                        "final_loss": median(r.loss for r in runs),
+                        "utilisation": ours[0].operations * steps / median(r.seconds["training"] for r in runs) / rate,
+                    }
+                    for side, runs in (("ours", ours), ("peer", peers))
+                },
+            }
+            if not args.json:
+                show(method, report["methods"][method])
+        report["group"] = dict(zip(("alone", "together"), bench.overhead(), strict=True))
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        alone, together = report["group"].values()
+        print(f"overhead of {GROUP} cells: {alone:.1f} s alone, {together:.1f} s in one job: {together / alone:.2f}")
+
+
+def show(method: str, found: dict[str, Any]) -> None:
+    print(method)
+    for key in ("training", "evaluation", "whole"):
+        middle, least, most = found[key]
+        print(f"  {key}: the peer takes {middle:.2f} times as long ({least:.2f} to {most:.2f})")
+    for side in ("ours", "peer"):
+        it = found[side]
+        parts = ", ".join(f"{name} {value:.1f}" for name, value in it["seconds"].items())
+        print(f"  {side}: {parts} s; {it['rows_per_second']:.0f} rows/s; utilisation {it['utilisation']:.0%}; "
+              f"score {it['score']:.4f}; last loss {it['final_loss']:.4f}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
