@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -88,7 +89,9 @@ class Bench:
         parts = {"training": told["seconds"]["training"], "evaluation": told["seconds"]["evaluation"]}
         parts["start"] = whole - sum(parts.values()) - told["seconds"]["writing"]
         rest = whole - sum(parts.values())
-        return Run({**parts, "rest": rest, "whole": whole}, told["metrics"][f"eval_{metric}"], told["final_loss"])
+        return Run(
+            {**parts, "rest": rest, "whole": whole}, told["metrics"][f"eval_{metric}"], told["final_loss"] or math.nan
+        )
 
     def overhead(self) -> tuple[float, float]:
         """Seconds around training and evaluation of GROUP short cells: each in a job, and all in one."""

@@ -2,7 +2,9 @@
 
     python benchmarks/generation.py --mirror DIR [--rows 200 --beams 2 --turns 3 --json]
 
-One process, one model, taking turns. The summaries must be the same strings: `same` is their share.
+One process, one model, taking turns. `same`: the share of summaries that are the same strings; for classes 1 where the
+accuracy is the same (the Trainer gives predictions in an order of its own). Each side has the batch it would have: ours
+the recipe's for evaluation, the Trainer's that of training.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from bench.evaluation.evaluate import evaluate
-from bench.models.adapters import attach, reload_trained, save_trained
+from bench.models.adapters import attach, reload_adapter, save_adapter
 from bench.models.backbone import find_sites, load_backbone
 from bench.prepare.data import load_tokenizer, open_data, prepare_task
 from bench.prepare.models import prepare_backbone
@@ -46,14 +48,15 @@ class Both:
         seed_everything(cell.seed)
         model = load_backbone(cell, backbone, CPU)
         model = attach(model, cell, find_sites(model, cell.backbone))
-        save_trained(model, cell.method, folder / "adapter", {})
-        self.model = reload_trained(model, cell, folder / "adapter", backbone, CPU).eval()
+        save_adapter(model, folder / "adapter")
+        self.model = reload_adapter(model, folder / "adapter").eval()
 
     def ours(self) -> tuple[float, Any]:
         split, size = self.cell.task.primary_split, self.cell.recipe.evaluation_batch_size
         began = time.perf_counter()
         found = evaluate(self.model, self.cell.task, {split: self.split}, self.tokenizer, size, CPU)
-        return time.perf_counter() - began, found.predictions[split]
+        seconds = time.perf_counter() - began
+        return seconds, found.predictions[split] if self.cell.task.generates else [found.metrics[split]["accuracy"]]
 
     def peer(self) -> tuple[float, Any]:
         return self._summaries() if self.cell.task.generates else self._classes()
@@ -65,7 +68,7 @@ class Both:
         )
         began = time.perf_counter()
         found = trainer.predict(rows)
-        return time.perf_counter() - began, np.argmax(found.predictions, axis=-1).tolist()
+        return time.perf_counter() - began, [found.metrics["test_accuracy"]]
 
     def _summaries(self) -> tuple[float, Any]:
         generation, recipe = self.cell.task.generation, self.cell.recipe
@@ -89,7 +92,7 @@ class Both:
             early_stopping=generation.beams > 1, do_sample=False,
         )  # fmt: skip
         arguments = Seq2SeqTrainingArguments(
-            output_dir=str(self.folder / "out"), per_device_eval_batch_size=recipe.evaluation_batch_size,
+            output_dir=str(self.folder / "out"), per_device_eval_batch_size=recipe.batch_size,
             predict_with_generate=True, report_to="none", disable_tqdm=True, use_cpu=True,
         )  # fmt: skip
         trainer = Seq2SeqTrainer(

@@ -68,7 +68,8 @@ def model_of(cell: Cell, backbone: Path, steps: int) -> Any:
             "dtype": torch.bfloat16,
             "quantization_config": BitsAndBytesConfig(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=cell.backbone.head,
+                bnb_4bit_compute_dtype=torch.bfloat16,
+                llm_int8_skip_modules=[rf"(.*\.)?{head}(\..*)?" for head in cell.backbone.head],
             ),
         }  # fmt: skip
     base = AutoModelForSequenceClassification.from_pretrained(
@@ -167,7 +168,11 @@ def main() -> None:
     (args.out / "results.json").write_text(json.dumps(metrics))
     spent("writing")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    print(json.dumps({"seconds": seconds, "metrics": metrics, "steps": steps, "final_loss": losses[-1]}))
+    print(
+        json.dumps(
+            {"seconds": seconds, "metrics": metrics, "steps": steps, "final_loss": losses[-1] if losses else None}
+        )
+    )
 
 
 if __name__ == "__main__":

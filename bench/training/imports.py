@@ -2,7 +2,8 @@
 
 `import transformers` and `import peft` bring whatever is installed and could be of use to somebody: torch's compiler
 (which they load to mark functions for it), scipy, scikit-learn, pandas, bitsandbytes. A process that only trains cells
-calls `import_libraries` before anything else imports them. No result depends on it: what is left out is never called,
+calls `import_libraries` before anything else imports them: also without tensors spread over processes, and without the
+compiled attention. No result depends on it: what is left out is never called,
 or is imported where it is called, as scikit-learn is by the metrics that need it.
 """
 
@@ -32,9 +33,14 @@ def import_libraries(*, quantised: bool) -> None:
     # a GPU's kernels may need the compiler, and its cells are long; counting leaves CUDA fit for forks
     if torch.cuda.device_count() == 0:
         _leave_out_compiler(Path(torch.__file__).parent)
-    with _without("scipy", "sklearn"):
+    with _without("scipy", "sklearn"), _one_process(torch.distributed):
+        import transformers.utils
+
+        _scan_models_once(transformers.utils.import_utils)
+        for module in (transformers.utils, transformers.utils.import_utils):
+            module.is_torch_flex_attn_available = _no  # an attention that no backbone asks for brings sympy
         import peft  # noqa: F401
-        import transformers.modeling_utils  # noqa: F401
+        import transformers.modeling_utils
     _settle_pyarrow()
 
 
@@ -69,6 +75,32 @@ def _without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextmanager
+def _one_process(distributed: Any) -> Iterator[None]:
+    """torch.distributed counts as absent while the block runs: what asks in it leaves out tensors that are spread over
+    processes, for good."""
+    asked = distributed.is_available
+    distributed.is_available = _no
+    try:
+        yield
+    finally:
+        distributed.is_available = asked
+
+
+def _no() -> bool:
+    return False
+
+
+def _scan_models_once(import_utils: Any) -> None:
+    """transformers reads the files of all its models twice, since it asks for their folder in two ways."""
+    scan = import_utils.create_import_structure_from_path
+
+    def scan_folder(path: str | Path) -> Any:
+        return scan(Path(path).parent if Path(path).is_file() else Path(path))
+
+    import_utils.create_import_structure_from_path = scan_folder
 
 
 class _NoPandas(MetaPathFinder):

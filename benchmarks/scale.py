@@ -1,0 +1,87 @@
+"""The pipeline with thousands of cells: the dry run of its graph, the status, and the records read into one frame.
+
+    python benchmarks/scale.py [--seeds 250 --json]
+
+The study is the demo with that many seeds (250: 10,000 cells, one job each), its records are those of the committed
+example with other seeds. Seconds and peak resident memory of each command, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.records.io import read_record, write_record
+from bench.records.schema import CellKey
+from bench.spec.resolve import ResolvedStudy, load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "results" / "demo" / "example" / "cells"
+READ = """
+from pathlib import Path
+import sys
+from bench.analysis.frame import read_results, tidy
+from bench.spec.resolve import load_study
+frame = tidy(read_results(load_study("demo", [sys.argv[1]]), Path(sys.argv[2])))
+print(len(frame))
+"""
+
+
+def write_records(study: ResolvedStudy, results: Path) -> None:
+    """A record for each cell: the example's for its seed 0, under the cell's own name."""
+    for cell in study.cells:
+        example = read_record(EXAMPLE / cell.model_copy(update={"seed": 0}).id / "record.json")
+        key = CellKey(**{
+            **example.cell.model_dump(), "seed": cell.seed, "id": cell.id, "spec_hash": cell.spec_hash,
+        })  # fmt: skip
+        spec = {**example.spec, "seed": cell.seed}
+        write_record(example.model_copy(update={"cell": key, "spec": spec}), results / study.name / "cells" / cell.id)
+
+
+def measured(words: list[str], folder: Path) -> tuple[float, float]:
+    """Wall seconds and peak resident MiB of a command. Raises SystemExit with its output where it fails."""
+    began = time.perf_counter()
+    with (folder / "out.txt").open("w+") as out:
+        process = subprocess.Popen(
+            words, cwd=folder, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            out.seek(0)
+            raise SystemExit(out.read()[-3000:])
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=250)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    seeds = f"seeds=[{', '.join(map(str, range(args.seeds)))}]"
+    study = load_study("demo", [seeds])
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all"]
+    workflow = str(ROOT / "workflow")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = ["--config", f"workflow={workflow}", f"set={seeds};cells_per_job=1"]
+        report = {"dry run": measured([*snakemake, "--dry-run", "--quiet", "all", *config], folder)}
+        write_records(study, folder / "results")
+        bench = [sys.executable, "-m", "bench.cli"]
+        report["status"] = measured([*bench, "status", "demo", "--workflow", workflow, "--set", seeds], folder)
+        report["records to a frame"] = measured([sys.executable, "-c", READ, seeds, "results"], folder)
+    if args.json:
+        print(json.dumps({"cells": len(study.cells), **report}, indent=1))
+        return
+    print(f"{len(study.cells):,} cells")
+    for what, (seconds, memory) in report.items():
+        print(f"{what}: {seconds:.1f} s, {memory:,.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
