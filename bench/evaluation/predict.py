@@ -94,6 +94,7 @@ def _generate(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[lis
     loss, _ = task_loss(model, encoded, task.kind)
     ids = model.generate(
         **encoded.inputs,
+        past_key_values=_cache(model) if generation.beams > 1 else None,
         num_beams=generation.beams,
         max_length=generation.max_length,
         min_length=generation.min_length,
@@ -103,3 +104,16 @@ def _generate(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[lis
         do_sample=False,
     )
     return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)], float(loss)
+
+
+def _cache(model: Any) -> Any:
+    """Keys and values of a generation. A row's beams have one source, so where beams change places, what is kept of the
+    source stays as it is: the library would copy all of it after every token."""
+    from transformers import DynamicCache, EncoderDecoderCache
+
+    class Source(DynamicCache):  # type: ignore[misc]
+        def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+            pass
+
+    config = model.config.get_text_config(decoder=True)
+    return EncoderDecoderCache(DynamicCache(config=config), Source(config=config))

@@ -54,13 +54,29 @@ def test_each_source_is_encoded_once_and_says_what_generate_says(shared_summarie
     torch.manual_seed(0)
     model, tokenizer = load_backbone(cell, folder, CPU), load_tokenizer(folder)
     split = open_data(data_folder(cell.task, cell.backbone, cell.data, None, tmp_path)).evaluation["validation"]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(
+                0.3 * torch.randn_like(parameter)
+            )  # so that sources differ in what is said of them, and beams change places
+    assert cell.task.generation
+    generation = cell.task.generation.model_copy(update={"beams": 4, "min_length": 8, "no_repeat_ngram": 1})
+    task = cell.task.model_copy(update={"generation": generation})
     encoded = []
     handle = model.get_encoder().register_forward_hook(lambda *_: encoded.append(1))
-    found = predict(model, cell.task, split, tokenizer, 4, CPU).values
+    found = predict(model, task, split, tokenizer, 4, CPU).values
     handle.remove()
     assert len(encoded) == -(-len(split) // 4)
+    assert len(set(found)) > len(found) / 2
     model.eval()
-    options = {"num_beams": 2, "max_length": 8, "min_length": 0, "early_stopping": True, "do_sample": False}
+    options = {
+        "num_beams": 4,
+        "max_length": 8,
+        "min_length": 8,
+        "no_repeat_ngram_size": 1,
+        "early_stopping": True,
+        "do_sample": False,
+    }
     for ids, text in zip(split.input_ids, found, strict=True):
         out = model.generate(torch.from_numpy(ids).long()[None], **options)
         assert tokenizer.batch_decode(out, skip_special_tokens=True)[0].strip() == text
