@@ -6,10 +6,12 @@ Every command imports what it needs when it runs, so that only those that need t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from bench.errors import BenchError
 
@@ -42,6 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def run() -> NoReturn:
+    """What the shell starts. It leaves at once: taking torch's modules apart again would cost most of a second."""
+    code = main()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description="Benchmarks of parameter-efficient fine-tuning.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -54,4 +65,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
