@@ -33,11 +33,13 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between two kills")
+    parser.add_argument("--calm", type=Path, metavar="DIR", help="results of an undisturbed run; default: it is made")
     parser.add_argument("--config", action="append", default=[])
     args = parser.parse_args()
-    calm, torn = args.folder / "calm", args.folder / "torn"
+    calm, torn = args.calm or args.folder / "calm", args.folder / "torn"
     random_ = random.Random(args.seed)
-    _run(args, calm).wait()
+    if args.calm is None:
+        _run(args, calm).wait()
     expected = _outcome(calm / args.study)
     kills = rounds = 0
     while True:
