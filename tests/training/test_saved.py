@@ -12,6 +12,7 @@ from small import Lab, make_lab, record_of
 
 from bench.cli import main
 from bench.records.io import read_record
+from bench.spec.resolve import load_study
 
 
 def _trained(lab: Lab, method: str, out: Path) -> Path:
@@ -32,6 +33,20 @@ def test_a_saved_cell_gives_its_predictions_again(tmp_path: Path, kind: str, met
     assert again.reported == trained.reported
     frames = [pd.read_parquet(folder / "predictions.parquet") for folder in (cell, out)]
     pd.testing.assert_frame_equal(*frames)
+
+
+def test_labels_that_are_words_are_said_again(tmp_path: Path) -> None:
+    """A sequence-to-sequence adapter, on a fresh base from its config: the same string for every validation row."""
+    short = ["recipe.max_steps=6", "limits.train_rows=64", "limits.evaluation_rows=32"]
+    cell = load_study("text-label", short).find("tweet_sentiment", "adalora", "small", 0)
+    lab = Lab(tmp_path / "cache", Path(), "text-label")
+    out = tmp_path / "study" / "cell"
+    assert lab.train(lab.prepare(cell), out) == 0, (out.parent / "log.txt").read_text()
+    assert main(["evaluate", str(out), "--cache", str(lab.cache), "--out", str(tmp_path / "out")]) == 0
+    said, again = (pd.read_parquet(folder / "predictions.parquet") for folder in (out, tmp_path / "out"))
+    assert said["prediction"].tolist() == again["prediction"].tolist()
+    assert len(said) == 32
+    assert read_record(tmp_path / "out" / "record.json").metrics == record_of(out).metrics
 
 
 def test_an_adapter_alone_needs_a_task_and_a_backbone(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
