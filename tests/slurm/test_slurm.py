@@ -25,7 +25,7 @@ def unmeasured(table: Path) -> list[list[str]]:
     """The fields of a table without the columns of measured memory, which no two processes share to the byte."""
     lines = [line.split("|") for line in table.read_text().splitlines()]
     heads = next((line for line in lines if len(line) > 1), [])
-    measured = {index for index, name in enumerate(heads) if "peak" in name}
+    measured = {index for index, name in enumerate(heads) if "peak" in name or "measured" in name}
     return [[field for index, field in enumerate(line) if index not in measured] for line in lines]
 
 
