@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ class ResolvedStudy:
 
     def find(self, task: str, method: str, budget: str, seed: int) -> Cell:
         """The cell of these names. Raises BenchError with the nearest valid name."""
+        found = self._by_names.get((task, method, budget, seed))
+        if found is not None:
+            return found
         wanted = {"task": task, "method": method, "budget": budget, "seed": str(seed)}
         left = list(self.cells)
         for key, value in wanted.items():
@@ -40,6 +44,11 @@ class ResolvedStudy:
                 raise BenchError(f"study {self.name!r} has no cell with {key} {value!r}{nearest(value, have)}")
             left = [cell for cell in left if _coordinates(cell)[key] == value]
         return left[0]
+
+    @cached_property
+    def _by_names(self) -> dict[tuple[str, str, str, int], Cell]:
+        """A pipeline asks for every cell many times."""
+        return {(cell.task.name, cell.method.name, cell.budget_name, cell.seed): cell for cell in self.cells}
 
 
 def load_study(name: str, overrides: Sequence[str] = (), folder: Path = WORKFLOW) -> ResolvedStudy:
