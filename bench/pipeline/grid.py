@@ -141,10 +141,11 @@ class Pipeline:
 
     def group_memory_mb(self, group: Group, attempt: int) -> int:
         """Of the largest cell: they run one after another."""
-        return max(memory_mb(cell, self.study.study) for cell in group.cells) * attempt
+        return max(memory_mb(cell, self.study.study, attempt) for cell in group.cells)
 
     def group_minutes(self, group: Group, attempt: int) -> int:
-        return sum(minutes(cell, self.study.study) for cell in group.cells) * attempt
+        known = forecaster(self.results)
+        return sum(minutes(cell, self.study.study, attempt, known) for cell in group.cells)
 
     def group_gpus(self, group: Group) -> int:
         return max(gpus(cell, self.study.study) for cell in group.cells)

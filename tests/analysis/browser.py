@@ -97,7 +97,7 @@ def tab() -> Iterator[Tab]:
         os.dup2(os.dup(to_read), 3)  # the numbers that the protocol fixes
         os.dup2(to_write, 4)
 
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its children end a little later
         command = [PROGRAM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         nowhere = subprocess.DEVNULL
         process = subprocess.Popen(

@@ -165,3 +165,15 @@ def write_study(
     for cell in study.cells:
         write_cell(folder, cell, quality(cell), **changes)
     return folder
+
+
+def write_troubled_study(study: ResolvedStudy, results: Path, oom_note: str, other_notes: tuple[str, ...] = ()) -> Path:
+    """The first cell out of memory with a note, the second diverged, the third missing, all others well; the folder."""
+    folder = results / study.name
+    oom, diverged, missing, *rest = study.cells
+    write_cell(folder, oom, 0.8, status="oom", notes=(oom_note,))
+    write_cell(folder, diverged, 0.8, status="diverged")
+    for cell in rest:
+        write_cell(folder, cell, 0.75 + 0.02 * cell.seed, notes=other_notes)
+    assert not (folder / "cells" / missing.id).exists()
+    return folder

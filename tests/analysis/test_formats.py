@@ -8,7 +8,7 @@ from pathlib import Path
 
 import html5lib
 import pytest
-from factory import study_of, write_cell
+from factory import study_of, write_troubled_study
 from markdown_it import MarkdownIt
 
 from bench.analysis.make import make_page, make_tables
@@ -21,14 +21,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tables and page of 80 cells: good ones, failed ones, a missing one, notes full of signs."""
     study = study_of(2)
     results = tmp_path_factory.mktemp("results")
-    oom, diverged, _, *rest = study.cells
-    write_cell(results / study.name, oom, 0.8, status="oom", notes=(SPITEFUL,))
-    write_cell(results / study.name, diverged, 0.8, status="diverged")
-    for cell in rest:
-        write_cell(results / study.name, cell, 0.75 + 0.02 * cell.seed, notes=(SPITEFUL,))
+    made = write_troubled_study(study, results, SPITEFUL, (SPITEFUL,))
     make_tables(study, results)
     make_page(study, results)
-    return results / study.name
+    return made
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here: apt-get install texlive-latex-recommended")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from browser import PROGRAM, Tab, tab
-from factory import study_of, write_cell, write_study
+from factory import study_of, write_study, write_troubled_study
 
 from bench.analysis.make import make_page
 from bench.spec.resolve import ResolvedStudy
@@ -29,13 +29,7 @@ def study() -> ResolvedStudy:
 def page(study: ResolvedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of 80 cells: 77 that ended well, one out of memory with a spiteful message, one diverged, one missing."""
     results = tmp_path_factory.mktemp("results")
-    folder = results / study.name
-    oom, diverged, missing, *rest = study.cells
-    write_cell(folder, oom, 0.8, status="oom", notes=(SPITEFUL,))
-    write_cell(folder, diverged, 0.8, status="diverged")
-    for cell in rest:
-        write_cell(folder, cell, 0.75 + 0.02 * cell.seed)
-    assert not (folder / "cells" / missing.id).exists()
+    write_troubled_study(study, results, SPITEFUL)
     return make_page(study, results)[0]
 
 
