@@ -23,6 +23,9 @@ from bench.spec.schedule import schedule_of
 
 Device = Literal["cpu", "cuda"]
 DEPTHS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
+PLAIN = {
+    "adapter": "lora", "allocator": "fixed", "growth": None, "unit": "ranks", "regulariser": None, "depth": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,7 @@ def trace(cell: Cell, batch: BatchShape, device: Device, sites: Sequence[Adapter
     has no config."""
     method = cell.method
     if method.lean:  # all of these train alike: one trace at rank 1 serves them
-        plain = {"adapter": "lora", "allocator": "fixed", "unit": "ranks", "regulariser": None, "depth": None}
-        method = method.model_copy(update=plain)
+        method = method.model_copy(update=PLAIN)
     same = cell.model_copy(
         update={
             "study": "", "budget_name": "", "seed": 0, "budget": Budget(rank=1) if method.lean else cell.budget,

@@ -3,12 +3,13 @@
 `import transformers` and `import peft` bring whatever is installed and could be of use to somebody: torch's compiler
 (which they load to mark functions for it), scipy, scikit-learn, pandas, bitsandbytes. A process that only trains cells
 calls `import_libraries` before anything else imports them: also without tensors spread over processes, and without the
-compiled attention. No result depends on it: what is left out is never called,
-or is imported where it is called, as scikit-learn is by the metrics that need it.
+compiled attention. No result depends on it: what is left out is never called, or is imported where it is called, as
+scikit-learn is by the metrics that need it.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ from typing import Any
 def import_libraries(*, quantised: bool) -> None:
     """Import torch, transformers, peft and pyarrow, and bitsandbytes where a cell's base is `quantised`.
 
-    Without `quantised` bitsandbytes is absent for the rest of the process, and on a machine without a GPU so is torch's
-    compiler: `torch.compile` raises ImportError. Does nothing where transformers or peft were imported before.
+    Without `quantised` bitsandbytes is absent for the rest of the process, and on a machine without a GPU torch's
+    compiler is imported only when something asks for it. Does nothing where transformers or peft were imported before.
     """
     if "transformers" in sys.modules or "peft" in sys.modules:
         return
@@ -45,12 +46,19 @@ def import_libraries(*, quantised: bool) -> None:
 
 
 class _Compiler(ModuleType):
-    """In the place of torch._dynamo: functions are marked for no compiler."""
+    """In the place of torch._dynamo: marks functions for no compiler. The first to ask for more gets the real one."""
 
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(name)
         self.__path__ = [str(folder)]  # transformers takes a class from a submodule that stands on its own
         self.allow_in_graph = self.assume_constant_result = self.disable = _as_it_is
+
+    def __getattr__(self, wanted: str) -> Any:
+        if wanted.startswith("__"):
+            raise AttributeError(wanted)
+        for name in (self.__name__, f"{self.__name__}.backends"):
+            sys.modules.pop(name, None)
+        return getattr(importlib.import_module(self.__name__), wanted)
 
 
 def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:
