@@ -9,6 +9,7 @@ from bench.pipeline.environment import export_lock
 from bench.pipeline.failures import refuse, report_failures
 from bench.pipeline.grid import pipeline_of
 from bench.pipeline.holder import announce_holder, note_holder
+from bench.pipeline.status import report_unscored
 
 with refuse():
     PIPELINE = pipeline_of(config)
@@ -41,5 +42,10 @@ onstart:
     note_holder(PIPELINE.study.name)
 
 
+onsuccess:
+    report_unscored(PIPELINE)
+
+
 onerror:
+    report_unscored(PIPELINE)
     report_failures(PIPELINE)

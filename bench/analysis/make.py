@@ -35,7 +35,9 @@ def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -
     from bench.analysis.figures import figures
 
     read = _read(study, results, strict)
-    return [file for name, _, figure in figures(read) for file in save(figure, read.folder / "figures", name)]
+    folder = read.folder / "figures"
+    folder.mkdir(parents=True, exist_ok=True)  # a study may have nothing to draw
+    return [file for name, _, figure in figures(read) for file in save(figure, folder, name)]
 
 
 def make_page(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.pipeline.failures import last_words
+from bench.pipeline.failures import SHOWN, last_words
+from bench.pipeline.grid import Pipeline
 from bench.pipeline.queue import comment_of, slurm_jobs
 from bench.spec.cell import Cell
 from bench.spec.resolve import ResolvedStudy
 
+NAME = "record.json"
 FAILURES = ("oom", "diverged", "failed")
 SET_ASIDE = "record.{status}-{number}.json"
 
@@ -32,7 +35,7 @@ def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
     states = []
     for cell in study.cells:
         job = jobs.get(comment_of(cell))
-        recorded = _recorded(cell, results / study.name / "cells" / cell.id / "record.json")
+        recorded = _recorded(cell, results / study.name / "cells" / cell.id / NAME)
         if recorded is not None:
             states.append(recorded)
         elif job is not None:
@@ -42,13 +45,29 @@ def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
     return states
 
 
+def report_unscored(pipeline: Pipeline) -> None:
+    """At a run's end: each cell whose record says that it ended without a score, and what to do."""
+    files = [(cell, pipeline.results / pipeline.study.name / "cells" / cell.id / NAME) for cell in pipeline.cells]
+    states = [state for cell, file in files if (state := _recorded(cell, file)) and state.name in FAILURES]
+    for state in states[:SHOWN]:
+        message = state.detail.strip().splitlines()
+        print(f"{state.cell.id}: {state.name}: {message[0] if message else 'no message'}", file=sys.stderr)
+    if states:
+        print(
+            f"{len(states)} of {len(pipeline.cells)} cells ended without a score, and have a record that says why; for "
+            f"another try: bench status {pipeline.study.name} --rerun-failed, then the same command",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def set_failures_aside(states: Sequence[CellState], study: str, results: Path) -> list[Path]:
     """Rename every record of a failure, so that the next run trains its cell again and its message is kept; the new
     names."""
     kept = []
     for state in states:
         if state.name in FAILURES:
-            file = results / study / "cells" / state.cell.id / "record.json"
+            file = results / study / "cells" / state.cell.id / NAME
             names = (file.with_name(SET_ASIDE.format(status=state.name, number=n)) for n in itertools.count(1))
             kept.append(file.rename(next(name for name in names if not name.exists())))
     return kept

@@ -78,3 +78,12 @@ def test_tables_target_trains_nothing(trained: Project) -> None:
     removed.write_bytes(content)
     assert done.code == 0, done.out
     assert done.jobs == {"tables": 1, "total": 1}
+
+
+@pytest.mark.slow
+def test_a_cell_without_a_score_is_told_at_the_end(trained: Project) -> None:
+    """Its record stands, so Snakemake itself sees nothing wrong."""
+    done = trained.snakemake(config=("results=elsewhere", "tasks=cola", "set=recipe.learning_rate=1e20"))
+    assert done.code == 0, done.out
+    assert "cola/lora/small/seed-0: diverged: " in done.out
+    assert "1 of 1 cells ended without a score" in done.out
