@@ -77,6 +77,10 @@ class Results:
         """How many seeds the study asks for."""
         return self._wanted.get((task, method, budget), 0)
 
+    def planned(self, budget: str) -> list[str]:
+        """The methods that the study asks for at a budget, of any task."""
+        return list(dict.fromkeys(cell.method.name for cell in self.cells if cell.budget_name == budget))
+
     def full(self, name: str) -> Record:
         """The whole record of the cell called `name`, with spec and ranks."""
         return read_record(self.cell_folder(name) / NAME)

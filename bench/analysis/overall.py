@@ -38,10 +38,10 @@ def probability_of_improvement(first: Sequence[Floats], second: Sequence[Floats]
 
 def overall_table(results: Results) -> Table | None:
     """A row for each budget and method, over the tasks that every method finished; None where there is only one."""
-    methods = list(results.labels)
     rows: list[tuple[Entry, ...]] = []
     left_out: list[str] = []
     for budget in results.budgets:
+        methods = results.planned(budget)
         scores = {
             task.name: [
                 _runs(results, task.name, method, budget, task.primary_split, task.metric) for method in methods

@@ -28,12 +28,13 @@ def method_pairs(results: Results) -> list[tuple[str, str]]:
 
 
 def comparisons(comparer: Comparer, pair: tuple[str, str]) -> list[tuple[Question, Comparison | None]]:
-    """One pair in the reported metric of every task, at every budget."""
+    """One pair in the reported metric of every task, at every budget where the study asks for both."""
     results = comparer.results
     asked = [
         Question(task.name, task.primary_split, task.metric, budget, *pair)
         for task in results.tasks.values()
         for budget in results.budgets
+        if all(results.wanted(task.name, method, budget) for method in pair)
     ]
     return [(question, comparer.ask(question)) for question in asked]
 

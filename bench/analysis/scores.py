@@ -48,7 +48,7 @@ def score_table(
     for budget in results.budgets:
         group = budget_text(budget, results.study.study.budgets[budget])
         here = [place for place in places if place[3] == budget]
-        for method in methods:
+        for method in [method for method in methods if method in results.planned(budget)]:
             columns.append(Column(results.labels[method], group, measured=True))
             for place in here:
                 rows[place[:3]].append(entries[place, method])
