@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from bench.evaluation.generation import generate_texts
 from bench.evaluation.loss import task_loss
 from bench.evaluation.memory import is_out_of_memory, release_memory
 from bench.models.batch import Batch, Collator
@@ -69,7 +70,7 @@ def _attempt(
     model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any, *, last: bool
 ) -> tuple[list[Any], float] | None:
     """Predictions and mean loss of one batch; None where memory ran out."""
-    function = _generate if task.generates else _classify
+    function = generate_texts if task.generates else _classify
     try:
         with torch.inference_mode():
             return function(model, task, collate(rows), tokenizer)
@@ -83,37 +84,3 @@ def _classify(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[lis
     loss, logits = task_loss(model, batch, task.kind)
     values = logits.squeeze(-1) if task.kind == "regression" else logits.argmax(-1)
     return values.tolist(), float(loss)
-
-
-def _generate(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[Any], float]:
-    generation = task.generation
-    assert generation is not None  # the spec demands it of tasks that generate
-    mask = batch.inputs["attention_mask"]
-    # the source is encoded once: for the loss and for every beam
-    encoded = replace(batch, inputs={"encoder_outputs": model.get_encoder()(**batch.inputs), "attention_mask": mask})
-    loss, _ = task_loss(model, encoded, task.kind)
-    ids = model.generate(
-        **encoded.inputs,
-        past_key_values=_cache(model) if generation.beams > 1 else None,
-        num_beams=generation.beams,
-        max_length=generation.max_length,
-        min_length=generation.min_length,
-        length_penalty=generation.length_penalty,
-        no_repeat_ngram_size=generation.no_repeat_ngram,
-        early_stopping=generation.beams > 1,
-        do_sample=False,
-    )
-    return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)], float(loss)
-
-
-def _cache(model: Any) -> Any:
-    """Keys and values of a generation. A row's beams have one source, so where beams change places, what is kept of the
-    source stays as it is: the library would copy all of it after every token."""
-    from transformers import DynamicCache, EncoderDecoderCache
-
-    class Source(DynamicCache):  # type: ignore[misc]
-        def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-            pass
-
-    config = model.config.get_text_config(decoder=True)
-    return EncoderDecoderCache(DynamicCache(config=config), Source(config=config))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from small import Lab
+from transformers import T5Config, T5ForConditionalGeneration
 
 from bench.errors import TransientError
 from bench.evaluation.predict import predict
@@ -47,36 +50,44 @@ def test_order_and_values_do_not_depend_on_the_batch(
     assert model.training
 
 
-def test_each_source_is_encoded_once_and_says_what_generate_says(shared_summaries: Lab, tmp_path: Path) -> None:
+def _t5(tokenizer: Any) -> T5ForConditionalGeneration:
+    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    sizes = {"vocab_size": 300, "d_model": 64, "d_kv": 32, "d_ff": 128, "num_layers": 2, "num_heads": 2}
+    return T5ForConditionalGeneration(T5Config(decoder_start_token_id=tokenizer.pad_token_id, **special, **sizes))
+
+
+@pytest.mark.parametrize(("family", "attention"), [("bart", "sdpa"), ("bart", "eager"), ("t5", "sdpa")])
+def test_a_source_is_encoded_once_for_all_beams_and_texts_are_those_of_generate(
+    shared_summaries: Lab, tmp_path: Path, family: str, attention: str
+) -> None:
     lab = replace(shared_summaries, cache=tmp_path)
     cell = lab.prepare(lab.cell("lora"))
     folder = backbone_folder(cell.backbone, None, tmp_path)
     torch.manual_seed(0)
-    model, tokenizer = load_backbone(cell, folder, CPU), load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
+    model = load_backbone(cell, folder, CPU) if family == "bart" else _t5(tokenizer)
+    model.set_attn_implementation(attention)
     split = open_data(data_folder(cell.task, cell.backbone, cell.data, None, tmp_path)).evaluation["validation"]
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(
-                0.3 * torch.randn_like(parameter)
-            )  # so that sources differ in what is said of them, and beams change places
+        for parameter in model.parameters():  # so that sources differ in what is said of them, and beams change places
+            parameter.add_(0.3 * torch.randn_like(parameter))
     assert cell.task.generation
     generation = cell.task.generation.model_copy(update={"beams": 4, "min_length": 8, "no_repeat_ngram": 1})
     task = cell.task.model_copy(update={"generation": generation})
-    encoded = []
-    handle = model.get_encoder().register_forward_hook(lambda *_: encoded.append(1))
+    encoded, keys = [], []
+    key = re.compile(r"decoder\.(layers|block)\.\d\..*(encoder_attn\.k_proj|EncDecAttention\.k)")
+    heard = [module for name, module in model.named_modules() if key.search(name)]
+    handles = [module.register_forward_hook(lambda _, given, __: keys.append(len(given[0]))) for module in heard]
+    handles.append(model.get_encoder().register_forward_hook(lambda *_: encoded.append(1)))
     found = predict(model, task, split, tokenizer, 4, CPU).values
-    handle.remove()
-    assert len(encoded) == -(-len(split) // 4)
+    for handle in handles:
+        handle.remove()
+    batches = len(split) / 4
+    assert len(encoded) == batches
+    assert keys == [4] * int(2 * batches)  # each of two layers, a row a source
     assert len(set(found)) > len(found) / 2
     model.eval()
-    options = {
-        "num_beams": 4,
-        "max_length": 8,
-        "min_length": 8,
-        "no_repeat_ngram_size": 1,
-        "early_stopping": True,
-        "do_sample": False,
-    }
+    options = {"num_beams": 4, "max_length": 8, "min_length": 8, "no_repeat_ngram_size": 1, "early_stopping": True}
     for ids, text in zip(split.input_ids, found, strict=True):
-        out = model.generate(torch.from_numpy(ids).long()[None], **options)
+        out = model.generate(torch.from_numpy(ids).long()[None], do_sample=False, **options)
         assert tokenizer.batch_decode(out, skip_special_tokens=True)[0].strip() == text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from rouge_score.rouge_scorer import RougeScorer
 from small import Lab
 
 from bench.evaluation.metrics import rouge_rows, score
+from bench.prepare import embedded
 
 # one line each: 4 of 5 words in the reference's order, 3 of 4 word pairs at "a b" "c d" broken
 REFERENCE = "police arrested the man .\nhe was armed ."
@@ -37,3 +39,13 @@ def test_the_mean_is_plain(summaries: Lab) -> None:
 def test_stemmed_f1() -> None:
     (row,) = rouge_rows(["the cats were running"], ["the cat runs"])  # the, cat, run of 4 and of 3 words
     assert row["rouge1"] == pytest.approx(2 * 3 / 7)
+
+
+def test_as_the_package_says_of_every_pair() -> None:
+    """Words are stemmed once here; the package stems each again."""
+    rows = embedded.rows("articles", "train")
+    texts, references = [row[0] for row in rows.texts[:40]], rows.targets[:40]
+    plain = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    for row, text, reference in zip(rouge_rows(texts, references), texts, references, strict=True):
+        said = plain.score(reference, text)
+        assert {name: row[name] for name in said} == {name: value.fmeasure for name, value in said.items()}
