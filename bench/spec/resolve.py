@@ -41,9 +41,9 @@ class ResolvedStudy:
         for key, value in wanted.items():
             have = {_coordinates(cell)[key] for cell in left}
             if value not in have:
-                raise BenchError(f"study {self.name!r} has no cell with {key} {value!r}{nearest(value, have)}")
+                break
             left = [cell for cell in left if _coordinates(cell)[key] == value]
-        return left[0]
+        raise BenchError(f"study {self.name!r} has no cell with {key} {value!r}{nearest(value, have)}")
 
     @cached_property
     def _by_names(self) -> dict[tuple[str, str, str, int], Cell]:
