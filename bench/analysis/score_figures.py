@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ def trade_figure(results: Results, task: str) -> Figure:
         costs = [x for found in points.values() for x, _, _ in found]
         if costs and max(costs) > WIDE * min(costs):
             axis.set(xscale="log")
+            _label_log(axis.xaxis, decades=math.log10(max(costs) / min(costs)))
         else:
             axis.locator_params(axis="x", nbins=4)
     axes[0].set(ylabel=f"{METRIC_NAMES[told.metric]} × 100")
@@ -52,6 +54,15 @@ def trade_figure(results: Results, task: str) -> Figure:
     figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside right upper")
     figure.suptitle(task, fontsize=9)
     return figure
+
+
+def _label_log(axis: Any, decades: float) -> None:
+    """Labels at 1, 2 and 5 times the powers of ten, or at these alone where there are many: 20k, 50k, 100k."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
+    axis.set_major_formatter(EngFormatter(sep=""))
+    axis.set_minor_locator(NullLocator())
 
 
 def pareto(points: Sequence[tuple[float, float]], lower_is_better: bool = False) -> list[tuple[float, float]]:
