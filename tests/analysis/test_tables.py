@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from factory import study_of, write_study
 
 from bench.analysis.make import make_figures, make_page, make_tables
 from bench.errors import BenchError
@@ -179,3 +181,18 @@ def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:
         "m.make_figures(s, p); m.make_page(s, p); assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_the_study_does_not_ask_for_has_no_place(tmp_path: Path) -> None:
+    """As in `plateau`, where LoRA is trained at every budget and the others at one."""
+    grids = "grids=[{methods: [lora], budgets: [small, large]}, {methods: [adalora], budgets: [large]}]"
+    uneven = study_of(2, "methods=[lora, adalora]", "tasks=[sst2, cola]", grids)
+    write_study(uneven, tmp_path)
+    make_tables(uneven, tmp_path)
+    tables = tmp_path / "demo" / "tables"
+    read = {name: pd.read_csv(tables / f"{name}.csv") for name in ("methods", "comparisons", "overall")}
+    means = [name.removesuffix(": mean") for name in read["methods"].columns if name.endswith(": mean")]
+    assert means == ["LoRA, small (rank 2)", "LoRA, large (rank 8)", "AdaLoRA, large (rank 8)"]
+    assert read["comparisons"]["budget"].tolist() == ["large (rank 8)"] * 2
+    rows = [f"{row['method']}, {row['budget']}" for _, row in read["overall"].iterrows()]
+    assert rows == means
