@@ -128,7 +128,11 @@ class Run:
 
     def start(self, *arguments: str, profile: bool = True) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-        command += ["--profile", str(ROOT / "slurm")] if profile else ["--cores", "2"]
+        often = [
+            "--slurm-init-seconds-before-status-checks",
+            "3",
+        ]  # cells of half a minute: ask sooner than a profile does
+        command += ["--profile", str(ROOT / "slurm"), *often] if profile else ["--cores", "2"]
         config = ["study=quarter", f"workflow={self.cache.parent / 'workflow'}", f"cache={self.cache}", *self.config]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
         return subprocess.Popen(
