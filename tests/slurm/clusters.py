@@ -128,10 +128,8 @@ class Run:
 
     def start(self, *arguments: str, profile: bool = True) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-        often = [
-            "--slurm-init-seconds-before-status-checks",
-            "3",
-        ]  # cells of half a minute: ask sooner than a profile does
+        # cells of half a minute are asked about sooner than a profile would
+        often = ["--slurm-init-seconds-before-status-checks", "3"]
         command += ["--profile", str(ROOT / "slurm"), *often] if profile else ["--cores", "2"]
         config = ["study=quarter", f"workflow={self.cache.parent / 'workflow'}", f"cache={self.cache}", *self.config]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
