@@ -4,8 +4,10 @@ process of its own, taking turns in one run.
     python benchmarks/against_trainer.py --mirror DIR [--task sst2 --rows 2000 --turns 3 --json]
 
 For each method: rows a second in training, evaluation, and the whole cell from its command to its record, as medians
-over the turns, with the smallest and the largest ratio of a turn. Utilisation: a step's floating-point operations over
-the machine's own matrix product, the same count for both. At the end, eight short cells in one job against eight alone.
+over the turns, with the smallest and the largest ratio of a turn, and where the seconds go: Python and libraries, data,
+model, training, evaluation, writing with the end of the process. Utilisation: a step's floating-point operations over
+the machine's own matrix product, the same count for both. At the end, eight short cells in one job against eight alone,
+and what importing costs by package (`python -X importtime`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,7 +39,10 @@ from bench.spec.resolve import load_study
 
 HERE = Path(__file__).parent
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
-PHASES = ("start", "training", "evaluation", "rest")
+PHASES = ("libraries", "data", "model", "training", "evaluation", "writing")
+OUR_IMPORTS = (
+    "from bench.training.imports import import_libraries; import_libraries(quantised=False); import bench.training.run"
+)
 GROUP = 8
 LOGGED = 25
 
@@ -72,9 +78,10 @@ class Bench:
         assert record.reported
         assert record.reported.value is not None
         use, spent = record.training.utilisation, record.training.seconds
-        parts = {"start": spent.startup, "training": spent.training, "evaluation": spent.evaluation}
+        assert spent.parts_of_startup
+        parts = {**spent.parts_of_startup.model_dump(), "training": spent.training, "evaluation": spent.evaluation}
         return Run(
-            {**parts, "rest": whole - sum(parts.values()), "whole": whole}, record.reported.value,
+            {**parts, "writing": whole - sum(parts.values()), "whole": whole}, record.reported.value,
             _last_losses(out), use.operations_per_step if use else 0.0, use.matrix_rate if use else 0.0,
         )  # fmt: skip
 
@@ -86,12 +93,8 @@ class Bench:
         whole, said = _timed([str(HERE / "peer.py"), *map(str, words)], self.folder)
         told = json.loads(said.splitlines()[-1])
         metric = self.cells[method].task.metric
-        parts = {"training": told["seconds"]["training"], "evaluation": told["seconds"]["evaluation"]}
-        parts["start"] = whole - sum(parts.values()) - told["seconds"]["writing"]
-        rest = whole - sum(parts.values())
-        return Run(
-            {**parts, "rest": rest, "whole": whole}, told["metrics"][f"eval_{metric}"], told["final_loss"] or math.nan
-        )
+        parts = {**told["seconds"], "writing": whole - sum(told["seconds"].values()), "whole": whole}
+        return Run(parts, told["metrics"][f"eval_{metric}"], told["final_loss"] or math.nan)
 
     def overhead(self) -> tuple[float, float]:
         """Seconds around training and evaluation of GROUP short cells: each in a job, and all in one."""
@@ -136,6 +139,18 @@ def _timed(words: Sequence[str], folder: Path) -> tuple[float, str]:
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     return time.perf_counter() - began, done.stdout
+
+
+def import_seconds(code: str) -> dict[str, float]:
+    """Seconds that importing takes in `code`, by top-level package, the most first."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    command = [sys.executable, "-X", "importtime", "-c", code]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr
+    found: dict[str, float] = {}
+    for own, name in re.findall(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", told, re.MULTILINE):
+        package = name.partition(".")[0]
+        found[package] = found.get(package, 0.0) + int(own) / 1e6
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _last_losses(out: Path) -> float:
@@ -193,11 +208,15 @@ def main() -> None:
             if not args.json:
                 show(method, report["methods"][method])
         report["group"] = dict(zip(("alone", "together"), bench.overhead(), strict=True))
+    report["imports"] = {"ours": import_seconds(OUR_IMPORTS), "peer": import_seconds("import peer")}
     if args.json:
         print(json.dumps(report, indent=1))
     else:
         alone, together = report["group"].values()
         print(f"overhead of {GROUP} cells: {alone:.1f} s alone, {together:.1f} s in one job: {together / alone:.2f}")
+        for side, found in report["imports"].items():
+            most = ", ".join(f"{name} {seconds:.2f}" for name, seconds in list(found.items())[:8])
+            print(f"imports, {side}: {sum(found.values()):.2f} s under -X importtime: {most}")
 
 
 def show(method: str, found: dict[str, Any]) -> None:

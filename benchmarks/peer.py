@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from bench.spec.cell import Cell
+from bench.training.progress import process_age
 
 transformers.logging.set_verbosity_error()
 
@@ -139,14 +140,13 @@ def trainer_of(cell: Cell, model: Any, data: Any, tokenizer: Any, out: Path, ste
 
 
 def main() -> None:
-    began = time.perf_counter()
+    seconds, began = {"libraries": process_age()}, time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("rows", "backbone", "cell", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     cell = Cell.model_validate_json(args.cell.read_bytes())
-    seconds: dict[str, float] = {}
 
     def spent(phase: str) -> None:
         nonlocal began
@@ -166,7 +166,6 @@ def main() -> None:
     spent("evaluation")
     model.save_pretrained(args.out)
     (args.out / "results.json").write_text(json.dumps(metrics))
-    spent("writing")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     print(
         json.dumps(

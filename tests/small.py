@@ -90,11 +90,14 @@ class Lab:
         self, cell: Cell, out: Path, moment: Moment | None = None, *, every: int | None = 1, attempt: int = 1,
         attempts: int = 1, before: Callable[[], None] | None = None,
     ) -> int:  # fmt: skip
-        """The exit code of one try in a process of its own; negative: the signal that ended it."""
+        """The exit code of one try in a process of its own; negative: the signal that ended it. What it said is
+        printed, for the report of a test that fails."""
         args = (cell, out, self.cache, moment, every, attempt, attempts, before)
         process = SERVER.Process(target=_child, args=args)
         process.start()
         process.join(timeout=120)
+        log = out.parent / "log.txt"
+        print(f"exit code {process.exitcode}:", log.read_text()[-6000:] if log.exists() else "nothing was said")
         assert process.exitcode is not None, "the training hangs"
         return process.exitcode
 

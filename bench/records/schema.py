@@ -34,6 +34,15 @@ class Reported(Frozen):
     value: float | None
 
 
+class StartUp(Frozen):
+    """Seconds before the first step. libraries: from the process's start; data: the prepared rows and the tokenizer;
+    model: the base with its adapter, the rehearsal of the largest batch, a checkpoint where there is one."""
+
+    libraries: float
+    data: float
+    model: float
+
+
 class Seconds(Frozen):
     """Wall time by the monotonic clock. Training without evaluation; start-up until the first step.
 
@@ -45,6 +54,7 @@ class Seconds(Frozen):
     evaluation: float
     saving: float
     total: float
+    parts_of_startup: StartUp | None = None
 
 
 class RankGrowth(Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from bench.accounting.peak_prediction import predict_peak
 from bench.accounting.predict import predict
 from bench.accounting.rate import matrix_rate
 from bench.prepare.data import Split
+from bench.records.provenance import environment, other_processes
 from bench.records.schema import (
     BudgetUse,
     CellKey,
@@ -21,6 +23,7 @@ from bench.records.schema import (
     Training,
     Utilisation,
 )
+from bench.records.slurm import slurm_use
 from bench.spec.cell import Cell
 from bench.training.batches import FirstEpoch, Padded, first_epoch
 from bench.training.core import Core
@@ -32,6 +35,14 @@ def cell_key(cell: Cell, identity: str) -> CellKey:
         study=cell.study, task=cell.task.name, backbone=cell.backbone.name, method=cell.method.name,
         budget=cell.budget_name, seed=cell.seed, id=cell.id, spec_hash=cell.spec_hash, hash=identity,
     )  # fmt: skip
+
+
+def machine_of(device: str, threads: int) -> dict[str, Any]:
+    """Where a cell ran, and a note where its memory figures may not be its own."""
+    others = other_processes(device)
+    notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
+    where = {**environment(device), "threads": threads, "other_processes": others, "slurm": slurm_use()}
+    return {"environment": where, "notes": tuple(notes)}
 
 
 def budget_use(core: Core, plain_ranks: int) -> BudgetUse:

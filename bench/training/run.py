@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bench.errors import BenchError, TransientError
 from bench.evaluation.memory import is_out_of_memory
-from bench.prepare.data import open_data
 from bench.records.io import write_record
 from bench.records.schema import Record
 from bench.spec.cell import Cell
@@ -37,7 +36,7 @@ def train_cell(
     places = {"cell": identity, "model": inputs.manifest["files"]}
     checkpoints = Checkpoints(cache / "checkpoints" / identity, places, interval)
     with stop_flag() as flag:
-        trial = Trial(cell, open_data(inputs.data), inputs.model, out, checkpoints, identity, attempt, flag, watch)
+        trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch)
         try:
             record = trial.run()
         except BenchError:

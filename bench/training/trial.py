@@ -21,11 +21,20 @@ from bench.models.backbone import find_sites, load_backbone
 from bench.models.batch import Batch, Collator
 from bench.models.others import plain_ranks
 from bench.models.sites import chosen_sites
-from bench.prepare.data import PreparedData, load_tokenizer
+from bench.prepare.data import load_tokenizer, open_data
 from bench.prepare.models import open_backbone
-from bench.records.provenance import environment, other_processes
-from bench.records.schema import BaseBytes, Bytes, PeakBytes, Record, Reported, Seconds, Status, Training, Utilisation
-from bench.records.slurm import slurm_use
+from bench.records.schema import (
+    BaseBytes,
+    Bytes,
+    PeakBytes,
+    Record,
+    Reported,
+    Seconds,
+    StartUp,
+    Status,
+    Training,
+    Utilisation,
+)
 from bench.spec.cell import Cell
 from bench.spec.schedule import schedule_of
 from bench.training import facts
@@ -35,6 +44,7 @@ from bench.training.curve import Curve, Watch
 from bench.training.holdout import HeldOut, hold_out
 from bench.training.loop import Counters, Loop
 from bench.training.progress import TOLD, ProgressBar, process_age, say
+from bench.training.recorded import Inputs
 from bench.training.rng import restore_random_state, seed_everything
 from bench.training.selection import BestStep
 from bench.training.signals import StopFlag
@@ -59,12 +69,15 @@ class Trial:
     """What one try at `cell` knows; `run` does it all."""
 
     def __init__(
-        self, cell: Cell, data: PreparedData, folder: Path, out: Path, checkpoints: Checkpoints, identity: str,
-        attempt: int, flag: StopFlag, watch: Watch,
+        self, cell: Cell, inputs: Inputs, out: Path, checkpoints: Checkpoints, attempt: int, flag: StopFlag,
+        watch: Watch,
     ) -> None:  # fmt: skip
-        self.train, self.held_out = hold_out(data.train, cell.recipe.holdout_rows)
-        self.cell, self.data, self.folder, self.out = cell, data, folder, out
-        self.checkpoints, self.identity, self.flag, self.watch = checkpoints, identity, flag, watch
+        self.ages = [process_age()]  # before the data, before the model, before the first step
+        self.data, self.tokenizer = open_data(inputs.data), load_tokenizer(inputs.model)
+        self.ages.append(process_age())
+        self.train, self.held_out = hold_out(self.data.train, cell.recipe.holdout_rows)
+        self.cell, self.folder, self.out, self.identity = cell, inputs.model, out, inputs.identity
+        self.checkpoints, self.flag, self.watch = checkpoints, flag, watch
         self.weights = out / weights_file(cell.method)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.counters = Counters(attempt=attempt)
@@ -77,22 +90,21 @@ class Trial:
     def run(self) -> Record:
         """The record `ok`. Raises TransientError at a signal, Diverged, BenchError, and whatever else goes wrong."""
         self._settle()
-        tokenizer = load_tokenizer(self.folder)  # before memory is looked at: it isn't the training's
         model, core, start = self._build()
         collate, held_out = (
-            Collator(split, self.cell.task.kind, tokenizer.pad_token_id, self.device)
+            Collator(split, self.cell.task.kind, self.tokenizer.pad_token_id, self.device)
             for split in (self.train, self.held_out)
         )
         batches = facts.batches_of(self.train, self.cell, core.schedule.total_steps)
         if self.device.type == "cpu":
             self._rehearse(model, core, collate(batches.largest.rows))
         curve = self._resume(core)
-        startup = process_age()
+        self.ages.append(process_age())
         self.flag.check("before the first step")
         loop = Loop(
             self.cell, model, core, self.train, collate, curve, self.checkpoints, self.flag, self.counters,
             HeldOut(self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size),
-            lambda: self._evaluate(model, tokenizer).metrics, self.best,
+            lambda: self._evaluate(model).metrics, self.best,
         )  # fmt: skip
         try:
             loop.run()
@@ -104,20 +116,22 @@ class Trial:
         spent = self.counters.training_seconds
         self.use = facts.utilisation_of(self.cell, batches, core.completed, spent, self.device)
 
-        last, beside = self._last_beside_best(model, core, tokenizer)
+        last, beside = self._last_beside_best(model, core)
         clock = time.monotonic()
         self._save_weights(model, core)
         saving = time.monotonic() - clock + self.counters.saving_seconds
         # what is evaluated is what was saved, as plain PEFT computes it
         model = reload_trained(model, self.cell, self.weights.parent, self.folder, self.device)
         clock = time.monotonic()
-        evaluated = self._evaluate(model, tokenizer)
+        evaluated = self._evaluate(model)
         write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
         self.watch({"metrics": evaluated.metrics})
         evaluation, training = time.monotonic() - clock + beside, self.counters.training_seconds
+        started, loaded, startup = self.ages
         seconds = Seconds(
             startup=startup, training=training, evaluation=evaluation, saving=saving,
             total=startup + training + evaluation + saving,
+            parts_of_startup=StartUp(libraries=started, data=loaded - started, model=startup - loaded),
         )  # fmt: skip
         return self._finished(core, start, evaluated, last, seconds, peak, curve.last_loss)
 
@@ -202,7 +216,7 @@ class Trial:
         self.watch({"config": self.cell.model_dump(mode="json"), "sites": sites})
         return Curve(self.checkpoints.curve, **kept, watch=self.watch)
 
-    def _evaluate(self, model: Any, tokenizer: Any) -> Evaluated:
+    def _evaluate(self, model: Any) -> Evaluated:
         bars = {name: ProgressBar(f"{self.cell.id} {name}", len(split)) for name, split in self.data.evaluation.items()}
 
         def check(split: str, done: int) -> None:
@@ -210,16 +224,16 @@ class Trial:
             bars[split].show(done)
 
         size = self.cell.recipe.evaluation_batch_size
-        return evaluate(model, self.cell.task, self.data.evaluation, tokenizer, size, self.device, check)
+        return evaluate(model, self.cell.task, self.data.evaluation, self.tokenizer, size, self.device, check)
 
-    def _last_beside_best(self, model: Any, core: Core, tokenizer: Any) -> tuple[Evaluated | None, float]:
+    def _last_beside_best(self, model: Any, core: Core) -> tuple[Evaluated | None, float]:
         """Where the best step is reported: the scores of the last one and the seconds they took; the model is then
         that of the best."""
         if self.best is None:
             return None, 0.0
         clock = time.monotonic()
         with core.budget_view():
-            last = self._evaluate(model, tokenizer)
+            last = self._evaluate(model)
         self.best.restore()
         return last, time.monotonic() - clock
 
@@ -274,20 +288,12 @@ class Trial:
         return facts.training_of(self.core, self.counters, seconds, self.use, selected, failed_step, final_loss)
 
     def _common(self) -> dict[str, Any]:
-        manifest, device = self.data.manifest, str(self.device)
-        others = other_processes(device)
-        notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
+        manifest = self.data.manifest
         return {
+            **facts.machine_of(str(self.device), self.cell.threads),
             "cell": facts.cell_key(self.cell, self.identity),
             "spec": self.cell.model_dump(mode="json"),
             "selection": self.cell.selection,
-            "environment": {
-                **environment(device),
-                "threads": self.cell.threads,
-                "other_processes": others,
-                "slurm": slurm_use(),
-            },
-            "notes": tuple(notes),
             "data": {key: manifest[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
             "model": open_backbone(self.folder, self.cell.backbone),
         }

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from small import Lab, Moment, outcome, record_of
 
 from bench.errors import EXIT_TRY_AGAIN
@@ -24,6 +25,10 @@ def test_durations_and_resume_do_not_look_at_the_clock(lab: Lab, tmp_path: Path,
     seconds = training.seconds
     assert 0 < seconds.training < 100
     assert 0 < seconds.startup < 100
+    assert seconds.parts_of_startup is not None
+    parts = seconds.parts_of_startup.model_dump()
+    assert min(parts.values()) > 0
+    assert sum(parts.values()) == pytest.approx(seconds.startup)
     assert 0 <= seconds.evaluation < 100
     assert outcome(tmp_path / "out") == undisturbed(lab, cell)
 
