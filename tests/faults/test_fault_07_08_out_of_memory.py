@@ -56,12 +56,16 @@ def test_fault_08_the_evaluation_batch_halves_and_is_recorded(
 
 
 def _limit(spare: int) -> None:
-    """The process may grow by `spare` bytes from here on, where all code is loaded."""
+    """The process may grow by `spare` bytes from here on, where all code is loaded. pyarrow reserves a GiB of addresses
+    at its first array: had it to fit into `spare`, it would sometimes leave nothing."""
+    import pyarrow
+
     import bench.training.run
     from bench.training.imports import import_libraries
 
     import_libraries(quantised=False)
     assert bench.training.run
+    assert len(pyarrow.array(range(1000))) == 1000
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + spare
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
