@@ -29,7 +29,7 @@ def export_lora(adapter: Path, out: Path) -> None:
         raise BenchError(f"{adapter / WEIGHTS}: no readable adapter: {error}") from error
     try:
         folded, ranks = _folded(tensors, config["lora_alpha"] / (config["init_r"] + 1e-5))
-    except (KeyError, TypeError, RuntimeError, OverflowError, IndexError) as error:
+    except (KeyError, TypeError, RuntimeError, ArithmeticError, IndexError) as error:
         raise BenchError(f"{adapter}: no whole AdaLoRA adapter: {type(error).__name__}: {error}") from error
     live = {site: rank for site, rank in ranks.items() if rank}
     if not live:
@@ -69,6 +69,7 @@ def _config(adapter: Path) -> dict[str, Any]:
     file = adapter / CONFIG
     try:
         config = json.loads(file.read_bytes())
+        canonical_json(config)  # no infinity, whose place in JSON Python alone knows
     except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{file}: no readable adapter config: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "ADALORA":

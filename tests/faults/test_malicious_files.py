@@ -101,6 +101,16 @@ def test_any_adapter_is_exported_or_refused(data: st.DataObject, adapter: Path, 
         assert all(torch.is_tensor(tensor) for tensor in load_file(out / "adapter_model.safetensors").values())
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("task_type", [float("inf")]), ("revision", float("nan")), ("init_r", -1e-5)]
+)
+def test_numbers_that_lead_nowhere_are_refused(adapter: Path, tmp_path: Path, key: str, value: Any) -> None:
+    config = adapter / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), key: value}))
+    assert main(["export", str(adapter.parent), "--out", str(tmp_path / "lora")]) == 2
+    assert not (tmp_path / "lora").exists()
+
+
 def test_the_adapter_itself_is_exported(adapter: Path, tmp_path: Path) -> None:
     assert main(["export", str(adapter.parent), "--out", str(tmp_path / "lora")]) == 0
     found = load_file(tmp_path / "lora" / "adapter_model.safetensors")
