@@ -42,7 +42,9 @@ def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
         folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True,
         attn_implementation=cell.backbone.attention, **options,
     )  # fmt: skip
-    if storage != "nf4":
+    if storage == "nf4":
+        _keep_unpacked(model)
+    else:
         model.to(device)
     return settle(model, cell)
 
@@ -102,6 +104,16 @@ def _nf4(cell: Cell) -> Any:
         # patterns: the heads and what is inside them, wherever they stand
         llm_int8_skip_modules=[rf"(.*\.)?{re.escape(head)}(\..*)?" for head in [*cell.backbone.head, "lm_head"]],
     )
+
+
+def _keep_unpacked(model: Any) -> None:
+    """bitsandbytes repacks a layer for AVX512-BF16 at its first evaluation, scales rounded to bfloat16, and never back:
+    what is evaluated is then not what was trained, and no gradient passes it any more. It is also slower."""
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _to_float32(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: ARG001 (a hook)

@@ -21,17 +21,18 @@ def _cell(lab: Lab, method: str, selection: str = "best") -> Cell:
     return lab.prepare(cell.model_copy(update={"selection": selection}))
 
 
-def _held_out(out: Path) -> dict[int, float]:
+def _curve(out: Path, key: str) -> dict[int, float]:
     lines = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
-    return {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
+    return {line["step"]: line[key] for line in lines if key in line}
 
 
-@pytest.mark.parametrize("method", ["lora", "adalora", "full"])
+@pytest.mark.parametrize("method", ["lora", "adalora", "qlora", "full"])
 def test_the_best_step_is_reported_and_the_last_recorded(lab: Lab, tmp_path: Path, method: str) -> None:
     out, plain = tmp_path / "best" / "out", tmp_path / "last" / "out"
     assert lab.train(_cell(lab, method), out) == 0, (out.parent / "log.txt").read_text()
     assert lab.train(_cell(lab, method, "last"), plain) == 0
-    record, last, losses = record_of(out), record_of(plain), _held_out(out)
+    record, last, losses = record_of(out), record_of(plain), _curve(out, "held_out_loss")
+    assert _curve(out, "loss") == _curve(plain, "loss")  # to watch changes nothing of what is trained
     assert record.training is not None
     assert record.training.selected_step == min(losses, key=lambda step: (losses[step], step))
     # ranks are frozen at step 8: what is over the budget before can't be reported
