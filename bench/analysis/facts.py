@@ -140,7 +140,8 @@ def _taken(record: Record) -> int | None:
 
 def _base(record: Record) -> int:
     base = _bytes(record).base
-    return base.weights + base.quantisation + base.buffers
+    assert base is not None  # as for every record that ended well
+    return base.total
 
 
 def _parameters(record: Record) -> Parameters:

@@ -154,7 +154,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "adapter_start": counts and counts.adapter_start, "adapter_end": counts and counts.adapter_end,
         "head": counts and counts.head, "budget_kept": counts and counts.budget.kept,
         "budget_limit": counts and counts.budget.limit, "budget_unit": counts and counts.budget.unit,
-        "base_bytes": sizes and sizes.base.weights + sizes.base.quantisation + sizes.base.buffers,
+        "base_bytes": sizes and sizes.base and sizes.base.total,
         "adapter_file_bytes": sizes and sizes.adapter_file, "optimizer_bytes": sizes and sizes.optimizer,
         "peak_bytes": sizes and sizes.peak.peak,
         "steps": training and training.steps, "training_seconds": training and training.seconds.training,

@@ -17,7 +17,7 @@ from bench.files import sha256_file
 from bench.models.adapters import reload_adapter
 from bench.models.backbone import load_backbone
 from bench.prepare.data import load_tokenizer, open_data
-from bench.prepare.models import open_backbone
+from bench.prepare.models import check_backbone, open_backbone
 from bench.prepare.places import backbone_folder, data_folder
 from bench.records.io import NAME, write_record
 from bench.records.provenance import environment
@@ -63,6 +63,8 @@ def evaluate_saved(cell: Cell, saved: Saved, *, out: Path, cache: Path, mirror: 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = backbone_folder(cell.backbone, mirror, cache)
     data = open_data(data_folder(cell.task, cell.backbone, cell.data, mirror, cache))
+    manifest = open_backbone(base, cell.backbone)
+    check_backbone(base, manifest)
     clock = time.monotonic()
     model = _load(cell, saved, base, device)
     loaded = time.monotonic() - clock
@@ -70,7 +72,7 @@ def evaluate_saved(cell: Cell, saved: Saved, *, out: Path, cache: Path, mirror: 
     found = evaluate(model, cell.task, data.evaluation, load_tokenizer(base), size, device)
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(out / PREDICTIONS, data.evaluation, found.predictions, found.scores)
-    record = _record(cell, saved, found, data.manifest, open_backbone(base, cell.backbone), out, str(device))
+    record = _record(cell, saved, found, data.manifest, manifest, out, str(device))
     seconds = {"load": loaded, "evaluation": time.monotonic() - clock - loaded}
     record = record.model_copy(update={"evaluation": {**record.evaluation, "seconds": seconds}})
     write_record(record, out)

@@ -109,10 +109,8 @@ def _nf4(cell: Cell) -> Any:
 def _keep_unpacked(model: Any) -> None:
     """bitsandbytes repacks a layer for AVX512-BF16 at its first evaluation, scales rounded to bfloat16, and never back:
     what is evaluated is then not what was trained, and no gradient passes it any more. It is also slower."""
-    from bitsandbytes.nn import Linear4bit
-
     for module in model.modules():
-        if isinstance(module, Linear4bit):
+        if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 

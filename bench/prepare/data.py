@@ -49,10 +49,6 @@ class PreparedData:
     evaluation: dict[str, Split]
     manifest: dict[str, Any]
 
-    @property
-    def fingerprint(self) -> str:
-        return str(self.manifest["fingerprint"])
-
 
 def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: Path | None, cache: Path) -> Path:
     """Read, check and tokenise the rows of `task` where that is not done yet; the folder. Raises BenchError."""

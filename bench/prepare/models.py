@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,32 @@ def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) ->
 
 
 def open_backbone(folder: Path, backbone: Backbone) -> dict[str, Any]:
-    """The manifest of a prepared model. Raises BenchError that lists what is missing."""
+    """The manifest of a prepared model. Raises BenchError that lists the files that are missing."""
     file = folder / "manifest.json"
     if not file.is_file():
         raise BenchError(
             f"backbone {backbone.name!r} is not prepared: {file} is missing; run `bench prepare STUDY` where the "
             "network or the mirror is"
         )
-    manifest: dict[str, Any] = json.loads(file.read_bytes())
-    missing = [name for name in manifest["files"] if not (folder / name).is_file()]
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_bytes())
+        missing = [name for name in manifest["files"] if not (folder / name).is_file()]
+    except (ValueError, LookupError, TypeError) as error:
+        raise BenchError(f"{file} is no manifest ({type(error).__name__}: {error}): {_again(folder)}") from error
     if missing:
-        raise BenchError(f"backbone {backbone.name!r}: {', '.join(missing)} missing in {folder}; prepare it again")
+        raise BenchError(f"backbone {backbone.name!r}: {', '.join(missing)} missing, named in {file}: {_again(folder)}")
     return manifest
+
+
+def check_backbone(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises BenchError where a file of the prepared model is no longer what its manifest says."""
+    for name, sha256 in manifest["files"].items():
+        if sha256_file(folder / name) != sha256:
+            raise BenchError(f"{folder / name} is not what was prepared (its SHA-256 differs): {_again(folder)}")
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder} and run `bench prepare STUDY` (it needs the network, the mirror or the package)"
 
 
 def _source(backbone: Backbone, mirror: Path | None) -> tuple[Path, str | None]:

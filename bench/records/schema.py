@@ -140,6 +140,10 @@ class BaseBytes(Frozen):
     quantisation: int
     buffers: int
 
+    @property
+    def total(self) -> int:
+        return self.weights + self.quantisation + self.buffers
+
 
 class PeakBytes(Frozen):
     """GPU: allocated and reserved at the most. CPU: resident at the most, and its growth over the loaded model in the
@@ -157,7 +161,7 @@ class Bytes(Frozen):
     """What a failure prevented from being known is None. gradients, optimizer, importance: at
     their largest: the start where ranks shrink, the end where they grow. peak: of the training."""
 
-    base: BaseBytes
+    base: BaseBytes | None
     adapter_file: int | None
     gradients: int | None
     optimizer: int | None

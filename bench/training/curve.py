@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from bench.files import clear_when_full, write_atomic
 from bench.training.core import StepReport
 
 BLOCK = 25  # steps between two fetches
@@ -62,7 +63,7 @@ class Curve:
         watch: Watch = unwatched,
     ) -> None:  # fmt: skip
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = file.open("r+b" if length else "w+b")
+        self._file, self._stream = file, file.open("r+b" if length else "w+b")
         self._hash = hashlib.sha256(self._stream.read(length))
         self._stream.truncate(length)
         self._stream.seek(length)
@@ -115,8 +116,12 @@ class Curve:
             "skipped_in_row": self.skipped_in_row,
         }
 
-    def close(self) -> None:
+    def close(self, copy: Path) -> None:
+        """Close it, and put it to the file `copy`. Raises TransientError where the disk is full."""
         self._stream.close()
+        data = self._file.read_bytes()
+        with clear_when_full(copy.parent, len(data)):
+            write_atomic(copy, data)
 
     def _write(self, line: bytes) -> None:
         self._stream.write(line)

@@ -18,11 +18,13 @@ from bench.training.progress import say
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a cell reads: folders of data and model, the model's manifest. identity: `Cell.identity` with this data."""
+    """What a cell reads: the folders of data and model, and their manifests. identity: `Cell.identity` with this
+    data."""
 
     data: Path
+    data_manifest: dict[str, Any]
     model: Path
-    manifest: dict[str, Any]
+    model_manifest: dict[str, Any]
     identity: str
 
 
@@ -30,8 +32,8 @@ def inputs_of(cell: Cell, cache: Path, mirror: Path | None) -> Inputs:
     """Raises BenchError where something is not prepared."""
     data = data_folder(cell.task, cell.backbone, cell.data, mirror, cache)
     model = backbone_folder(cell.backbone, mirror, cache)
-    manifest = open_backbone(model, cell.backbone)
-    return Inputs(data, model, manifest, cell.identity(str(read_manifest(data)["fingerprint"])))
+    manifest, rows = open_backbone(model, cell.backbone), read_manifest(data)
+    return Inputs(data, rows, model, manifest, cell.identity(str(rows["fingerprint"])))
 
 
 def recorded(out: Path, inputs: Inputs) -> Record | None:
@@ -43,4 +45,4 @@ def recorded(out: Path, inputs: Inputs) -> Record | None:
             say(f"warning: {error}; the cell is trained again")
         return None
     whole = all((out / name).is_file() for name in record.files)
-    return record if record.cell.hash == inputs.identity and record.model == inputs.manifest and whole else None
+    return record if record.cell.hash == inputs.identity and record.model == inputs.model_manifest and whole else None

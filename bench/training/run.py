@@ -33,7 +33,7 @@ def train_cell(
     if standing is not None:
         return standing
     identity = inputs.identity
-    places = {"cell": identity, "model": inputs.manifest["files"]}
+    places = {"cell": identity, "model": inputs.model_manifest["files"]}
     checkpoints = Checkpoints(cache / "checkpoints" / identity, places, interval)
     with stop_flag() as flag:
         trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch)

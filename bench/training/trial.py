@@ -15,14 +15,14 @@ from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.loss import task_loss
 from bench.evaluation.table import write_predictions
-from bench.files import clear_when_full, folder_in_one_step, sha256_file, write_atomic
+from bench.files import clear_when_full, folder_in_one_step, sha256_file
 from bench.models.adapters import adapter_hash, attach, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.batch import Batch, Collator
 from bench.models.others import plain_ranks
 from bench.models.sites import chosen_sites
 from bench.prepare.data import load_tokenizer, open_data
-from bench.prepare.models import open_backbone
+from bench.prepare.models import check_backbone
 from bench.records.schema import (
     BaseBytes,
     Bytes,
@@ -73,10 +73,7 @@ class Trial:
         watch: Watch,
     ) -> None:  # fmt: skip
         self.ages = [process_age()]  # before the data, before the model, before the first step
-        self.data, self.tokenizer = open_data(inputs.data), load_tokenizer(inputs.model)
-        self.ages.append(process_age())
-        self.train, self.held_out = hold_out(self.data.train, cell.recipe.holdout_rows)
-        self.cell, self.folder, self.out, self.identity = cell, inputs.model, out, inputs.identity
+        self.cell, self.inputs, self.out = cell, inputs, out
         self.checkpoints, self.flag, self.watch = checkpoints, flag, watch
         self.weights = out / weights_file(cell.method)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -89,6 +86,7 @@ class Trial:
 
     def run(self) -> Record:
         """The record `ok`. Raises TransientError at a signal, Diverged, BenchError, and whatever else goes wrong."""
+        self._open()
         self._settle()
         model, core, start = self._build()
         collate, held_out = (
@@ -109,8 +107,7 @@ class Trial:
         try:
             loop.run()
         finally:
-            curve.close()
-            self._keep_curve()
+            curve.close(self.out / CURVE)
         # of the training: an evaluation batch is larger
         peak = self.peak.read(facts.predicted_peak(self.cell, batches.largest, self.device.type))
         spent = self.counters.training_seconds
@@ -121,7 +118,7 @@ class Trial:
         self._save_weights(model, core)
         saving = time.monotonic() - clock + self.counters.saving_seconds
         # what is evaluated is what was saved, as plain PEFT computes it
-        model = reload_trained(model, self.cell, self.weights.parent, self.folder, self.device)
+        model = reload_trained(model, self.cell, self.weights.parent, self.inputs.model, self.device)
         clock = time.monotonic()
         evaluated = self._evaluate(model)
         write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
@@ -154,6 +151,12 @@ class Trial:
             ),
         )  # fmt: skip
 
+    def _open(self) -> None:
+        check_backbone(self.inputs.model, self.inputs.model_manifest)
+        self.data, self.tokenizer = open_data(self.inputs.data), load_tokenizer(self.inputs.model)
+        self.train, self.held_out = hold_out(self.data.train, self.cell.recipe.holdout_rows)
+        self.ages.append(process_age())
+
     def _settle(self) -> None:
         """What decides bits beside the spec: threads, deterministic kernels, no TF32."""
         torch.set_num_threads(self.cell.threads)
@@ -165,7 +168,7 @@ class Trial:
         """Seeded before anything is made (defect Q5); again before the adapter, the same for every storage; and before
         the first step, so that dropout draws alike whatever the adapter drew."""
         seed_everything(self.cell.seed)
-        model = load_backbone(self.cell, self.folder, self.device)
+        model = load_backbone(self.cell, self.inputs.model, self.device)
         self.peak = PeakMemory(self.device)
         sites = chosen_sites(find_sites(model, self.cell.backbone), self.cell.method)
         seed_everything(self.cell.seed + 1)
@@ -276,24 +279,18 @@ class Trial:
             },
         )  # fmt: skip
 
-    def _keep_curve(self) -> None:
-        """The curve's copy in the cell's folder, also of a try that failed."""
-        data = self.checkpoints.curve.read_bytes()
-        with clear_when_full(self.out, len(data)):
-            write_atomic(self.out / CURVE, data)
-
     def _training(self, seconds: Seconds, failed_step: int | None = None, final_loss: float | None = None) -> Training:
         assert self.core is not None  # a training without a core has nothing to tell
         selected = self.best.step if self.best else None
         return facts.training_of(self.core, self.counters, seconds, self.use, selected, failed_step, final_loss)
 
     def _common(self) -> dict[str, Any]:
-        manifest = self.data.manifest
+        rows = self.inputs.data_manifest
         return {
             **facts.machine_of(str(self.device), self.cell.threads),
-            "cell": facts.cell_key(self.cell, self.identity),
+            "cell": facts.cell_key(self.cell, self.inputs.identity),
             "spec": self.cell.model_dump(mode="json"),
             "selection": self.cell.selection,
-            "data": {key: manifest[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
-            "model": open_backbone(self.folder, self.cell.backbone),
+            "data": {key: rows[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
+            "model": self.inputs.model_manifest,
         }

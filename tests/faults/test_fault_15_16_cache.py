@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
-from small import Lab
+from small import Lab, record_of
 
-from bench.errors import EXIT_BAD_INPUT
+from bench.errors import EXIT_BAD_INPUT, EXIT_TRY_AGAIN
+from bench.files import canonical_json
 
 
 def test_fault_15_a_training_changes_nothing_that_was_prepared(lab: Lab, tmp_path: Path) -> None:
@@ -18,10 +20,17 @@ def test_fault_15_a_training_changes_nothing_that_was_prepared(lab: Lab, tmp_pat
     assert _prepared(lab.cache) == before
 
 
-@pytest.mark.parametrize("name", ["train.parquet", "validation.parquet", "manifest.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/train.parquet", "data/validation.parquet", "data/manifest.json", "models/model.safetensors",
+        "models/tokenizer.json", "models/manifest.json",
+    ],
+)  # fmt: skip
 def test_fault_16_a_changed_byte_is_named_with_the_command(lab: Lab, tmp_path: Path, name: str) -> None:
     cell = lab.prepare(lab.cell("lora"))
-    (file,) = (lab.cache / "data").rglob(name)
+    folder, _, name = name.partition("/")
+    (file,) = (lab.cache / folder).rglob(name)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(bytes(data))
@@ -31,6 +40,25 @@ def test_fault_16_a_changed_byte_is_named_with_the_command(lab: Lab, tmp_path: P
     assert "bench prepare" in told
     assert "Traceback" not in told
     assert not (tmp_path / "out" / "record.json").exists()
+
+
+def test_a_fault_before_the_training_is_recorded_too(lab: Lab, tmp_path: Path) -> None:
+    """Rows that no reader takes, though they are what the manifest says: after the last try the record tells why."""
+    cell, out = lab.prepare(lab.cell("lora")), tmp_path / "out"
+    (file,) = (lab.cache / "data").rglob("train.parquet")
+    file.write_bytes(b"PAR1 but no more")
+    manifest = file.with_name("manifest.json")
+    facts = json.loads(manifest.read_bytes())
+    facts["splits"]["train"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    known = {key: facts[key] for key in ("splits", "evaluation", "tokenizer_sha256")}
+    facts["fingerprint"] = hashlib.sha256(canonical_json(known)).hexdigest()
+    manifest.write_bytes(canonical_json(facts))
+    assert lab.train(cell, out, attempt=1, attempts=2) == EXIT_TRY_AGAIN
+    assert lab.train(cell, out, attempt=2, attempts=2) == 0
+    record = record_of(out)
+    assert record.status == "failed"
+    assert "Arrow" in record.message
+    assert record.training is None
 
 
 def _prepared(cache: Path) -> dict[str, str]:
