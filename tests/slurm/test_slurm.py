@@ -172,6 +172,9 @@ def test_short_cells_in_one_job(cluster: Cluster, study: Make, local: Run) -> No
     quarter = study()
     before = len(cluster.accounted("JobID"))
     groups = ["--groups", "train_cola=cells", "train_sst2=cells", "--group-components", f"cells={len(CELLS)}"]
-    quarter.finish(quarter.start(*groups, "--set-resource-scopes", "gpu=local", "mem_mb=local"))
+    quarter.finish(quarter.start(*groups, "--resources", "nodes=1", "--set-resource-scopes", "nodes=local"))
     same(quarter, local)
-    assert len(cluster.accounted("JobID")) - before == 1
+    jobs = cluster.accounted("AllocTRES", "ReqMem", "Timelimit")[before:]
+    # One cell after the other: the GPU, node and memory of one, the time of all.
+    assert [job[1:] for job in jobs] == [["1500M", "00:40:00"]]
+    assert {"gres/gpu=1", "node=1"} <= set(jobs[0][0].split(","))

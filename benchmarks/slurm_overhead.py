@@ -1,0 +1,100 @@
+"""What a cluster's job costs beside its training: 100 cells of two steps, one a job, ten a job, in groups of ten.
+
+    python benchmarks/slurm_overhead.py [--seeds 50 --modes single,cells_per_job,groups --json]
+
+Runs `snakemake --profile slurm` on the Slurm that this machine submits to; without one, as root on Debian,
+`bash tests/slurm/cluster.sh start DIR` starts one here (`stop DIR` ends it). Data and model are prepared before the
+clock starts. Seconds of each whole command, the pipeline's own time and waiting in the queue included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = """\
+name: short
+data: embedded
+backbones: {{classification: minilm}}
+tasks: [cola]
+methods: [lora, adalora]
+budgets: {{small: {{rank: 2, initial_rank: 4}}}}
+seeds: [{seeds}]
+limits: {{train_rows: 64, evaluation_rows: 32}}
+recipe: {{max_steps: 2, batch_size: 8, max_length: 32}}
+resources: {{mem_mb: 1500, runtime: 10, gpus: {gpus}}}
+"""
+SIZE = 10
+MODES: dict[str, tuple[list[str], str]] = {
+    "single": ([], ""),
+    "cells_per_job": ([], f"cells_per_job={SIZE}"),
+    "groups": (
+        ["--groups", "train_cola=cells", "--group-components", f"cells={SIZE}",
+         "--resources", "nodes=1", "--set-resource-scopes", "nodes=local"],
+        "",
+    ),
+}  # fmt: skip
+
+
+def run(folder: Path, shared: Path, arguments: list[str], settings: str) -> float:
+    """Seconds of one Snakemake command. Raises SystemExit with the end of its output where it fails."""
+    config = ["study=short", f"workflow={shared / 'workflow'}", f"cache={shared / 'cache'}"]
+    config += [f"set={settings}"] if settings else []
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments, "--config", *config]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    folder.mkdir(exist_ok=True)
+    began = time.perf_counter()
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit((done.stdout + done.stderr)[-3000:])
+    return time.perf_counter() - began
+
+
+def measure(folder: Path, mode: str, shared: Path, cells: int) -> float:
+    """Seconds of all cells through Slurm. Raises SystemExit where a record is missing."""
+    arguments, settings = MODES[mode]
+    seconds = run(folder, shared, ["records", "--profile", str(ROOT / "slurm"), *arguments], settings)
+    if (found := len(list((folder / "results" / "short" / "cells").rglob("record.json")))) != cells:
+        raise SystemExit(f"{mode}: {found} records of {cells}")
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=50, help="two cells each")
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--gpus", type=int, default=1, help="0 on a cluster without GPUs")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    modes = args.modes.split(",")
+    if unknown := [mode for mode in modes if mode not in MODES]:
+        parser.error(f"unknown mode {unknown[0]!r}; there are {', '.join(MODES)}")
+    if not shutil.which("sbatch"):
+        parser.error("no sbatch here: run it on a login node, or start the test cluster (see above)")
+    cells = 2 * args.seeds
+    # Compute nodes read it too: beside the project, not in a /tmp of one machine.
+    with tempfile.TemporaryDirectory(dir=ROOT.parent) as name:
+        shared = Path(name)
+        shutil.copytree(ROOT / "workflow", shared / "workflow")
+        text = STUDY.format(seeds=", ".join(map(str, range(args.seeds))), gpus=args.gpus)
+        (shared / "workflow" / "studies" / "short.yaml").write_text(text)
+        run(shared / "prepared", shared, ["prepared", "--cores", "1"], "")
+        report = {}
+        for mode in modes:
+            report[mode] = measure(shared / mode, mode, shared, cells) / cells
+            if not args.json:
+                print(f"{mode}: {cells} cells, {report[mode]:.2f} s a cell", flush=True)
+    if args.json:
+        print(json.dumps({"cells": cells, "seconds_a_cell": report}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
