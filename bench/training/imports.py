@@ -13,10 +13,15 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+_COMPILER = "torch._dynamo"
+_ALONE = f"{_COMPILER}._trace_wrapped_higher_order_op"  # transformers takes a class from it; it needs no compiler
 
 
 def import_libraries(*, quantised: bool) -> None:
@@ -48,17 +53,45 @@ def import_libraries(*, quantised: bool) -> None:
 class _Compiler(ModuleType):
     """In the place of torch._dynamo: marks functions for no compiler. The first to ask for more gets the real one."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        super().__init__(name)
-        self.__path__ = [str(folder)]  # transformers takes a class from a submodule that stands on its own
+    def __init__(self, folder: Path) -> None:
+        super().__init__(_COMPILER)
+        self.__path__ = [str(folder)]
         self.allow_in_graph = self.assume_constant_result = self.disable = _as_it_is
 
     def __getattr__(self, wanted: str) -> Any:
         if wanted.startswith("__"):
             raise AttributeError(wanted)
-        for name in (self.__name__, f"{self.__name__}.backends"):
-            sys.modules.pop(name, None)
-        return getattr(importlib.import_module(self.__name__), wanted)
+        return getattr(_real_compiler(), wanted)
+
+
+class _AskedForMore(MetaPathFinder):
+    """Finds the modules of torch._dynamo while another stands in its place: those of the real one, imported first."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
+        stands_in = isinstance(sys.modules.get(_COMPILER), _Compiler)
+        if not stands_in or not name.startswith(f"{_COMPILER}.") or name == _ALONE:
+            return None
+        _real_compiler()
+        return spec_from_loader(name, _Loaded(importlib.import_module(name)))
+
+
+class _Loaded(Loader):
+    """Loads what is loaded."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:  # noqa: ARG002 (the protocol)
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec
+
+
+def _real_compiler() -> ModuleType:
+    for name in (_COMPILER, f"{_COMPILER}.backends"):
+        sys.modules.pop(name, None)
+    return importlib.import_module(_COMPILER)
 
 
 def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:
@@ -67,10 +100,10 @@ def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:
 
 
 def _leave_out_compiler(torch_folder: Path) -> None:
-    name = "torch._dynamo"
-    if name not in sys.modules:
-        sys.modules[name] = _Compiler(name, torch_folder / "_dynamo")
-        sys.modules[f"{name}.backends"] = None  # type: ignore[assignment]
+    if _COMPILER not in sys.modules:
+        sys.modules[_COMPILER] = _Compiler(torch_folder / "_dynamo")
+        sys.modules[f"{_COMPILER}.backends"] = None  # type: ignore[assignment]
+        sys.meta_path.insert(0, _AskedForMore())
 
 
 @contextmanager

@@ -37,3 +37,22 @@ def test_same_bits_without_what_no_cell_uses(lab: Lab, tmp_path: Path, method: s
     assert [name for name in unused if name in loaded] == []
     assert ("bitsandbytes" in loaded) == (method == "qlora_adalora")
     assert outcome(tmp_path / "lean") == outcome(tmp_path / "whole" / "cell")
+
+
+PROFILED = """
+from bench.training.imports import import_libraries
+import_libraries(quantised=False)
+import torch
+from torch.profiler import profile
+model = torch.nn.Linear(3, 3)
+with profile() as profiler:
+    model(torch.ones(2, 3)).sum().backward()
+print([event.key for event in profiler.key_averages()])
+assert torch.compile(model, backend="eager")(torch.ones(2, 3)).shape == (2, 3)
+"""
+
+
+def test_profiler_and_compiler_are_there_for_who_asks() -> None:
+    done = subprocess.run([sys.executable, "-c", PROFILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "aten::linear" in done.stdout
