@@ -1,7 +1,10 @@
 """pyproject.toml, uv.lock and requirements.lock must agree, and no tracked file may name a download host.
 
 python .ci/check_lock.py           fails with what differs
-python .ci/check_lock.py --write   writes requirements.lock anew from pyproject.toml
+python .ci/check_lock.py --write   writes requirements.lock and the pins anew; to newer releases where uv.lock is absent
+
+The cut-off date alone does not hold the environment: an index may show a release that is dated before it for the first
+time after it. So pyproject.toml also pins every version, from the line PINS to the closing bracket.
 """
 
 import re
@@ -10,14 +13,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCK = ROOT / "requirements.lock"
+PROJECT, LOCK = ROOT / "pyproject.toml", ROOT / "requirements.lock"
+PINS = "constraint-dependencies = [  # every version of requirements.lock: written by .ci/check_lock.py\n"
 EXPORT = ["uv", "export", "--no-emit-project", "--no-header", "--no-annotate", "--quiet"]
 # An address of a package file, or an option that points a client at an index: neither belongs into a repository.
 HOST = re.compile(r"https?://\S+\.(whl|tar\.gz)\b|^\s*(--)?(extra-)?(index-url|find-links)\b", re.MULTILINE)
 
 
 def main() -> int:
-    exported = subprocess.run(EXPORT, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    if "--write" in sys.argv:
+        write_pins([])  # else they would refuse what pyproject.toml newly asks for
+        write_pins(pins_of(export()))
+    exported = export()
     if "://" in exported:
         print("uv export names a host", file=sys.stderr)
         return 1
@@ -25,13 +32,35 @@ def main() -> int:
         LOCK.write_text(exported)
     problems = [f"{name}: names a download host" for name in tracked() if HOST.search(text_of(ROOT / name))]
     committed = LOCK.read_text() if LOCK.is_file() else ""
-    if exported != committed:
+    if exported != committed or block_of(pins_of(committed)) not in PROJECT.read_text():
         differing = set(exported.splitlines()) ^ set(committed.splitlines())
         named = sorted(line.split(" ")[0] for line in differing if "==" in line)
-        problems.append(f"requirements.lock is not what pyproject.toml asks for: {', '.join(named) or 'hashes differ'}")
+        problems.append(
+            f"requirements.lock is not what pyproject.toml asks for: {', '.join(named) or 'hashes or pins'}"
+        )
         problems.append("run: python .ci/check_lock.py --write")
     print("\n".join(problems) or "requirements.lock: agrees", file=sys.stderr if problems else sys.stdout)
     return 1 if problems else 0
+
+
+def export() -> str:
+    return subprocess.run(EXPORT, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def pins_of(lock: str) -> list[str]:
+    """`name==version` of each package; with its marker where Python's version decides between two."""
+    lines = [line.removesuffix("\\").strip() for line in lock.splitlines() if re.match(r"[\w.-]+==", line)]
+    names = [line.split("==")[0] for line in lines]
+    return [line if names.count(name) > 1 else line.split(" ")[0] for name, line in zip(names, lines, strict=True)]
+
+
+def block_of(pins: list[str]) -> str:
+    return PINS + "".join(f'    "{pin}",\n' for pin in pins) + "]\n"
+
+
+def write_pins(pins: list[str]) -> None:
+    before, _, rest = PROJECT.read_text().partition(PINS)
+    PROJECT.write_text(before + block_of(pins) + rest.partition("]\n")[2])
 
 
 def tracked() -> list[str]:
