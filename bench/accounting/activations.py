@@ -98,7 +98,7 @@ def _step(cell: Cell, depths: dict[str, int], batch: BatchShape, device: Device)
     model = meta_model(backbone, cell.task.kind, labels)
     if cell.method.storage != "fp32":
         model.bfloat16()
-    settle(model, cell)
+    settle(model, cell, device)
     sites = chosen_sites(find_sites(model, backbone), cell.method)
     model = attach(model, cell, sites)
     shapes = [(site.in_features, site.out_features) for site in sites]

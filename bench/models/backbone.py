@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from bench.errors import BenchError
+from bench.models.precision import multiply_in_float32, products_in
 from bench.models.sites import AdapterSite
 from bench.spec.backbone import Backbone
 from bench.spec.cell import Cell
@@ -46,16 +47,18 @@ def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
         _keep_unpacked(model)
     else:
         model.to(device)
-    return settle(model, cell)
+    return settle(model, cell, device.type)
 
 
-def settle(model: Any, cell: Cell) -> Any:
-    """`model` as every training starts from it: frozen, heads in float32, in training mode."""
+def settle(model: Any, cell: Cell, device: str) -> Any:
+    """`model` as every training on a device of that type starts from it: frozen, heads in float32, in training mode."""
     model.requires_grad_(False)
     for name in head_modules(model, cell.backbone):
         module = model.get_submodule(name).float()
         if cell.method.storage != "fp32":
             module.register_forward_pre_hook(_to_float32)
+    if cell.method.storage != "fp32" and products_in(device) == torch.float32:
+        multiply_in_float32(model)
     if cell.recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()

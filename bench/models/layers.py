@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import BenchError
+from bench.models.precision import multiplies_as_stored
 
 ADAPTER = "default"  # the one adapter name; PEFT matches names by substring, a fixed one can't collide
 
@@ -91,7 +92,7 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
 
 
 class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
-    """result [..., out] += scale * x A^T B^T, in place: over a quantised base, and where x is dropped out."""
+    """result [..., out] += scale * x A^T B^T, in place: over a base that is unpacked, and where x is dropped out."""
 
     @staticmethod
     def forward(ctx: Any, result: Tensor, x: Tensor, _anchor: Tensor, site: SiteTensors) -> Tensor:
@@ -124,7 +125,7 @@ def lean_forward(layer: Any, x: Tensor) -> Tensor:
         return base(x)
     dropout = layer.lora_dropout[ADAPTER]
     drops = layer.training and isinstance(dropout, nn.Dropout) and dropout.p > 0
-    if type(base) is nn.Linear and not drops:
+    if type(base) is nn.Linear and multiplies_as_stored(base) and not drops:
         return AdaptedLinear.apply(x, site.anchor, base.weight, base.bias, site)
     result = base(x)
     if result._is_view() or not result.is_contiguous():

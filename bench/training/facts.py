@@ -11,6 +11,7 @@ from bench.accounting.activations import BatchShape, trace
 from bench.accounting.peak_prediction import predict_peak
 from bench.accounting.predict import predict
 from bench.accounting.rate import matrix_rate
+from bench.models.precision import products_in
 from bench.prepare.data import Split
 from bench.records.provenance import environment, other_processes
 from bench.records.schema import (
@@ -37,11 +38,15 @@ def cell_key(cell: Cell, identity: str) -> CellKey:
     )  # fmt: skip
 
 
-def machine_of(device: str, threads: int) -> dict[str, Any]:
+def machine_of(device: torch.device, cell: Cell) -> dict[str, Any]:
     """Where a cell ran, and a note where its memory figures may not be its own."""
-    others = other_processes(device)
+    others = other_processes(str(device))
+    precision = torch.float32 if cell.method.storage == "fp32" else products_in(device.type)
     notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
-    where = {**environment(device), "threads": threads, "other_processes": others, "slurm": slurm_use()}
+    where = {
+        **environment(str(device)), "threads": cell.threads, "products_in": str(precision).removeprefix("torch."),
+        "other_processes": others, "slurm": slurm_use(),
+    }  # fmt: skip
     return {"environment": where, "notes": tuple(notes)}
 
 
@@ -121,6 +126,6 @@ def utilisation_of(
     shape = BatchShape(round(batches.rows_per_step), round(length), round(target))
     predicted = predict(cell)
     operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
-    dtype = torch.float32 if cell.method.storage == "fp32" else torch.bfloat16
+    dtype = torch.float32 if cell.method.storage == "fp32" else products_in(device.type)
     rate = matrix_rate(device, dtype)
     return Utilisation(operations_per_step=operations, matrix_rate=rate, share=operations * steps / seconds / rate)

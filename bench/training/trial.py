@@ -287,7 +287,7 @@ class Trial:
     def _common(self) -> dict[str, Any]:
         rows = self.inputs.data_manifest
         return {
-            **facts.machine_of(str(self.device), self.cell.threads),
+            **facts.machine_of(self.device, self.cell),
             "cell": facts.cell_key(self.cell, self.inputs.identity),
             "spec": self.cell.model_dump(mode="json"),
             "selection": self.cell.selection,

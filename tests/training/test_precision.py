@@ -1,0 +1,93 @@
+"""A base in half precision whose products are float32's: equal but for rounding, and nothing that is stored moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
+from small import Lab, record_of
+from torch import nn
+from torch.nn import functional
+from twins import batches, core_of, loss_of
+
+from bench.models.precision import multiply_in_float32, products_in
+from bench.spec.schedule import Schedule
+
+SHAPES = [(64, 96), (96, 64)]
+
+
+def half(quantised: bool) -> nn.Linear:
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 96).bfloat16()
+    if quantised:
+        packed = Linear4bit(64, 96, compute_dtype=torch.bfloat16, quant_type="nf4")
+        packed.load_state_dict(layer.state_dict())
+        layer = packed.to("cpu").bfloat16()
+        layer(torch.randn(1, 64))  # bitsandbytes settles at the first use
+    return layer.requires_grad_(False)
+
+
+@pytest.mark.parametrize("quantised", [False, True], ids=["bf16", "nf4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_exact_product_rounded_once(quantised: bool, dtype: torch.dtype) -> None:
+    layer = half(quantised)
+    stored = {name: value.clone() for name, value in layer.state_dict().items()}
+    weight = dequantize_4bit(layer.weight, layer.weight.quant_state) if quantised else layer.weight
+    multiply_in_float32(nn.Sequential(layer))
+    x = torch.randn(2, 5, 64).to(dtype).requires_grad_()
+    twin = x.detach().double().requires_grad_()
+    given, exact = layer(x), functional.linear(twin, weight.double(), layer.bias.double())
+    grad = torch.randn_like(given)
+    given.backward(grad)
+    exact.backward(grad.double())
+    assert (given.dtype, x.grad.dtype) == (dtype, dtype)
+    step = 2e-6 if dtype == torch.float32 else 2**-8  # half a unit in the last place, of the largest in the row
+    for found, wanted in ((given, exact), (x.grad, twin.grad)):
+        assert (found.double() - wanted).abs().max() <= step * wanted.abs().max()
+    for name, value in layer.state_dict().items():
+        assert value.dtype == stored[name].dtype, name
+        assert torch.equal(value, stored[name]), name
+
+
+def test_adapters_on_top_train_alike() -> None:
+    schedule = Schedule(initial_budget=8, target_budget=4, initial_steps=2, final_steps=4, interval=2, total_steps=12)
+    stored, unpacked = (core_of(SHAPES, 4, schedule, dtype=torch.bfloat16) for _ in range(2))
+    multiply_in_float32(unpacked.model)
+    for _, batch in zip(range(12), batches(0, 32, 96), strict=False):
+        losses = []
+        for core in (stored, unpacked):
+            loss = loss_of(core.model, batch)
+            losses.append(loss.item())
+            core.accumulate(loss)
+            core.step()
+        assert losses[1] == pytest.approx(losses[0], rel=5e-3)
+    assert unpacked.masks() == stored.masks()
+    assert not torch.equal(unpacked.flat.data, stored.flat.data)  # the rounding is another
+
+
+@pytest.mark.parametrize("method", ["qlora_adalora", "lora_bf16", "adalora"])
+def test_the_record_says_which(lab: Lab, tmp_path, method: str) -> None:
+    cell = lab.prepare(lab.cell(method))
+    assert lab.train(cell, tmp_path / "out") == 0
+    expected = torch.float32 if method == "adalora" else products_in("cpu")
+    assert f"torch.{record_of(tmp_path / 'out').environment['products_in']}" == str(expected)
+
+
+def test_this_processor_is_not_asked_for_what_it_can_not() -> None:
+    """A product in the type that is chosen takes no many times as long as in float32 (measured side by side)."""
+    one = torch.ones(512, 512)
+    half_one = one.to(products_in("cpu"))
+
+    def fastest(product: Callable[[], object]) -> float:
+        times = []
+        for _ in range(7):
+            clock = time.perf_counter()
+            product()
+            times.append(time.perf_counter() - clock)
+        return min(times)
+
+    assert fastest(lambda: half_one @ half_one) < 4 * fastest(lambda: one @ one)
