@@ -51,11 +51,17 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def other_processes(device: str) -> list[int]:
-    """Ids of processes that use the GPU too: memory figures taken beside them would be false. Empty on the CPU."""
+    """Ids of processes that use the GPU too: memory figures taken beside them would be false. Empty on the CPU.
+
+    Of several GPUs, those on which this process is listed; all, where it is on none (a container's ids are others).
+    """
     if not _cuda(device):
         return []
-    listed = _output("nvidia-smi", "--query-compute-apps=pid", "--format=csv,noheader") or ""
-    return sorted({int(line) for line in listed.split() if line.isdigit()} - {os.getpid()})
+    listed = _output("nvidia-smi", "--query-compute-apps=gpu_uuid,pid", "--format=csv,noheader") or ""
+    lines = [line.replace(",", " ").split() for line in listed.splitlines()]
+    found = [(gpu, int(pid)) for gpu, pid in (line for line in lines if len(line) == 2) if pid.isdigit()]
+    ours = {gpu for gpu, pid in found if pid == os.getpid()}
+    return sorted({pid for gpu, pid in found if gpu in ours or not ours} - {os.getpid()})
 
 
 def _cuda(device: str) -> bool:

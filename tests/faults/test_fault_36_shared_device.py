@@ -10,12 +10,23 @@ import pytest
 from bench.records.provenance import other_processes
 
 
-def test_other_processes_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("listed", "others"),
+    [
+        (["GPU-a, {me}", "GPU-a, 4242"], [4242]),
+        (["GPU-a, {me}", "GPU-a, {me}"], []),
+        (["GPU-a, {me}", "GPU-b, 4242", "GPU-b, [N/A]"], []),  # a cell on another GPU
+        (["GPU-a, 7", "GPU-b, 4242"], [7, 4242]),  # in a container this process is listed under another id
+    ],
+)
+def test_other_processes_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: list[str], others: list[int]
+) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\necho {os.getpid()}\necho 4242\n")
+    tool.write_text("#!/bin/sh\n" + "".join(f"echo '{line.format(me=os.getpid())}'\n" for line in listed))
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert other_processes("cuda:0") == [4242]
+    assert other_processes("cuda:0") == others
     assert other_processes("cpu") == []
 
 
