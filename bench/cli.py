@@ -34,6 +34,7 @@ VIEWS = ("tables", "figures", "page")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, or that of the BenchError whose message went to stderr."""
     args = _parser().parse_args(arguments)
+    args.words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(args.run(args) or 0)
     except BenchError as error:

@@ -7,14 +7,16 @@ A process is forked from a server that has imported torch once, so a training ta
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.errors import BenchError
@@ -28,6 +30,7 @@ from bench.spec.budget import Budget
 from bench.spec.cell import Cell, DataChoice
 from bench.spec.library import WORKFLOW, load_library
 from bench.spec.recipe import RankSchedule, Recipe
+from bench.team import join_team, variables_of
 from bench.training.checkpoints import Interval
 
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
@@ -93,13 +96,33 @@ class Lab:
         """The exit code of one try in a process of its own; negative: the signal that ended it. What it said is
         printed, for the report of a test that fails."""
         args = (cell, out, self.cache, moment, every, attempt, attempts, before)
-        process = SERVER.Process(target=_child, args=args)
-        process.start()
-        process.join(timeout=120)
+        return self._ended([SERVER.Process(target=_child, args=args)], out)[0]
+
+    def train_together(
+        self, cell: Cell, out: Path, moment: Moment | None = None, *, struck: int = 1, every: int | None = 1,
+        attempts: int = 1, before: Callable[[], None] | None = None,
+    ) -> list[int]:  # fmt: skip
+        """The exit code of each of the cell's processes. `moment` and `before` are those of the process `struck`."""
+        with TemporaryDirectory() as folder:
+            members = []
+            for rank in range(cell.recipe.processes):
+                joining = variables_of(rank, cell.recipe.processes, Path(folder) / "meeting")
+                own = (moment, every, 1, attempts, before) if rank == struck else (None, every, 1, attempts, None)
+                members.append(SERVER.Process(target=_child, args=(cell, out, self.cache, *own, joining)))
+            return self._ended(members, out)
+
+    def _ended(self, processes: list[Any], out: Path) -> list[int]:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=120)
+        codes = [process.exitcode for process in processes]
         log = out.parent / "log.txt"
-        print(f"exit code {process.exitcode}:", log.read_text()[-6000:] if log.exists() else "nothing was said")
-        assert process.exitcode is not None, "the training hangs"
-        return process.exitcode
+        print(f"exit codes {codes}:", log.read_text()[-6000:] if log.exists() else "nothing was said")
+        for process in processes:
+            process.kill()
+        assert None not in codes, "the training hangs"
+        return codes
 
     def checkpoints(self) -> Path:
         """The one folder of checkpoints that there is."""
@@ -148,6 +171,19 @@ def _tokenizer(folder: Path, generator: str, *, start: str, end: str) -> None:
     ).save_pretrained(folder)
 
 
+def without_dropout(lab: Lab, model: Path) -> Lab:
+    """`lab` with a copy of its model, in the new folder `model`, that draws nothing in training."""
+    model.mkdir()
+    for file in lab.model.iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    config = json.loads((model / "config.json").read_text())
+    for key in config:
+        if "dropout" in key and config[key]:
+            config[key] = 0.0
+    (model / "config.json").write_text(json.dumps(config))
+    return replace(lab, model=model)
+
+
 def outcome(out: Path) -> dict[str, Any]:
     """Everything that two runs of a cell must share bit for bit: the record apart from times, and its files' hashes."""
     hashes = {
@@ -164,7 +200,7 @@ def record_of(out: Path) -> Record:
 
 def _child(
     cell: Cell, out: Path, cache: Path, moment: Moment | None, every: int | None, attempt: int, attempts: int,
-    before: Callable[[], None] | None,
+    before: Callable[[], None] | None, joining: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     from bench.training.run import train_cell
 
@@ -177,7 +213,10 @@ def _child(
     if before is not None:
         before()
     try:
-        train_cell(cell, out=out, cache=cache, attempt=attempt, attempts=attempts, interval=Interval(steps=every))
+        os.environ.update(joining or {})
+        places = {"out": out, "cache": cache}
+        tries = {"attempt": attempt, "attempts": attempts}
+        train_cell(cell, **places, **tries, interval=Interval(steps=every), team=join_team())
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_code)

@@ -100,12 +100,12 @@ def _timed(file: Path) -> Timed | None:
 
 
 def _alike(spec: dict[str, Any]) -> tuple[Any, ...]:
-    """Backbone, base, kind of adapter, shapes, threads."""
+    """Backbone, base, kind of adapter, shapes, threads, processes."""
     method, recipe = spec["method"], spec["recipe"]
     adapter = "lean" if method["adapter"] in ("lora", "adalora") else f"{method['adapter']} {method.get('peft')}"
     return (
         spec["backbone"]["name"], method["storage"], adapter, spec["task"]["kind"], spec["threads"],
-        *(recipe[key] for key in SHAPE),
+        recipe.get("processes", 1), *(recipe[key] for key in SHAPE),
     )  # fmt: skip
 
 

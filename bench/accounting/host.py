@@ -21,7 +21,7 @@ def growth_bound(cell: Cell, parameters: int) -> int | None:
                                                "num_layers", "num_decoder_layers"))  # fmt: skip
     inner = _first(config, "intermediate_size", "encoder_ffn_dim", "d_ff") or 4 * width
     heads = _first(config, "num_attention_heads", "encoder_attention_heads", "num_heads") or 1
-    rows = -(-recipe.batch_size // recipe.accumulation)
+    rows = -(-recipe.batch_size // recipe.micro_batches)
     tokens = rows * recipe.max_length
     pairs = rows * heads * recipe.max_length**2 * (3 if config.get("relative_attention") else 1)
     activations = layers * (tokens * (20 * width + 5 * inner) + 5 * pairs)

@@ -37,7 +37,7 @@ class PredictedPeak:
 def declared_batch(cell: Cell) -> BatchShape:
     """The largest micro-batch that the recipe allows: every row as long as it may be."""
     recipe = cell.recipe
-    rows = -(-recipe.batch_size // recipe.accumulation)
+    rows = -(-recipe.batch_size // recipe.micro_batches)
     return BatchShape(rows, recipe.max_length, recipe.max_target_length if cell.task.generates else 0)
 
 

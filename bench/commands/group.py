@@ -13,6 +13,8 @@ from functools import partial
 from bench.commands.options import add_tries, cache_of
 from bench.commands.train import import_for, settle, train_one
 from bench.errors import EXIT_TRY_AGAIN
+from bench.pipeline.gpus import hold_gpus
+from bench.pipeline.resources import gpus
 from bench.tracking.available import check_tracker
 
 
@@ -43,11 +45,13 @@ def run(args: argparse.Namespace) -> int:
     for cell in cells:
         if cell not in missing:
             (places[cell.id] / NAME).touch()  # Snakemake compares times
-    if missing:
+    if not missing:
+        return 0
+    group, worst = Group(), 0
+    with hold_gpus(max(gpus(cell, study.study) for cell in missing)), group.passing_signals():
         import_for(missing)
         import bench.training.run  # noqa: F401 (once, for every child)
-    group, worst = Group(), 0
-    with group.passing_signals():
+
         for cell in missing:
             if group.stopped is not None:
                 return EXIT_TRY_AGAIN

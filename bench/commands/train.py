@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -17,12 +18,17 @@ from typing import TYPE_CHECKING
 
 from bench.commands.options import add_tries, cache_of
 from bench.pipeline.environment import check_lock
+from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.lease import lease
+from bench.pipeline.resources import gpus
+from bench.team import ALONE, Team, end_with_parent, is_member, join_team
 from bench.tracking.available import check_tracker
 from bench.tracking.feed import feed
+from bench.training.launch import run_team
 
 if TYPE_CHECKING:
     from bench.spec.cell import Cell
+    from bench.training.recorded import Inputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,18 +41,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tries(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Returns once a record stands, typed failures (out of memory, diverged) included. Raises BenchError."""
+def run(args: argparse.Namespace) -> int:
+    """0 once a record stands, typed failures (out of memory, diverged) included; else a process's exit code. Raises
+    BenchError."""
     from bench.spec.resolve import load_study
     from bench.training.recorded import inputs_of, recorded
 
     study = load_study(args.study, args.set, args.workflow)
     check_tracker(study.study)
     cell = study.find(args.task, args.method, args.budget, args.seed)
+    if is_member():
+        return _train_as_member(cell, args, study.study.tracker)
     settle([cell], args)
-    if recorded(args.out, inputs_of(cell, cache_of(args), args.mirror)) is None:
+    inputs = inputs_of(cell, cache_of(args), args.mirror)
+    if recorded(args.out, inputs) is not None:
+        _touch(args.out)
+        return 0
+    with hold_gpus(gpus(cell, study.study)) as held:
+        if cell.recipe.processes > 1:
+            return _train_in_team(cell, args, inputs, held)
         import_for([cell])
-    train_one(cell, args.out, args, study.study.tracker)
+        train_one(cell, args.out, args, study.study.tracker)
+    return 0
+
+
+def _train_in_team(cell: Cell, args: argparse.Namespace, inputs: Inputs, gpus: Sequence[str]) -> int:
+    """Start the cell's processes under one lease, and see to what they leave; their exit code. Raises BenchError."""
+    from bench.training.recorded import checkpoints_folder, recorded
+
+    with lease(args.out):
+        code = run_team(args.words, cell.recipe.processes, gpus)
+        record = recorded(args.out, inputs)
+        if record is not None and record.status != "failed":  # one that failed for all can't clear up after the others
+            shutil.rmtree(checkpoints_folder(cache_of(args), inputs.identity), ignore_errors=True)
+    if code == 0:
+        _touch(args.out)
+    return code
+
+
+def _train_as_member(cell: Cell, args: argparse.Namespace, tracker: str | None) -> int:
+    """What each process of a team does, its parent holding the lease. Raises BenchError."""
+    end_with_parent()
+    _settle_environment(cell.threads)
+    import_for([cell])
+    team = join_team()
+    _train(cell, args.out, args, tracker if team.leads else None, team)
+    return 0
 
 
 def settle(cells: Sequence[Cell], args: argparse.Namespace) -> None:
@@ -68,16 +108,27 @@ def import_for(cells: Sequence[Cell]) -> None:
 
 def train_one(cell: Cell, out: Path, args: argparse.Namespace, tracker: str | None) -> None:
     """Train `cell` under its lease. Raises BenchError."""
-    with lease(out), feed(tracker, args.results / cell.study / "tracker", cell.study, cell.id) as watch:
+    with lease(out):
+        _train(cell, out, args, tracker)
+    _touch(out)
+
+
+def _train(cell: Cell, out: Path, args: argparse.Namespace, tracker: str | None, team: Team = ALONE) -> None:
+    with feed(tracker, args.results / cell.study / "tracker", cell.study, cell.id) as watch:
         from bench.training.curve import unwatched
         from bench.training.run import train_cell
 
         train_cell(
             cell, out=out, cache=cache_of(args), mirror=args.mirror, attempt=args.attempt, attempts=args.attempts,
-            watch=watch or unwatched,
+            watch=watch or unwatched, team=team,
         )  # fmt: skip
-    with suppress(FileNotFoundError):  # a network file system may show it late; an empty file is never put in its place
-        os.utime(out / "record.json")  # Snakemake compares times: what stands is what was asked for now
+
+
+def _touch(out: Path) -> None:
+    """Snakemake compares times: what stands is what was asked for now. A network file system may show it late, or there
+    is none; an empty file is never put in its place."""
+    with suppress(FileNotFoundError):
+        os.utime(out / "record.json")
 
 
 def _prepare(cell: Cell, mirror: Path | None, cache: Path) -> None:

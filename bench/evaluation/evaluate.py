@@ -13,6 +13,7 @@ from bench.evaluation.metrics import mean_of_rows, rouge_rows, score
 from bench.evaluation.predict import as_classes, predict
 from bench.prepare.data import Split
 from bench.spec.task import Task
+from bench.team import ALONE, Team
 
 
 @dataclass
@@ -30,12 +31,13 @@ class Evaluated:
 
 def evaluate(
     model: Any, task: Task, splits: Mapping[str, Split], tokenizer: Any, batch_size: int, device: torch.device,
-    check: Callable[[str, int], None] = lambda _split, _done: None,
+    check: Callable[[str, int], None] = lambda _split, _done: None, team: Team = ALONE,
 ) -> Evaluated:  # fmt: skip
-    """All `splits` in order; a batch that had to be halved stays so. `check` (split, rows done) may raise to stop."""
+    """All `splits` in order, each shared by the processes of `team`; a batch that had to be halved stays so. `check`
+    (split, rows done) may raise to stop."""
     result = Evaluated(batch_size)
     for name, split in splits.items():
-        found = predict(model, task, split, tokenizer, result.batch_size, device, partial(check, name))
+        found = predict(model, task, split, tokenizer, result.batch_size, device, partial(check, name), team)
         result.batch_size, result.halvings = found.batch_size, result.halvings + found.halvings
         result.predictions[name], result.loss[name] = found.values, found.loss
         if task.kind == "summarization":

@@ -14,6 +14,7 @@ from bench.evaluation.memory import is_out_of_memory, release_memory
 from bench.models.batch import Batch, Collator
 from bench.prepare.data import Split
 from bench.spec.task import Task
+from bench.team import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,18 @@ class Predictions:
 
 def predict(
     model: Any, task: Task, split: Split, tokenizer: Any, batch_size: int, device: torch.device,
-    check: Callable[[int], None] = lambda _: None,
+    check: Callable[[int], None] = lambda _: None, team: Team = ALONE,
 ) -> Predictions:  # fmt: skip
-    """Every row's prediction. Out of memory halves the batch; a single row that doesn't fit raises.
+    """Every row's prediction, the same in every process of `team`, which share the batches. Out of memory halves the
+    batch; a single row that doesn't fit raises.
 
     `check` is called with the rows done before each batch, and may raise to stop.
     """
     collate = Collator(split, task.kind, tokenizer.pad_token_id, device)
-    order = sorted(range(len(split)), key=lambda i: -len(split.input_ids[i]))
-    values: list[Any] = [None] * len(split)
+    by_length = sorted(range(len(split)), key=lambda i: -len(split.input_ids[i]))
+    starts = team.part_of(range(0, len(split), batch_size))
+    order = [i for start in starts for i in by_length[start : start + batch_size]]
+    values: dict[int, Any] = {}
     loss, weight, halvings, done = 0.0, 0, 0, 0
     was_training = model.training
     model.eval()
@@ -50,14 +54,34 @@ def predict(
                 batch_size, halvings = batch_size // 2, halvings + 1
                 release_memory()
                 continue
-            for row, value in zip(rows, found[0], strict=True):
-                values[row] = value
+            values.update(zip(rows, found[0], strict=True))
             share = sum(len(split.label_ids[i]) for i in rows) if task.generates else len(rows)
             loss, weight = loss + found[1] * share, weight + share
             done += len(rows)
     finally:
         model.train(was_training)
-    return Predictions(values, loss / weight, batch_size, halvings)
+    return _joined(team.gather(_Part(values, loss, weight, batch_size, halvings)))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one process predicted: a value by row, and the sum of the losses that `weight` rows or tokens have."""
+
+    values: dict[int, Any]
+    loss: float
+    weight: int
+    batch_size: int
+    halvings: int
+
+
+def _joined(parts: Sequence[_Part]) -> Predictions:
+    values = {row: value for part in parts for row, value in part.values.items()}
+    return Predictions(
+        values=[values[row] for row in range(len(values))],
+        loss=sum(part.loss for part in parts) / sum(part.weight for part in parts),
+        batch_size=min(part.batch_size for part in parts),
+        halvings=max(part.halvings for part in parts),
+    )
 
 
 def as_classes(task: Task, texts: Sequence[str]) -> list[int]:

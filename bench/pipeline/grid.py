@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.accounting.forecast import forecaster
 from bench.errors import BenchError, nearest
-from bench.pipeline.resources import gpus, memory_mb, minutes
+from bench.pipeline.resources import cores, gpus, memory_mb, minutes
 from bench.prepare.places import backbone_folder, data_folder
 from bench.spec.cell import Cell
 from bench.spec.library import WORKFLOW
@@ -149,6 +149,9 @@ class Pipeline:
 
     def group_gpus(self, group: Group) -> int:
         return max(gpus(cell, self.study.study) for cell in group.cells)
+
+    def cores(self, task: str, wildcards: Any) -> int:
+        return cores(self.cell(task, wildcards))
 
     def gpus(self, task: str, wildcards: Any) -> int:
         return gpus(self.cell(task, wildcards), self.study.study)

@@ -11,13 +11,14 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from bench.training.progress import waiting
 
 NAME = ".lease"
 RENEW = 15.0  # seconds
@@ -30,12 +31,10 @@ def lease(folder: Path) -> Iterator[None]:
     """Hold `folder` while the block runs; where another process holds it, wait until that one ended."""
     folder.mkdir(parents=True, exist_ok=True)
     file, mine = folder / NAME, _myself()
-    waiting = False
-    while not _take(file, mine):
-        if not waiting:
-            print(f"{folder}: another process works on this cell, waiting: {_read(file)}", file=sys.stderr, flush=True)
-        waiting = True
-        time.sleep(POLL)
+    if not _take(file, mine):
+        with waiting(f"another process that works on {folder}: {_read(file)}"):
+            while not _take(file, mine):
+                time.sleep(POLL)
     ended = threading.Event()
     thread = threading.Thread(target=_renew, args=(file, mine, ended), daemon=True)
     thread.start()

@@ -22,18 +22,24 @@ MARGIN = 1.5  # on what the first attempt is foreseen to take
 
 
 def gpus(cell: Cell, study: Study) -> int:
-    """GPUs of a job; a machine without any runs the cell on its CPU."""
-    return _first(cell.task.resources.gpus, study.resources.gpus, 1)
+    """GPUs of a job, one a process; a machine without any runs the cell on its CPU."""
+    return cell.recipe.processes * _first(cell.task.resources.gpus, study.resources.gpus, 1)
+
+
+def cores(cell: Cell) -> int:
+    """CPU cores of a job."""
+    return cell.recipe.processes * cell.threads
 
 
 def memory_mb(cell: Cell, study: Study, attempt: int = 1) -> int:
-    """Host memory, in MB: the process, the weights twice (read, then cast or quantised), and without a GPU what
-    training takes above them."""
+    """Host memory, in MB, of all its processes. Each: itself, the weights twice (read, then cast or quantised), and
+    without a GPU what training takes above them."""
     parameters = cell.backbone.parameters or DEFAULT_PARAMETERS
     needed = 2 * 4 * parameters
     if gpus(cell, study) == 0:
         needed += math.ceil(MARGIN * (growth_bound(cell, parameters) or 0))
-    return attempt * _first(cell.task.resources.mem_mb, study.resources.mem_mb, PROCESS_MB + math.ceil(needed / 1e6))
+    needed_mb = cell.recipe.processes * (PROCESS_MB + math.ceil(needed / 1e6))
+    return attempt * _first(cell.task.resources.mem_mb, study.resources.mem_mb, needed_mb)
 
 
 def minutes(cell: Cell, study: Study, attempt: int = 1, known: Forecaster | None = None) -> int:
@@ -46,7 +52,8 @@ def minutes(cell: Cell, study: Study, attempt: int = 1, known: Forecaster | None
         seconds = forecast.seconds
     else:
         tokens = steps * recipe.batch_size * (recipe.max_length + _target_length(cell)) / 2
-        seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / SUSTAINED_FLOPS
+        rate = SUSTAINED_FLOPS * recipe.processes
+        seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / rate
     estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(MARGIN * seconds / 60))
     return attempt * _first(cell.task.resources.runtime, study.resources.runtime, estimate)
 

@@ -70,7 +70,7 @@ class RankGrowth(Frozen):
 class Utilisation(Frozen):
     """operations_per_step: floating-point, of forward and backward at the mean padded lengths, from the shapes.
     matrix_rate: operations a second of the device's own matrix product in the base's precision, measured in the same
-    job. share: of that rate, over the training's seconds."""
+    job. share: of that rate, over the training's seconds and all processes."""
 
     operations_per_step: int
     matrix_rate: float

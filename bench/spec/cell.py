@@ -25,7 +25,7 @@ _NOT_IDENTITY = {
 # Keys that came after the first records: at these values they are left out, so that old cells keep their hashes.
 _LATER: dict[str, dict[str, Any]] = {
     "method": {"regulariser": None, "peft": None, "matrices": None, "depth": None, "growth": None},
-    "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None},
+    "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
 }
 
 

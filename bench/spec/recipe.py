@@ -35,7 +35,8 @@ class Recipe(Frozen):
     epochs: float = Field(3.0, gt=0, description="passes over the training rows; a fraction is allowed")
     max_steps: Positive | None = Field(None, description="optimizer steps at the most; null: epochs decide")
     batch_size: Positive = Field(32, description="rows of one optimizer step, all micro-batches together")
-    accumulation: Positive = Field(1, description="micro-batches an optimizer step")
+    accumulation: Positive = Field(1, description="micro-batches an optimizer step, of each process")
+    processes: Positive = Field(1, description="processes that share each optimizer step, a GPU each")
     evaluation_batch_size: Positive = Field(64, description="rows of one evaluation batch; halves if memory runs out")
     max_length: Positive = Field(128, description="source tokens; longer rows are truncated")
     max_target_length: Positive = Field(128, description="target tokens (summarization, text-label)")
@@ -62,12 +63,18 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        if self.batch_size % self.accumulation:
-            raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulation {self.accumulation}")
+        if self.batch_size % self.micro_batches:
+            by = f"accumulation {self.accumulation}" + (f" x processes {self.processes}" if self.processes > 1 else "")
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of {by}")
         for name in ("adam_betas", "importance_betas"):
             if not all(0 < beta < 1 for beta in getattr(self, name)):
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         return self
+
+    @property
+    def micro_batches(self) -> int:
+        """Of an optimizer step, those of all processes together."""
+        return self.accumulation * self.processes
 
     def steps_per_epoch(self, rows: int) -> int:
         """Optimizer steps a pass over `rows` takes; the last, smaller batch counts."""

@@ -92,7 +92,7 @@ def resolve(library: Library, entry: Entry[Study]) -> ResolvedStudy:
         )
         for task, method, budget, seed in product:
             cell = _cell(library, entry, tasks[task], method, budget, seed)
-            problems += [p for p in _no_such_matrix(entry, cell) if p not in problems]
+            problems += [p for p in [*_no_such_matrix(entry, cell), *_crowded(entry, cell)] if p not in problems]
             if cell.id in cells:
                 line, column = place_of(entry.places, ("grids", index))
                 first = cells[cell.id][1]
@@ -174,6 +174,15 @@ def _no_such_matrix(entry: Entry[Study], cell: Cell) -> list[Problem]:
         for role in cell.method.matrices or []
         if role not in have
     ]
+
+
+def _crowded(entry: Entry[Study], cell: Cell) -> list[Problem]:
+    """A problem where cells that take several processes are to share a job."""
+    together, processes = entry.item.cells_per_job, cell.recipe.processes
+    if together == 1 or processes == 1:
+        return []
+    message = f"cells_per_job is {together}, but a cell of {cell.task.name!r} takes {processes} processes: a job each"
+    return [Problem(entry.file, message, *place_of(entry.places, ("cells_per_job",)))]
 
 
 def _unknown(

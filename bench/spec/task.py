@@ -64,7 +64,7 @@ class Resources(Frozen):
 
     mem_mb: Positive | None = None
     runtime: Positive | None = Field(None, description="minutes")
-    gpus: NonNegative | None = None
+    gpus: Literal[0, 1] | None = Field(None, description="of each process; 0: the CPU, whatever the machine has")
 
 
 class Task(Frozen):

@@ -29,9 +29,9 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
     return [full[i] for i in rng.permutation(len(full))] + rest
 
 
-def micro_batches(rows: Sequence[int], accumulation: int) -> list[Sequence[int]]:
-    """A step's rows in at most `accumulation` parts, as equal as can be."""
-    size = -(-len(rows) // accumulation)
+def micro_batches(rows: Sequence[int], parts: int) -> list[Sequence[int]]:
+    """A step's rows in at most so many `parts`, as equal as can be."""
+    size = -(-len(rows) // parts)
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
@@ -74,13 +74,14 @@ class FirstEpoch:
 
 
 def first_epoch(
-    lengths: Sequence[int], targets: Sequence[int], batch_size: int, accumulation: int, seed: int, total: int
+    lengths: Sequence[int], targets: Sequence[int], batch_size: int, parts: int, seed: int, total: int
 ) -> FirstEpoch:
-    """`targets`: target tokens of each row, 0 where nothing is generated. `total`: steps of the training."""
+    """`targets`: target tokens of each row, 0 where nothing is generated. `parts`: micro-batches of a step.
+    `total`: steps of the training."""
     steps = epoch_batches(lengths, batch_size, seed, 0)[:total]
     batches = [
         Padded(rows, max(lengths[i] for i in rows), max(targets[i] for i in rows))
         for step in steps
-        for rows in micro_batches(step, accumulation)
+        for rows in micro_batches(step, parts)
     ]
     return FirstEpoch(len(steps), batches)

@@ -65,6 +65,10 @@ class Checkpoints:
         """Where the curve grows until the cell is recorded."""
         return self.folder / CURVE
 
+    def curve_of(self, rank: int) -> Path:
+        """Where that of a process of a team does; the leader's is the cell's."""
+        return self.curve if rank == 0 else self.folder / f"{rank}-{CURVE}"
+
     def due(self, step: int) -> bool:
         """Whether it is time for the checkpoint of `step`."""
         if self._interval.steps is not None and step % self._interval.steps == 0:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from bench.allocation.base import StepFacts
 from bench.allocation.registry import allocator_of
@@ -25,6 +25,7 @@ from bench.models.flat import FlatParameters
 from bench.models.sites import AdapterSite
 from bench.spec.cell import Cell
 from bench.spec.schedule import Schedule
+from bench.team import ALONE, Team
 from bench.training.adamw import FlatAdamW
 
 
@@ -50,16 +51,17 @@ class StepReport:
 class Core:
     """Trains the adapters of `model` at `sites` and its trainable heads by the recipe of `cell` along `schedule`.
 
-    The model is on its device and the adapters are attached. Under torch.distributed every process holds the same
-    model; gradients are averaged once a step, so all processes take the same decisions. Raises BenchError.
+    The model is on its device and the adapters are attached. Every process of `team` holds the same model; gradients
+    are summed once a step, so all processes take the same decisions. Raises BenchError.
     """
 
-    def __init__(self, model: Any, sites: Sequence[AdapterSite], cell: Cell, schedule: Schedule) -> None:
-        self.cell, self.schedule = cell, schedule
-        self._processes = distributed.get_world_size() if distributed.is_initialized() else 1
+    def __init__(
+        self, model: Any, sites: Sequence[AdapterSite], cell: Cell, schedule: Schedule, team: Team = ALONE
+    ) -> None:
+        self.cell, self.schedule, self.team = cell, schedule, team
         self.flat = FlatParameters(model, sites)
-        if self._processes > 1:
-            distributed.broadcast(self.flat.data, 0)
+        if team.size > 1:
+            team.from_leader(self.flat.data)
             self.flat.fold()
         self._initial_ranks = self.flat.layout.ranks
         self.optimizer = FlatAdamW(self.flat, cell.recipe)
@@ -74,14 +76,20 @@ class Core:
         self._follow()
 
     def accumulate(self, loss: Tensor, share: float | None = None) -> None:
-        """Backward of one micro-batch. share: its part of the optimizer step's rows, else 1 / accumulation."""
+        """Backward of one micro-batch. share: its part of the optimizer step's rows, those of all processes together;
+        else one over the micro-batches."""
         if self._viewing:
             raise BenchError("no training inside budget_view: its ranks are masked for evaluation")
         if share is None:
-            share = 1 / self.cell.recipe.accumulation
+            share = 1 / self.cell.recipe.micro_batches
         loss.backward(torch.full_like(loss, share))
         part = loss.detach() * share
         self._loss = part if self._loss is None else self._loss + part
+
+    def accumulate_nothing(self) -> None:
+        """This process has no micro-batch of the step: the others' are its gradient."""
+        if self.team.size > 1 and self._loss is None:
+            self._loss = self._zero.clone()
 
     def rehearse(self, loss: Tensor) -> None:
         """Backward of a loss that nothing is learned from."""
@@ -98,9 +106,11 @@ class Core:
         flat, recipe = self.flat, self.cell.recipe
         flat.check_gradients()
         flat.unfold_gradients()
-        loss = self._average(self._loss)
+        loss = self._loss
+        for mine in (flat.grad, loss):
+            self.team.sum(mine)
         regulariser = self._zero if self._regulariser is None else self._regulariser.add_gradient()
-        hold = flat.untouched() if self._processes == 1 else []
+        hold = flat.untouched() if self.team.size == 1 else []
 
         norm = torch.linalg.vector_norm(flat.grad)
         # inf * 0 and nan * 0 are nan, the one value that differs from 0
@@ -278,15 +288,6 @@ class Core:
             self.optimizer.admit(new, self.cell.method.growth.warmup if self.cell.method.growth else 0)
         if self._regulariser is not None:
             self._regulariser.rebuild()
-
-    def _average(self, loss: Tensor) -> Tensor:
-        """The mean of gradient and loss over all processes."""
-        if self._processes > 1:
-            distributed.all_reduce(self.flat.grad)
-            self.flat.grad.div_(self._processes)
-            distributed.all_reduce(loss)
-            loss = loss / self._processes
-        return loss
 
     @contextmanager
     def _holding(self, parts: Sequence[slice]) -> Iterator[None]:

@@ -116,9 +116,11 @@ class Curve:
             "skipped_in_row": self.skipped_in_row,
         }
 
-    def close(self, copy: Path) -> None:
-        """Close it, and put it to the file `copy`. Raises TransientError where the disk is full."""
+    def close(self, copy: Path | None) -> None:
+        """Close it, and put it to the file `copy`, if there is one. Raises TransientError where the disk is full."""
         self._stream.close()
+        if copy is None:
+            return
         data = self._file.read_bytes()
         with clear_when_full(copy.parent, len(data)):
             write_atomic(copy, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +30,19 @@ from bench.spec.cell import Cell
 from bench.training.batches import FirstEpoch, Padded, first_epoch
 from bench.training.core import Core
 from bench.training.loop import Counters
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known before the first step. plain_ranks: of an adapter whose layers are not ours.
+    bytes: of what training holds, at its largest then."""
+
+    adapter_sha256: str
+    heads: dict[str, int]
+    frozen: int
+    ranks: dict[str, int]
+    plain_ranks: int
+    bytes: dict[str, int]
 
 
 def cell_key(cell: Cell, identity: str) -> CellKey:
@@ -102,7 +116,7 @@ def training_of(
 def batches_of(train: Split, cell: Cell, total: int) -> FirstEpoch:
     """The micro-batches of the training's first epoch, `total` steps at the most."""
     lengths, targets = [len(ids) for ids in train.input_ids], [len(ids) for ids in train.label_ids]
-    return first_epoch(lengths, targets, cell.recipe.batch_size, cell.recipe.accumulation, cell.seed, total)
+    return first_epoch(lengths, targets, cell.recipe.batch_size, cell.recipe.micro_batches, cell.seed, total)
 
 
 def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
@@ -128,4 +142,5 @@ def utilisation_of(
     operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
     dtype = torch.float32 if cell.method.storage == "fp32" else products_in(device.type)
     rate = matrix_rate(device, dtype)
-    return Utilisation(operations_per_step=operations, matrix_rate=rate, share=operations * steps / seconds / rate)
+    share = operations * steps / seconds / (rate * cell.recipe.processes)
+    return Utilisation(operations_per_step=operations, matrix_rate=rate, share=share)

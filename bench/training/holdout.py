@@ -11,6 +11,7 @@ from bench.evaluation.loss import task_loss
 from bench.models.batch import Collator
 from bench.prepare.data import Split
 from bench.spec.task import Task
+from bench.team import ALONE, Team
 
 
 def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
@@ -21,12 +22,13 @@ def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The rows `split`, batch by batch in order of length."""
+    """The rows `split`, batch by batch in order of length, shared by the processes of `team`."""
 
     split: Split
     collate: Collator
     task: Task
     batch_size: int
+    team: Team = ALONE
 
     def loss(self, model: Any) -> float:
         """The task's mean loss over rows or target tokens. Draws no random number. Synchronises."""
@@ -35,13 +37,14 @@ class HeldOut:
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            for start in range(0, len(order), self.batch_size):
+            for start in self.team.part_of(range(0, len(order), self.batch_size)):
                 rows = order[start : start + self.batch_size]
                 loss, _ = task_loss(model, self.collate(rows), self.task.kind)
                 share = sum(len(self.split.label_ids[i]) for i in rows) if self.task.generates else len(rows)
                 total, weight = total + float(loss) * share, weight + share
         model.train(was_training)
-        return total / weight
+        shares = self.team.gather((total, weight))
+        return sum(total for total, _ in shares) / sum(weight for _, weight in shares)
 
 
 def _part(split: Split, rows: list[int]) -> Split:

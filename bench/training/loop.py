@@ -17,7 +17,7 @@ from bench.training.core import Core
 from bench.training.curve import Curve, Extras
 from bench.training.holdout import HeldOut
 from bench.training.progress import ProgressBar
-from bench.training.rng import random_state
+from bench.training.rng import random_states
 from bench.training.selection import BestStep
 from bench.training.signals import StopFlag
 
@@ -60,7 +60,7 @@ class Loop:
         recipe, total = self.cell.recipe, self.core.schedule.total_steps
         per_epoch = recipe.steps_per_epoch(len(self.split))
         lengths = [len(ids) for ids in self.split.input_ids]
-        bar = ProgressBar(self.cell.id, total)
+        bar = ProgressBar(self.cell.id, total, shown=self.core.team.leads)
         clock = time.monotonic()
         epoch, batches = -1, []
         while (step := self.core.completed) < total:
@@ -69,33 +69,36 @@ class Loop:
                 batches = epoch_batches(lengths, recipe.batch_size, self.cell.seed, epoch)
             self.train_step(batches[step % per_epoch])
             clock = self._spent(clock)
-            if self.flag.name or self.core.completed == total or self.checkpoints.due(self.core.completed):
+            stopped, due = self._agreed()
+            if stopped or due or self.core.completed == total:
                 self.save()
                 clock = time.monotonic()
+            if stopped:
                 self.flag.check(f"at step {self.core.completed} of {total}")
             bar.show(self.core.completed)
         bar.close()
 
     def save(self) -> None:
-        """A checkpoint from which another loop goes on bit for bit."""
+        """A checkpoint from which another loop goes on bit for bit; the team's leader writes it."""
         began = time.monotonic()
         curve = self.curve.state()
-        tensors, core = self.core.state_dict()
-        generators, plain = random_state()
-        kept, best = self.best.state() if self.best else ({}, {})
-        state = {"core": core, "random": plain, "curve": curve, "counters": asdict(self.counters), "best": best}
-        self.checkpoints.save(self.core.completed, {**tensors, **generators, **kept}, state)
+        generators, plain = random_states(self.core.team)
+        if self.core.team.leads:
+            tensors, core = self.core.state_dict()
+            kept, best = self.best.state() if self.best else ({}, {})
+            state = {"core": core, "random": plain, "curve": curve, "counters": asdict(self.counters), "best": best}
+            self.checkpoints.save(self.core.completed, {**tensors, **generators, **kept}, state)
         self.counters.saving_seconds += time.monotonic() - began
 
     def train_step(self, rows: Sequence[int]) -> None:
         """One optimizer step. A micro-batch weighs by what its loss is the mean of: rows, or target tokens."""
-        parts = micro_batches(rows, self.cell.recipe.accumulation)
+        parts = micro_batches(rows, self.cell.recipe.micro_batches)
         whole = self._weight(rows)
-        for part in parts:
-            batch = self.collate(part)
-            loss, _ = task_loss(self.model, batch, self.cell.task.kind)
+        for part in self.core.team.part_of(parts):
+            loss, _ = task_loss(self.model, self.collate(part), self.cell.task.kind)
             self.core.accumulate(loss, self._weight(part) / whole)
-            self.counters.tokens += batch.tokens
+        self.core.accumulate_nothing()  # where a small batch has no part for this process
+        self.counters.tokens += sum(len(self.split.input_ids[i]) + len(self.split.label_ids[i]) for i in rows)
         self.counters.rows += len(rows)
         report = self.core.step()
         changed, held_out = report.masked, None
@@ -108,6 +111,13 @@ class Loop:
                 changed = self.core.validated(held_out) or changed
         ranks = list(self.core.live_ranks().values()) if changed or report.step == 1 else []
         self.curve.add(report, Extras(ranks or None, held_out, self._scores_of_epoch()))
+
+    def _agreed(self) -> tuple[bool, bool]:
+        """Whether a signal asked any process of the team to stop, and whether it is time for a checkpoint."""
+        told = self.core.team.gather((self.flag.name, self.checkpoints.due(self.core.completed)))
+        signal = next((name for name, _ in told if name), None)
+        self.flag.name = self.flag.name or signal
+        return signal is not None, told[0][1]
 
     def _scores_of_epoch(self) -> Scores | None:
         """The evaluation splits' scores where an epoch ended and the recipe asks for them, under the step's budget."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 IMPORTED = time.monotonic()
+WAITED = [0.0]  # seconds for another process: no cell's time
 WIDTH = 30
 TOLD = deque[str](maxlen=40)  # the last lines, for the record of a failure
 
@@ -21,22 +25,38 @@ def say(line: str) -> None:
 
 
 def process_age() -> float:
-    """Seconds since this process began, imports included, by a clock that nobody sets; since this import elsewhere."""
+    """Seconds since this process began, imports included, by a clock that nobody sets; since this import elsewhere.
+    What it spent `waiting` is left out."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):
-        return time.monotonic() - IMPORTED
+        age = time.monotonic() - IMPORTED
+    return age - WAITED[0]
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Around a wait for another process."""
+    began = time.monotonic()
+    say(f"waiting for {what}")
+    try:
+        yield
+    finally:
+        WAITED[0] += time.monotonic() - began
 
 
 class ProgressBar:
-    """`total` steps of `what`. A bar is drawn ten times a second at the most, a line written every `every` seconds."""
+    """`total` steps of `what`. A bar is drawn ten times a second at the most, a line written every `every` seconds;
+    neither where it is not `shown`."""
 
-    def __init__(self, what: str, total: int, *, every: float = 30.0, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, what: str, total: int, *, every: float = 30.0, stream: TextIO | None = None, shown: bool = True
+    ) -> None:
         self._what, self._total = what, total
         self._stream = stream or sys.stderr
         self._bar = self._stream.isatty()
-        self._every = 0.1 if self._bar else every
+        self._every = math.inf if not shown else 0.1 if self._bar else every
         self._last = self._began = time.monotonic()
         self._first: int | None = None
 

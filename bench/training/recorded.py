@@ -36,6 +36,11 @@ def inputs_of(cell: Cell, cache: Path, mirror: Path | None) -> Inputs:
     return Inputs(data, rows, model, manifest, cell.identity(str(rows["fingerprint"])))
 
 
+def checkpoints_folder(cache: Path, identity: str) -> Path:
+    """Where the checkpoints of the cell of that `identity` stand until it is recorded."""
+    return cache / "checkpoints" / identity
+
+
 def recorded(out: Path, inputs: Inputs) -> Record | None:
     """The record in `out`, if it is of these inputs; one of another cell, or a damaged one, is written anew."""
     try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-PREFIX = "rng."
+from bench.team import Team
+
+APART = 1_000_003  # between the seeds of a team's processes
 
 
 def seed_everything(seed: int) -> None:
@@ -20,27 +22,48 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Copies of all states; the tensors' names begin with `rng.`."""
+def seed_apart(seed: int, team: Team) -> None:
+    """As `seed_everything`, for what each process of a team draws for rows of its own: dropout."""
+    seed_everything(seed + APART * team.rank)
+
+
+def random_states(team: Team) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Copies of the states of every process: tensors (their names begin with `rng.` and the rank), plain JSON by
+    rank."""
+    tensors: dict[str, Tensor] = {}
+    plain = []
+    for rank, (own, rest) in enumerate(team.gather(_state())):
+        tensors |= {f"rng.{rank}.{name}": tensor for name, tensor in own.items()}
+        plain.append(rest)
+    return tensors, plain
+
+
+def restore_random_state(tensors: Mapping[str, Tensor], plain: Sequence[Mapping[str, Any]], team: Team) -> None:
+    """Go on where `random_states` was taken."""
+    prefix = f"rng.{team.rank}."
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    _restore(own, plain[team.rank])
+
+
+def _state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     version, words, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     tensors = {
-        "rng.torch": torch.get_rng_state(),
-        "rng.python": torch.tensor(words, dtype=torch.int64),
-        "rng.numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+        "torch": torch.get_rng_state(),
+        "python": torch.tensor(words, dtype=torch.int64),
+        "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
     }
     if torch.cuda.is_available():
-        tensors |= {f"rng.cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+        tensors |= {f"cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
     plain = {"python": [version, gauss], "numpy": [int(position), int(has_gauss), float(cached)]}
     return tensors, plain
 
 
-def restore_random_state(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-    """Go on where `random_state` was taken."""
+def _restore(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     version, gauss = plain["python"]
-    random.setstate((version, tuple(tensors["rng.python"].tolist()), gauss))
-    keys = tensors["rng.numpy"].numpy().astype(np.uint32)
+    random.setstate((version, tuple(tensors["python"].tolist()), gauss))
+    keys = tensors["numpy"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, *plain["numpy"]))
-    torch.set_rng_state(tensors["rng.torch"])
+    torch.set_rng_state(tensors["torch"])
     if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([tensors[name] for name in sorted(tensors) if name.startswith("rng.cuda.")])
+        torch.cuda.set_rng_state_all([tensors[name] for name in sorted(tensors) if name.startswith("cuda.")])

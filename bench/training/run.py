@@ -10,19 +10,21 @@ from bench.evaluation.memory import is_out_of_memory
 from bench.records.io import write_record
 from bench.records.schema import Record
 from bench.spec.cell import Cell
+from bench.team import ALONE, Team
 from bench.training.checkpoints import Checkpoints, Interval
 from bench.training.curve import Diverged, Watch, unwatched
 from bench.training.progress import say
-from bench.training.recorded import inputs_of, recorded
+from bench.training.recorded import checkpoints_folder, inputs_of, recorded
 from bench.training.signals import stop_flag
 from bench.training.trial import Trial
 
 
 def train_cell(
     cell: Cell, *, out: Path, cache: Path, mirror: Path | None = None, attempt: int = 1, attempts: int = 1,
-    interval: Interval | None = None, watch: Watch = unwatched,
+    interval: Interval | None = None, watch: Watch = unwatched, team: Team = ALONE,
 ) -> Record:  # fmt: skip
-    """Train, evaluate and record `cell` in `out`; the record. Prepares nothing, uses no network.
+    """Train, evaluate and record `cell` in `out`; the record. Prepares nothing, uses no network. Every process of
+    `team` calls it alike; its leader writes, and any of them the record of a failure.
 
     A record of the same spec, data and model is left as it is. A diverged loss and a device out of memory become typed
     records. Other faults raise (TransientError: try again), and at the last of `attempts` become a record `failed`;
@@ -34,9 +36,9 @@ def train_cell(
         return standing
     identity = inputs.identity
     places = {"cell": identity, "model": inputs.model_manifest["files"]}
-    checkpoints = Checkpoints(cache / "checkpoints" / identity, places, interval)
+    checkpoints = Checkpoints(checkpoints_folder(cache, identity), places, interval)
     with stop_flag() as flag:
-        trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch)
+        trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch, team)
         try:
             record = trial.run()
         except BenchError:
@@ -45,9 +47,12 @@ def train_cell(
             record = trial.failure("diverged", str(error), step=error.step)
         except Exception as error:
             record = _failure(trial, error, last=attempt >= attempts)
-        write_record(record, out)
-    if record.status != "failed":
-        checkpoints.remove()
+        if team.leads or record.status != "ok":
+            write_record(record, out)
+        if team.leads and record.status != "failed":
+            checkpoints.remove()
+        if record.status == "ok":
+            team.wait()
     return record
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 
 from bench.accounting.measure import base_bytes, frozen_parameters, trained_heads
 from bench.accounting.peak import PeakMemory
-from bench.errors import BenchError
+from bench.errors import BenchError, TransientError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.loss import task_loss
 from bench.evaluation.table import write_predictions
@@ -37,6 +36,7 @@ from bench.records.schema import (
 )
 from bench.spec.cell import Cell
 from bench.spec.schedule import schedule_of
+from bench.team import ALONE, Team
 from bench.training import facts
 from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.core import Core
@@ -45,24 +45,11 @@ from bench.training.holdout import HeldOut, hold_out
 from bench.training.loop import Counters, Loop
 from bench.training.progress import TOLD, ProgressBar, process_age, say
 from bench.training.recorded import Inputs
-from bench.training.rng import restore_random_state, seed_everything
+from bench.training.rng import restore_random_state, seed_apart, seed_everything
 from bench.training.selection import BestStep
 from bench.training.signals import StopFlag
 
 CURVE, PREDICTIONS = "curve.jsonl", "predictions.parquet"
-
-
-@dataclass(frozen=True)
-class Start:
-    """What is known before the first step. plain_ranks: of an adapter whose layers are not ours.
-    bytes: of what training holds, at its largest then."""
-
-    adapter_sha256: str
-    heads: dict[str, int]
-    frozen: int
-    ranks: dict[str, int]
-    plain_ranks: int
-    bytes: dict[str, int]
 
 
 class Trial:
@@ -70,11 +57,11 @@ class Trial:
 
     def __init__(
         self, cell: Cell, inputs: Inputs, out: Path, checkpoints: Checkpoints, attempt: int, flag: StopFlag,
-        watch: Watch,
+        watch: Watch, team: Team = ALONE,
     ) -> None:  # fmt: skip
         self.ages = [process_age()]  # before the data, before the model, before the first step
         self.cell, self.inputs, self.out = cell, inputs, out
-        self.checkpoints, self.flag, self.watch = checkpoints, flag, watch
+        self.checkpoints, self.flag, self.watch, self.team = checkpoints, flag, watch, team
         self.weights = out / weights_file(cell.method)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.counters = Counters(attempt=attempt)
@@ -101,15 +88,16 @@ class Trial:
         self.flag.check("before the first step")
         loop = Loop(
             self.cell, model, core, self.train, collate, curve, self.checkpoints, self.flag, self.counters,
-            HeldOut(self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size),
+            HeldOut(self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size, self.team),
             lambda: self._evaluate(model).metrics, self.best,
         )  # fmt: skip
         try:
             loop.run()
         finally:
-            curve.close(self.out / CURVE)
-        # of the training: an evaluation batch is larger
-        peak = self.peak.read(facts.predicted_peak(self.cell, batches.largest, self.device.type))
+            curve.close(self.out / CURVE if self.team.leads else None)
+        # of the training (an evaluation batch is larger), and of the process that took the most
+        predicted = facts.predicted_peak(self.cell, batches.largest, self.device.type)
+        peak = max(self.team.gather(self.peak.read(predicted)), key=lambda one: one.peak)
         spent = self.counters.training_seconds
         self.use = facts.utilisation_of(self.cell, batches, core.completed, spent, self.device)
 
@@ -121,7 +109,9 @@ class Trial:
         model = reload_trained(model, self.cell, self.weights.parent, self.inputs.model, self.device)
         clock = time.monotonic()
         evaluated = self._evaluate(model)
-        write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
+        if self.team.leads:
+            write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
+        self.team.wait()
         self.watch({"metrics": evaluated.metrics})
         evaluation, training = time.monotonic() - clock + beside, self.counters.training_seconds
         started, loaded, startup = self.ages
@@ -164,7 +154,7 @@ class Trial:
         torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, decides nothing here
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
-    def _build(self) -> tuple[Any, Core, Start]:
+    def _build(self) -> tuple[Any, Core, facts.Start]:
         """Seeded before anything is made (defect Q5); again before the adapter, the same for every storage; and before
         the first step, so that dropout draws alike whatever the adapter drew."""
         seed_everything(self.cell.seed)
@@ -177,11 +167,11 @@ class Trial:
         known = adapter_hash(model), trained_heads(model, self.cell), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
         schedule = schedule_of(self.cell, len(self.data.train), shapes)
-        core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule)
+        core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule, self.team)
         self.best = BestStep.of(core, self.cell)
-        seed_everything(self.cell.seed + 2)
+        seed_apart(self.cell.seed + 2, self.team)
         ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
-        return model, core, Start(*known, *ranks, core.bytes())
+        return model, core, facts.Start(*known, *ranks, core.bytes())
 
     def _rehearse(self, model: Any, core: Core, batch: Batch) -> None:
         """Forward and backward of the largest batch, for its memory alone; the generators are set after it."""
@@ -195,7 +185,7 @@ class Trial:
         def load(found: Checkpoint) -> None:
             core.load_state_dict(found.tensors, found.state["core"])
             self.counters = Counters(**found.state["counters"])
-            restore_random_state(found.tensors, found.state["random"])
+            restore_random_state(found.tensors, found.state["random"], self.team)
             kept.update(found.state["curve"])
             if self.best:
                 self.best.load(found.tensors, found.state["best"])
@@ -207,27 +197,35 @@ class Trial:
             core.load_state_dict(*fresh)
             self.best = BestStep.of(core, self.cell)
             self.counters = Counters(restarted=bool(faults))
-            seed_everything(self.cell.seed + 2)
+            seed_apart(self.cell.seed + 2, self.team)
         else:
             self.counters.attempt += 1
             self.counters.resumed_at.append(step)
-            say(f"{self.cell.id}: goes on at step {step}")
+            if self.team.leads:
+                say(f"{self.cell.id}: goes on at step {step}")
         self.counters.attempt = max(attempt, self.counters.attempt)
         self.counters.discarded += faults
+        if len(set(self.team.gather(step))) > 1:
+            raise TransientError("the processes of the cell do not see the same checkpoints")
         kept.pop("sha256", None)
+        if not self.team.leads:  # its curve is the leader's, and is thrown away
+            kept["length"] = 0
         sites = [site.name for site in core.flat.layout.sites]
         self.watch({"config": self.cell.model_dump(mode="json"), "sites": sites})
-        return Curve(self.checkpoints.curve, **kept, watch=self.watch)
+        return Curve(self.checkpoints.curve_of(self.team.rank), **kept, watch=self.watch)
 
     def _evaluate(self, model: Any) -> Evaluated:
-        bars = {name: ProgressBar(f"{self.cell.id} {name}", len(split)) for name, split in self.data.evaluation.items()}
+        bars = {
+            name: ProgressBar(f"{self.cell.id} {name}", len(split), shown=self.team.leads)
+            for name, split in self.data.evaluation.items()
+        }
 
         def check(split: str, done: int) -> None:
             self.flag.check(f"while {split} was evaluated")
             bars[split].show(done)
 
-        size = self.cell.recipe.evaluation_batch_size
-        return evaluate(model, self.cell.task, self.data.evaluation, self.tokenizer, size, self.device, check)
+        task, size, splits = self.cell.task, self.cell.recipe.evaluation_batch_size, self.data.evaluation
+        return evaluate(model, task, splits, self.tokenizer, size, self.device, check, self.team)
 
     def _last_beside_best(self, model: Any, core: Core) -> tuple[Evaluated | None, float]:
         """Where the best step is reported: the scores of the last one and the seconds they took; the model is then
@@ -243,12 +241,14 @@ class Trial:
     def _save_weights(self, model: Any, core: Core) -> None:
         """What was trained under its budget, whole or not at all. Raises TransientError where the disk is full."""
         full, folder = clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(self.weights.parent)
-        with core.budget_view(), full, folder as new:
-            save_trained(model, self.cell.method, new, core.masks())
+        if self.team.leads:
+            with core.budget_view(), full, folder as new:
+                save_trained(model, self.cell.method, new, core.masks())
+        self.team.wait()
 
     def _finished(
-        self, core: Core, start: Start, evaluated: Evaluated, last: Evaluated | None, seconds: Seconds, peak: PeakBytes,
-        last_loss: float | None,
+        self, core: Core, start: facts.Start, evaluated: Evaluated, last: Evaluated | None, seconds: Seconds,
+        peak: PeakBytes, last_loss: float | None,
     ) -> Record:  # fmt: skip
         """The record `ok`. Raises BenchError where the budget was not kept."""
         use = facts.budget_use(core, start.plain_ranks)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import Lab, record_of
+from small import Lab, record_of, without_dropout
 
 
 @pytest.mark.parametrize("kind", ["classification", "summarization"])
 def test_equal_within_rounding(lab: Lab, summaries: Lab, tmp_path: Path, kind: str) -> None:
     """Rows of unequal length, a last batch of 5 of 12 rows: every micro-batch weighs what it should."""
-    place = _without_dropout(lab if kind == "classification" else summaries, tmp_path / "model")
+    place = without_dropout(lab if kind == "classification" else summaries, tmp_path / "model")
     curves = {}
     for parts in (1, 3, 4):
         cell = place.prepare(place.cell("adalora", rows=41, accumulation=parts, head_dropout=0.0))
@@ -28,15 +27,3 @@ def test_equal_within_rounding(lab: Lab, summaries: Lab, tmp_path: Path, kind: s
             assert accumulated["loss"] == pytest.approx(whole["loss"], rel=2e-4)
             assert accumulated["budget"] == whole["budget"]
             assert accumulated["regulariser"] == pytest.approx(whole["regulariser"], rel=2e-4)
-
-
-def _without_dropout(lab: Lab, model: Path) -> Lab:
-    model.mkdir()
-    for file in lab.model.iterdir():
-        (model / file.name).write_bytes(file.read_bytes())
-    config = json.loads((model / "config.json").read_text())
-    for key in config:
-        if "dropout" in key and config[key]:
-            config[key] = 0.0
-    (model / "config.json").write_text(json.dumps(config))
-    return replace(lab, model=model)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import multiprocessing
@@ -9,6 +12,7 @@ from twins import adapted, batches, cell_of, core_of, loss_of, sites_of
 
 from bench.errors import BenchError
 from bench.spec.schedule import Schedule
+from bench.team import join_team, variables_of
 from bench.training.core import Core
 
 SHAPES = [(8, 16), (16, 8), (8, 8), (12, 8)]
@@ -179,16 +183,15 @@ def test_half_precision_heads_are_refused():
         Core(model, sites_of(SHAPES), cell_of(), schedule_of())
 
 
-def _process(rank: int, file: str, model, results) -> None:
+def _process(rank: int, file: Path, model, results) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    core = Core(model, sites_of(SHAPES), cell_of(), schedule_of())
+    os.environ.update(variables_of(rank, 2, file))
+    core = Core(model, sites_of(SHAPES), cell_of(processes=2), schedule_of(), join_team())
     for _, (x, y) in zip(range(16), batches(0, 8, 16), strict=False):
         part = slice(4 * rank, 4 * rank + 4)
         core.accumulate(loss_of(model, (x[part], y[part])))
         core.step()
     results.put((rank, core.masks(), core.flat.data.numpy()))
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
@@ -196,7 +199,7 @@ def test_two_processes_decide_as_one_with_the_joint_batch(tmp_path):
     model = adapted(SHAPES, 4)
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
-    processes = [context.Process(target=_process, args=(r, str(tmp_path / "meet"), model, results)) for r in range(2)]
+    processes = [context.Process(target=_process, args=(r, tmp_path / "meet", model, results)) for r in range(2)]
     for process in processes:
         process.start()
     found = {rank: (masks, data) for rank, masks, data in (results.get() for _ in processes)}

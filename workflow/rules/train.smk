@@ -13,7 +13,7 @@ for task in PIPELINE.tasks:
         log:
             f"{FOLDER}/logs/{task}/{{method}}/{{budget}}/seed-{{seed}}.log",
         retries: RETRIES_HERE
-        threads: PIPELINE.threads
+        threads: partial(PIPELINE.cores, task)
         resources:
             gpu=partial(PIPELINE.gpus, task),
             mem_mb=partial(PIPELINE.memory_mb, task),
