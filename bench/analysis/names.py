@@ -6,6 +6,7 @@ from bench.spec.budget import Budget
 
 METRIC_NAMES = {
     "accuracy": "accuracy", "mcc": "MCC", "f1": "F1", "pearson": "Pearson r", "spearman": "Spearman ρ",
+    "mean_correlation": "mean of r and ρ",
     "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum",
     "exact_match": "exact match", "no_label": "no label",
 }  # fmt: skip

@@ -40,12 +40,13 @@ def sums_of(task: Task, metric: str, reference: Any, prediction: Any, score: Any
         return None if score is None or metric != task.metric else _mean(np.asarray(score, dtype=float))
     if task.kind == "regression":
         x, y = np.asarray(prediction, dtype=float), np.asarray(reference, dtype=float)
-        if metric == "spearman":
-            from scipy.stats import rankdata
-
-            x, y = rankdata(x), rankdata(y)
-        x, y = x - x.mean(), y - y.mean()
-        return Sums(np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1), _correlation)
+        match metric:
+            case "mean_correlation":
+                return Sums(np.concatenate([_products(x, y), _ranked(x, y)], axis=1), _mean_correlation)
+            case "spearman":
+                return Sums(_ranked(x, y), _correlation)
+            case _:
+                return Sums(_products(x, y), _correlation)
     truth, guess = (_classes(task, values) for values in (reference, prediction))
     match metric:
         case "accuracy" | "exact_match":
@@ -125,6 +126,22 @@ def _f1(classes: int) -> Callable[[Floats], Floats]:
         return np.asarray((each * occurs).sum(-1) / occurs.sum(-1))
 
     return f1
+
+
+def _products(x: Floats, y: Floats) -> Floats:
+    """Examples x 6: what the correlation of x and y comes from."""
+    x, y = x - x.mean(), y - y.mean()
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
+
+
+def _ranked(x: Floats, y: Floats) -> Floats:
+    from scipy.stats import rankdata
+
+    return _products(rankdata(x), rankdata(y))
+
+
+def _mean_correlation(sums: Floats) -> Floats:
+    return np.asarray((_correlation(sums[..., :6]) + _correlation(sums[..., 6:])) / 2)
 
 
 def _correlation(sums: Floats) -> Floats:

@@ -73,11 +73,14 @@ def _of_classes(metric: str, predictions: Sequence[int], references: Sequence[in
 
     if metric == "mcc":
         return float(metrics.matthews_corrcoef(references, predictions))
-    average = "binary" if classes == 2 else "macro"
-    return float(metrics.f1_score(references, predictions, average=average, zero_division=0))
+    labels = [1] if classes == 2 else None  # with -1 among them, two classes are three for scikit-learn's "binary"
+    return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0))
 
 
 def _correlation(metric: str, predictions: Sequence[float], references: Sequence[float]) -> float | None:
+    if metric == "mean_correlation":  # as published for STS-B
+        both = [_correlation(one, predictions, references) for one in ("pearson", "spearman")]
+        return None if None in both else math.fsum(both) / 2  # type: ignore[arg-type]
     from scipy import stats
 
     if len(set(predictions)) < 2 or len(set(references)) < 2:

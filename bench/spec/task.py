@@ -11,7 +11,18 @@ from bench.spec.recipe import NonNegative, Positive, Recipe
 
 Kind = Literal["classification", "regression", "summarization", "text-label"]
 Metric = Literal[
-    "accuracy", "mcc", "f1", "pearson", "spearman", "rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match", "no_label"
+    "accuracy",
+    "mcc",
+    "f1",
+    "pearson",
+    "spearman",
+    "mean_correlation",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "rougeLsum",
+    "exact_match",
+    "no_label",
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
 KeyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
@@ -19,7 +30,7 @@ HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_lengt
 
 METRICS_OF: dict[str, frozenset[str]] = {
     "classification": frozenset({"accuracy", "mcc", "f1"}),
-    "regression": frozenset({"pearson", "spearman"}),
+    "regression": frozenset({"pearson", "spearman", "mean_correlation"}),
     "summarization": frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"}),
     "text-label": frozenset({"exact_match", "accuracy", "mcc", "f1", "no_label"}),
 }

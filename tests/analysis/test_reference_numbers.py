@@ -17,7 +17,8 @@ FOLDER = Path(__file__).parents[2] / "results" / "reference"
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     folder = tmp_path_factory.mktemp("results")
-    study = study_of(1, "backbones={classification: deberta-v3-base, summarization: bart-large}")
+    backbones = "{classification: deberta-v3-base, regression: deberta-v3-base, summarization: bart-large}"
+    study = study_of(1, f"backbones={backbones}", "tasks=[mnli, sst2, cola, qnli, cnn_dailymail, stsb]")
     write_cell(folder / study.name, study.cells[0], 0.8)
     return read_published(read_results(study, folder))
 
@@ -33,6 +34,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
         ("cnn_dailymail", "rougeL", "validation", "small", "lora", "30.78 (1)"),
         ("sst2", "accuracy", "validation", "small", "qlora_adalora", "96.44 (1)"),
         ("sst2", "accuracy", "validation", "large", "qlora", "—"),
+        ("stsb", "mean_correlation", "validation", "small", "adalora", "91.63 (5)"),
     ],
 )
 def test_a_printed_number_is_found_in_points(

@@ -85,6 +85,8 @@ def test_correlations_keep_the_ranks_of_the_whole_split() -> None:
     assert found(about, "pearson", truth, guess) == pytest.approx(pearson)
     ranked = expected(lambda y, p: stats.pearsonr(y, p).statistic, stats.rankdata(truth), stats.rankdata(guess))
     assert found(about, "spearman", truth, guess) == pytest.approx(ranked)
+    mean = (np.asarray(pearson) + np.asarray(ranked)) / 2
+    assert found(task("regression", ["mean_correlation"]), "mean_correlation", truth, guess) == pytest.approx(mean)
 
 
 def test_the_metric_of_a_constant_guess_is_zero_not_nan() -> None:

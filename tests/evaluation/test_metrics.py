@@ -38,9 +38,11 @@ def test_three_classes_average_f1_over_classes() -> None:
 
 
 def test_correlations() -> None:
-    found = score(task("regression", ["pearson", "spearman"]), [1.0, 2.0, 4.0], [1.0, 2.0, 3.0])
+    about = task("regression", ["pearson", "spearman", "mean_correlation"])
+    found = score(about, [1.0, 2.0, 4.0], [1.0, 2.0, 3.0])
     assert found["spearman"] == pytest.approx(1.0)
     assert found["pearson"] == pytest.approx(9 / math.sqrt(42 * 2), rel=1e-6)
+    assert found["mean_correlation"] == pytest.approx((found["pearson"] + found["spearman"]) / 2)
 
 
 def test_words_that_are_no_label_count_as_wrong_and_are_told() -> None:
@@ -50,6 +52,14 @@ def test_words_that_are_no_label_count_as_wrong_and_are_told() -> None:
     found = score(words, classes, [1, 0, 1, 0])
     assert found["exact_match"] == 0.5
     assert found["no_label"] == 0.25
+
+
+def test_f1_of_two_words_is_that_of_the_second_whatever_else_is_said() -> None:
+    """2 true positives, 1 false positive, 2 false negatives (one of them no label)."""
+    words = task("text-label", ["f1"], ("negative", "positive"))
+    found = score(words, [1, 1, 1, 0, -1, -1, 0], [1, 1, 0, 1, 1, 0, 0])
+    assert found["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 2))
+    assert score(words, [-1, -1], [0, 0]) == {"f1": 0.0}
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

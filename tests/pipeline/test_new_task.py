@@ -9,36 +9,36 @@ from pathlib import Path
 import pytest
 from projects import ROOT, Project
 
-RTE = """\
-name: rte
+BOOLQ = """\
+name: boolq
 kind: classification
 data:
-  hub: nyu-mll/glue
-  config: rte
-  columns: {text: [sentence1, sentence2], target: label}
-labels: [entailment, not_entailment]
+  hub: aps/super_glue
+  config: boolq
+  columns: {text: [question, passage], target: label}
+labels: ["no", "yes"]
 metrics: [accuracy]
-recipe: {learning_rate: 1.2e-3, epochs: 50}
+recipe: {learning_rate: 5.0e-4, epochs: 10}
 """
 
 
 @pytest.mark.slow
 def test_one_yaml_file_adds_a_task(project: Project, mirror: Callable[..., Path]) -> None:
-    (project.workflow / "tasks" / "rte.yaml").write_text(RTE)
+    (project.workflow / "tasks" / "boolq.yaml").write_text(BOOLQ)
     project.spoil("studies/tiny.yaml", "data: embedded", "data: mirror")
     rows = {
-        "sentence1": ["a dog barks", "rain falls"] * 16,
-        "sentence2": ["a dog is heard", "it is dry"] * 16,
-        "label": [0, 1] * 16,
+        "question": ["does a dog bark", "is rain dry"] * 16,
+        "passage": ["a dog is heard", "it is wet"] * 16,
+        "label": [1, 0] * 16,
         "idx": list(range(32)),
     }
-    mirror("nyu-mll/glue", "rte", "train", rows)
-    folder = mirror("nyu-mll/glue", "rte", "validation", rows)
-    assert "train_rte" in project.snakemake("--list-rules", config=(f"mirror={folder}",)).out.split()
-    done = project.snakemake("records", config=(f"mirror={folder}", "tasks=rte"))
+    mirror("aps/super_glue", "boolq", "train", rows)
+    folder = mirror("aps/super_glue", "boolq", "validation", rows)
+    assert "train_boolq" in project.snakemake("--list-rules", config=(f"mirror={folder}",)).out.split()
+    done = project.snakemake("records", config=(f"mirror={folder}", "tasks=boolq"))
     assert done.code == 0, done.out
     assert [str(r.relative_to(project.folder)) for r in project.records] == [
-        "results/tiny/cells/rte/lora/small/seed-0/record.json"
+        "results/tiny/cells/boolq/lora/small/seed-0/record.json"
     ]
 
 
