@@ -67,10 +67,12 @@ class Team:
         self.gather(None)
 
     def _collect(self, function: str, *args: Any, **options: Any) -> None:
-        from torch import distributed
+        from torch import OutOfMemoryError, distributed
 
         try:
             getattr(distributed, function)(*args, **options)
+        except OutOfMemoryError:
+            raise
         except (RuntimeError, ValueError) as error:  # a lost connection has no class of its own
             raise MemberLost(f"process {self.rank} of {self.size} has lost another: {error}") from error
 

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 
 from bench.commands.options import add_workflow, cache_of
 from bench.errors import BenchError, nearest
+from bench.pipeline.gpus import hold_gpus
 
 if TYPE_CHECKING:
     from bench.spec.cell import Cell
 
 STORAGES = ("fp32", "bf16", "nf4")
+OUT = (
+    "default: RESULTS/evaluations/TASK/METHOD/BUDGET/seed-K, as the record beside it has them; without one "
+    "RESULTS/evaluations/TASK/NAME, the last part of PATH"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", choices=STORAGES, help="of the base; default: the record's, or fp32")
     parser.add_argument("--embedded", action="store_true", help="score on the generated rows, not on the hub's")
     parser.add_argument("--rows", type=int, metavar="N", help="evaluate so many rows of a split at the most")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: RESULTS/evaluations/TASK/NAME")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT)
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared data and models; default: RESULTS/cache")
     parser.add_argument("--mirror", type=Path, metavar="DIR", help="read data sets and models here, not from the hub")
@@ -41,16 +46,26 @@ def run(args: argparse.Namespace) -> None:
 
     folder = next((args.path / name for name in ("adapter", "model") if (args.path / name).is_dir()), args.path)
     saved = Saved.at(folder)
-    cell = _cell(args, recorded_cell(folder))
+    recorded = recorded_cell(folder)
+    cell = _cell(args, recorded)
+    name = cell.id if recorded else f"{cell.task.name}/{args.path.resolve().name}"
+    out: Path = args.out or args.results / "evaluations" / _inside(args.path, name)
     cache = cache_of(args)
     prepare_backbone(cell.backbone, mirror=args.mirror, cache=cache)
     prepare_task(cell.task, cell.backbone, cell.data, mirror=args.mirror, cache=cache)
-    out = args.out or args.results / "evaluations" / cell.task.name / args.path.resolve().name
-    record = evaluate_saved(cell, saved, out=out, cache=cache, mirror=args.mirror)
+    with hold_gpus(1):
+        record = evaluate_saved(cell, saved, out=out, cache=cache, mirror=args.mirror)
     for split, found in record.metrics.items():
         for metric, value in found["last"].items():
             print(f"{cell.task.name} {split} {metric}: {'undefined' if value is None else f'{100 * value:.2f}'}")
     print(out / "record.json")
+
+
+def _inside(path: Path, name: str) -> str:
+    """`name`, which leads out of no folder. Raises BenchError."""
+    if ".." in Path(name).parts:  # a record may come from anywhere, and its budget is any text
+        raise BenchError(f"{path}: the record beside it calls its cell {name!r}: name --out")
+    return name
 
 
 def _cell(args: argparse.Namespace, recorded: Cell | None) -> Cell:

@@ -16,6 +16,7 @@ from bench.evaluation.table import write_predictions
 from bench.files import sha256_file
 from bench.models.adapters import reload_adapter
 from bench.models.backbone import load_backbone
+from bench.models.precision import told_precision
 from bench.prepare.data import load_tokenizer, open_data
 from bench.prepare.models import check_backbone, open_backbone
 from bench.prepare.places import backbone_folder, data_folder
@@ -72,7 +73,7 @@ def evaluate_saved(cell: Cell, saved: Saved, *, out: Path, cache: Path, mirror: 
     found = evaluate(model, cell.task, data.evaluation, load_tokenizer(base), size, device)
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(out / PREDICTIONS, data.evaluation, found.predictions, found.scores)
-    record = _record(cell, saved, found, data.manifest, manifest, out, str(device))
+    record = _record(cell, saved, found, data.manifest, manifest, out, device)
     seconds = {"load": loaded, "evaluation": time.monotonic() - clock - loaded}
     record = record.model_copy(update={"evaluation": {**record.evaluation, "seconds": seconds}})
     write_record(record, out)
@@ -90,8 +91,9 @@ def _load(cell: Cell, saved: Saved, base: Path, device: torch.device) -> Any:
 
 
 def _record(
-    cell: Cell, saved: Saved, found: Evaluated, data: dict[str, Any], model: dict[str, Any], out: Path, device: str
-) -> Record:
+    cell: Cell, saved: Saved, found: Evaluated, data: dict[str, Any], model: dict[str, Any], out: Path,
+    device: torch.device,
+) -> Record:  # fmt: skip
     split, metric = cell.task.primary_split, cell.task.metric
     return Record(
         kind="evaluation",
@@ -109,7 +111,7 @@ def _record(
             "batch_size": found.batch_size, "halvings": found.halvings, "folder": str(saved.folder.resolve()),
             "files": saved.files,
         },
-        environment=environment(device),
+        environment={**environment(str(device)), **told_precision(device.type, cell.method.storage)},
         data={key: data[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
         model=model,
         files={PREDICTIONS: sha256_file(out / PREDICTIONS)},

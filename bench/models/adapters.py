@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
         )
     else:
         config = LoraConfig(r=rank, **scale, **common)
-    peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
+    with _without_known_warnings():
+        peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
     # not the folder of this machine from which it was loaded
     config.base_model_name_or_path = cell.backbone.hub or cell.backbone.name
     for name, parameter in peft_model.named_parameters():
@@ -116,10 +118,18 @@ def reload_adapter(model: Any, folder: Path) -> Any:
     """The base of `model`, adapted or bare, with the adapter that was saved in `folder`."""
     from peft import PeftModel
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*rank_pattern keys did not match")  # LoRA's meaning of the field
+    with _without_known_warnings():
         base = model.unload() if isinstance(model, PeftModel) else model
         return PeftModel.from_pretrained(base, folder, adapter_name=ADAPTER)
+
+
+@contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    """PEFT reads rank_pattern as LoRA means it, and a property that transformers renames: neither matters here."""
+    with warnings.catch_warnings():
+        for message in (".*rank_pattern keys did not match", ".*is_gradient_checkpointing"):
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def adapter_hash(peft_model: Any) -> str:

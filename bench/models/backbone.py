@@ -57,7 +57,7 @@ def settle(model: Any, cell: Cell, device: str) -> Any:
         module = model.get_submodule(name).float()
         if cell.method.storage != "fp32":
             module.register_forward_pre_hook(_to_float32)
-    if cell.method.storage != "fp32" and products_in(device) == torch.float32:
+    if cell.method.storage != "fp32" and products_in(device, cell.method.storage) == torch.float32:
         multiply_in_float32(model)
     if cell.recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -15,14 +15,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def products_in(device: str) -> torch.dtype:
-    """float32 or bfloat16: what a device of type `device` multiplies half-precision matrices in. A GPU that is not here
-    is taken for one that can."""
+def products_in(device: str, storage: str) -> torch.dtype:
+    """float32 or bfloat16: what a device of that type multiplies matrices in that are stored so (fp32, bf16, nf4). A
+    GPU that is not here is taken for one that can do either."""
+    if storage == "fp32":
+        return torch.float32
     if device == "cuda":
         slow = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         slow = not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.float32 if slow else torch.bfloat16
+
+
+def told_precision(device: str, storage: str) -> dict[str, str]:
+    """The same for a record's environment."""
+    return {"products_in": str(products_in(device, storage)).removeprefix("torch.")}
 
 
 def multiply_in_float32(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from bench.accounting.activations import BatchShape, trace
 from bench.accounting.peak_prediction import predict_peak
 from bench.accounting.predict import predict
 from bench.accounting.rate import matrix_rate
-from bench.models.precision import products_in
+from bench.models.precision import products_in, told_precision
 from bench.prepare.data import Split
 from bench.records.provenance import environment, other_processes
 from bench.records.schema import (
@@ -55,10 +55,9 @@ def cell_key(cell: Cell, identity: str) -> CellKey:
 def machine_of(device: torch.device, cell: Cell) -> dict[str, Any]:
     """Where a cell ran, and a note where its memory figures may not be its own."""
     others = other_processes(str(device))
-    precision = torch.float32 if cell.method.storage == "fp32" else products_in(device.type)
     notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
     where = {
-        **environment(str(device)), "threads": cell.threads, "products_in": str(precision).removeprefix("torch."),
+        **environment(str(device)), **told_precision(device.type, cell.method.storage), "threads": cell.threads,
         "other_processes": others, "slurm": slurm_use(),
     }  # fmt: skip
     return {"environment": where, "notes": tuple(notes)}
@@ -140,7 +139,6 @@ def utilisation_of(
     shape = BatchShape(round(batches.rows_per_step), round(length), round(target))
     predicted = predict(cell)
     operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
-    dtype = torch.float32 if cell.method.storage == "fp32" else products_in(device.type)
-    rate = matrix_rate(device, dtype)
+    rate = matrix_rate(device, products_in(device.type, cell.method.storage))
     share = operations * steps / seconds / (rate * cell.recipe.processes)
     return Utilisation(operations_per_step=operations, matrix_rate=rate, share=share)

@@ -178,3 +178,19 @@ def test_short_cells_in_one_job(cluster: Cluster, study: Make, local: Run) -> No
     # One cell after the other: the GPU, node and memory of one, the time of all.
     assert [job[1:] for job in jobs] == [["1500M", "00:40:00"]]
     assert {"gres/gpu=1", "node=1"} <= set(jobs[0][0].split(","))
+
+
+def test_a_cell_on_two_gpus_of_one_node(cluster: Cluster, study: Make) -> None:
+    both = study("set=recipe.processes=2; tasks=[cola]; methods=[adalora]")
+    before = len(cluster.accounted("JobID"))
+    both.finish(both.start())
+    (cell,) = both.bits()
+    (job,) = cluster.accounted("Comment", "AllocTRES", "AllocCPUS")[before:]
+    assert job[0] == comment(cell)
+    assert {"gres/gpu=2", "node=1"} <= set(job[1].split(","))
+    assert job[2] == "2"
+    through_slurm = both.bits()
+    record = both.cell(cell) / "record.json"
+    record.unlink()
+    both.finish(both.start(profile=False))  # the same two processes without Slurm
+    assert both.bits() == through_slurm

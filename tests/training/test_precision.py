@@ -73,14 +73,14 @@ def test_adapters_on_top_train_alike() -> None:
 def test_the_record_says_which(lab: Lab, tmp_path, method: str) -> None:
     cell = lab.prepare(lab.cell(method))
     assert lab.train(cell, tmp_path / "out") == 0
-    expected = torch.float32 if method == "adalora" else products_in("cpu")
+    expected = products_in("cpu", cell.method.storage)
     assert f"torch.{record_of(tmp_path / 'out').environment['products_in']}" == str(expected)
 
 
 def test_this_processor_is_not_asked_for_what_it_can_not() -> None:
     """A product in the type that is chosen takes no many times as long as in float32 (measured side by side)."""
     one = torch.ones(512, 512)
-    half_one = one.to(products_in("cpu"))
+    half_one = one.to(products_in("cpu", "nf4"))
 
     def fastest(product: Callable[[], object]) -> float:
         times = []

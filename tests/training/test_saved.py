@@ -11,7 +11,7 @@ import torch
 from small import Lab, make_lab, record_of
 
 from bench.cli import main
-from bench.records.io import read_record
+from bench.records.io import read_record, write_record
 from bench.spec.resolve import load_study
 
 
@@ -47,6 +47,25 @@ def test_labels_that_are_words_are_said_again(tmp_path: Path) -> None:
     assert said["prediction"].tolist() == again["prediction"].tolist()
     assert len(said) == 32
     assert read_record(tmp_path / "out" / "record.json").metrics == record_of(out).metrics
+
+
+def test_cells_of_one_seed_leave_a_record_each(lab: Lab, tmp_path: Path) -> None:
+    """Their folders are all called seed-0."""
+    for method in ("lora", "adalora"):
+        cell = _trained(lab, method, tmp_path / method / "seed-0")
+        assert main(["evaluate", str(cell), "--cache", str(lab.cache), "--results", str(tmp_path)]) == 0
+    for method in ("lora", "adalora"):
+        record = read_record(tmp_path / "evaluations" / "cola" / method / "b" / "seed-0" / "record.json")
+        assert record.cell.method == method
+
+
+def test_a_record_cannot_say_where_to_write(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cell = _trained(lab, "lora", tmp_path / "study" / "cell")
+    record = record_of(cell)
+    write_record(record.model_copy(update={"spec": {**record.spec, "budget_name": "../../../../away"}}), cell)
+    assert main(["evaluate", str(cell), "--cache", str(lab.cache), "--results", str(tmp_path / "results")]) == 2
+    assert "name --out" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("away"))
 
 
 def test_an_adapter_alone_needs_a_task_and_a_backbone(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
