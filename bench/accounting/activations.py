@@ -102,7 +102,8 @@ def _step(cell: Cell, depths: dict[str, int], batch: BatchShape, device: Device)
     sites = chosen_sites(find_sites(model, backbone), cell.method)
     model = attach(model, cell, sites)
     shapes = [(site.in_features, site.out_features) for site in sites]
-    core = Core(model, sites if cell.method.lean else (), cell, schedule_of(cell, 100 * batch.rows, shapes))
+    schedule = schedule_of(cell, 100 * batch.rows + cell.recipe.holdout_rows, shapes)
+    core = Core(model, sites if cell.method.lean else (), cell, schedule)
     with torch.device("meta"):
         ids = torch.ones(batch.rows, batch.length, dtype=torch.long)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

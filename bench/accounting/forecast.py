@@ -21,6 +21,7 @@ SHAPE = ("batch_size", "accumulation", "max_length", "max_target_length", "evalu
 class Timed:
     """What a record tells of time: seconds a step, and what comes on top (start-up, evaluation, saving)."""
 
+    study: str
     cell: str
     spec_hash: str
     device: str
@@ -42,12 +43,13 @@ class Forecast:
 
 
 class Forecaster:
-    """Records of the device that most of them were made on."""
+    """Forecasts come from records of the device that most of them were made on."""
 
     def __init__(self, timed: Sequence[Timed]) -> None:
         devices = Counter(one.device for one in timed)
         self.device = min(devices, key=lambda name: (-devices[name], name)) if devices else None
         self.timed = [one for one in timed if one.device == self.device]
+        self._taken = {(one.study, one.cell, one.spec_hash): one.total for one in timed}
 
     def seconds(self, cell: Cell, steps: int | None) -> Forecast | None:
         """Of the nearest kind of records that there is: the same task and method, the same task with another method on
@@ -70,9 +72,8 @@ class Forecaster:
         return None
 
     def taken(self, cell: Cell) -> float | None:
-        """Seconds that the cell took, where it has a record."""
-        hashed = cell.spec_hash
-        return next((one.total for one in self.timed if (one.cell, one.spec_hash) == (cell.id, hashed)), None)
+        """Seconds that the cell took, on whichever device, where its own study has a record of it."""
+        return self._taken.get((cell.study, cell.id, cell.spec_hash))
 
 
 @lru_cache(maxsize=8)
@@ -90,7 +91,7 @@ def _timed(file: Path) -> Timed | None:
         if record["status"] != "ok" or not training["steps"]:
             return None
         return Timed(
-            cell=record["cell"]["id"], spec_hash=record["cell"]["spec_hash"],
+            study=record["cell"]["study"], cell=record["cell"]["id"], spec_hash=record["cell"]["spec_hash"],
             device=str(record["environment"].get("device_name")), alike=_alike(spec), task=_task(spec),
             method=spec["method"]["name"], step=seconds["training"] / training["steps"],
             other=seconds["startup"] + seconds["evaluation"] + seconds["saving"], total=seconds["total"],

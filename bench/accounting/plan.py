@@ -10,6 +10,7 @@ from bench.accounting.forecast import Forecaster, forecaster
 from bench.accounting.lengths import Lengths, prepared_lengths
 from bench.accounting.peak_prediction import declared_batch, predict_peak
 from bench.accounting.predict import Prediction, predict
+from bench.errors import BenchError
 from bench.pipeline.resources import gpus, memory_mb, minutes
 from bench.spec.cell import Cell
 from bench.spec.resolve import ResolvedStudy
@@ -82,7 +83,7 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
 
 def _steps(cell: Cell, predicted: Prediction, lengths: Lengths | None) -> int | None:
     if lengths:
-        return cell.recipe.total_steps(lengths.rows)
+        return cell.recipe.total_steps(_trained_rows(cell, lengths))
     return predicted.schedule.total_steps if predicted.schedule else None
 
 
@@ -92,7 +93,15 @@ def _batch(cell: Cell, lengths: Lengths | None) -> BatchShape:
     if lengths is None:
         return most
     target = min(most.target, lengths.longest_target)
-    return BatchShape(min(most.rows, lengths.rows), min(most.length, lengths.longest), target)
+    return BatchShape(min(most.rows, _trained_rows(cell, lengths)), min(most.length, lengths.longest), target)
+
+
+def _trained_rows(cell: Cell, lengths: Lengths) -> int:
+    """Prepared training rows without those held out. Raises BenchError where none is left."""
+    held_out = cell.recipe.holdout_rows
+    if held_out >= lengths.rows:
+        raise BenchError(f"{cell.id}: {held_out} rows held out of {lengths.rows} leave none to train on")
+    return lengths.rows - held_out
 
 
 def _tokens(cell: Cell, steps: int | None, lengths: Lengths | None) -> dict[str, Any] | None:

@@ -17,13 +17,15 @@ from bench.spec.backbone import Backbone
 from bench.spec.cell import Cell
 from bench.spec.schedule import Schedule, largest_rank, rank_cost, schedule_of, start_rank
 
+IMPORTANCE = {"sensitivity-uncertainty": 8, "sensitivity": 4, "magnitude": 0}  # bytes of an adapter parameter
 BLOCK, NESTED_BLOCK = 64, 256  # elements that share one constant under nf4, constants that share one when nested
 CODE, NESTED_CODE, OFFSET = 16 * 4, 256 * 4, 4  # bytes of the codebooks of a matrix, and of the nested mean
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A backbone with its task's head, by numbers: `linear` are the sizes of the matrices that nf4 packs."""
+    """A backbone with its task's head, by numbers: `linear` are the sizes of the matrices that nf4 packs, `buffers` are
+    bytes."""
 
     sites: tuple[AdapterSite, ...]
     head: dict[str, int]
@@ -58,12 +60,12 @@ class Prediction:
 def predict(cell: Cell) -> Prediction:
     """Raises BenchError where the backbone's file has no config, or the schedule can't be."""
     labels = 0 if cell.task.generates else max(1, len(cell.task.labels))
-    shape = shape_of(cell.backbone.model_dump_json(), cell.task.kind, labels)
+    shape = shape_of(cell.backbone.model_dump_json(), cell.task.kind, labels, cell.method.storage != "fp32")
     sites = chosen_sites(shape.sites, cell.method)
     sizes = [(site.in_features, site.out_features) for site in sites]
     start = _adapter(cell, shape, sites, labels)
     rows = cell.declared_train_rows
-    schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size, sizes)
+    schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size + cell.recipe.holdout_rows, sizes)
     rank = largest_rank(cell, sizes) if cell.method.lean else 0
     end = _end(cell, sizes, start, schedule)
     most = max(start, end[1]) if cell.method.grows else start
@@ -77,7 +79,7 @@ def predict(cell: Cell) -> Prediction:
         gradients=4 * trainable,
         optimizer=8 * trainable,
         folded=4 * rank * sum(out for _, out in sizes) if cell.method.adapter == "adalora" else 0,
-        importance=8 * most if schedule.prunes or cell.method.allocator == "increlora" else 0,
+        importance=_importance(cell, schedule) * most,
         schedule=schedule if rows else None,
         sites=sites,
         rank=rank,
@@ -86,10 +88,10 @@ def predict(cell: Cell) -> Prediction:
 
 
 @lru_cache(maxsize=64)
-def shape_of(backbone_json: str, kind: str, labels: int) -> Shape:
-    """The numbers of a backbone (given as JSON, so that they are computed once)."""
+def shape_of(backbone_json: str, kind: str, labels: int, half: bool) -> Shape:
+    """The numbers of a backbone (given as JSON, so that they are computed once). half: loaded in bfloat16."""
     backbone = Backbone.model_validate_json(backbone_json)
-    model = meta_model(backbone, kind, labels)
+    model = meta_model(backbone, kind, labels, half=half)
     heads = head_modules(model, backbone)
     head = {name.split(".")[-1]: sum(p.numel() for p in model.get_submodule(name).parameters()) for name in heads}
     skipped = [*heads, "lm_head"]
@@ -107,8 +109,9 @@ def shape_of(backbone_json: str, kind: str, labels: int) -> Shape:
     )
 
 
-def meta_model(backbone: Backbone, kind: str, labels: int) -> Any:
-    """The model of the backbone's config on the meta device. Raises BenchError where the file has none."""
+def meta_model(backbone: Backbone, kind: str, labels: int, *, half: bool = False) -> Any:
+    """The model of the backbone's config on the meta device. half: in bfloat16, but for what a model keeps in float32.
+    Raises BenchError where the file has no config."""
     import torch
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
@@ -121,7 +124,8 @@ def meta_model(backbone: Backbone, kind: str, labels: int) -> Any:
         config.num_labels = labels
         auto = AutoModelForSequenceClassification
     with torch.device("meta"):
-        model = auto.from_config(config, attn_implementation=backbone.attention)
+        dtype = torch.bfloat16 if half else torch.float32
+        model = auto.from_config(config, attn_implementation=backbone.attention, dtype=dtype)
         if (
             backbone.untie_head
         ):  # transformers ties T5's whatever the config says; the checkpoint's is a matrix of its own
@@ -138,6 +142,13 @@ def _adapter(cell: Cell, shape: Shape, sites: Sequence[AdapterSite], labels: int
         return int(sum(p.numel() for p in model.parameters() if p.requires_grad)) - sum(shape.head.values())
     sizes = [(site.in_features, site.out_features) for site in sites]
     return start_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+
+
+def _importance(cell: Cell, schedule: Schedule) -> int:
+    """Bytes that the allocator keeps for each parameter of the adapter."""
+    if cell.method.allocator == "increlora":  # whatever the method's `importance` says
+        return IMPORTANCE["sensitivity-uncertainty"]
+    return IMPORTANCE[cell.method.importance] if schedule.prunes else 0
 
 
 def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Schedule) -> tuple[int, int]:

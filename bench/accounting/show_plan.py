@@ -35,15 +35,17 @@ def _totals(rows: Sequence[dict[str, Any]]) -> list[str]:
         "checkpoints apart)",
         f"peak: predicted for {device}, {what}, for the largest batch by {' or '.join(sorted(source))}",
     ]
+    finished = f"done: {len(done)} cells in {sum(done) / HOUR:,.2f} hours"
     if not known:
-        return [*lines, "run time unknown: no records of cells like these below --results"]
+        lines.append("run time unknown: no records of cells like these below --results")
+        return [*lines, finished] if done else lines
     devices = {row["seconds_from"]["device"] for row in rows if row["seconds_from"]}
     time = f"run time {sum(known) / HOUR:,.2f} hours for {len(known)} cells (one GPU or core each), by records of "
     lines.append(time + ", ".join(sorted(devices)))
     if len(known) < len(rows):
         lines.append(f"run time unknown for {len(rows) - len(known)} cells")
     if done:
-        lines.append(f"done: {len(done)} cells in {sum(done) / HOUR:,.2f} hours; left: {left / HOUR:,.2f} hours")
+        lines.append(f"{finished}; left: {left / HOUR:,.2f} hours")
     return lines
 
 

@@ -46,7 +46,7 @@ def minutes(cell: Cell, study: Study, attempt: int = 1, known: Forecaster | None
     """Run time: from records of cells like it, else 6 floating-point operations a parameter and token (forward and
     backward)."""
     recipe = cell.recipe
-    steps = recipe.total_steps(cell.declared_train_rows or 10_000)
+    steps = recipe.total_steps((cell.declared_train_rows or 10_000) - recipe.holdout_rows)
     forecast = known.seconds(cell, steps if cell.declared_train_rows else None) if known else None
     if forecast:
         seconds = forecast.seconds

@@ -44,9 +44,11 @@ class StartUp(Frozen):
 
 
 class Seconds(Frozen):
-    """Wall time by the monotonic clock. Training without evaluation; start-up until the first step.
+    """Wall time by the monotonic clock. Training without evaluation; start-up until the first step; evaluation between
+    the steps (held-out losses, scores of an epoch) and at the end.
 
-    training and saving: of all tries, without the steps that an interruption lost; the rest: of the last try.
+    training, saving and evaluation between the steps: of all tries, without the steps that an interruption lost; the
+    rest: of the last try.
     """
 
     startup: float

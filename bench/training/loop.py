@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import torch
 
 from bench.evaluation.loss import task_loss
 from bench.models.batch import Collator
@@ -32,6 +35,7 @@ class Counters:
     rows: int = 0
     attempt: int = 1
     training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0  # between the steps
     saving_seconds: float = 0.0
     resumed_at: list[int] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
@@ -54,6 +58,7 @@ class Loop:
     held_out: HeldOut
     score: Callable[[], Scores]
     best: BestStep | None = None
+    _clock: float = field(default_factory=time.monotonic, init=False)
 
     def run(self) -> None:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
@@ -61,18 +66,18 @@ class Loop:
         per_epoch = recipe.steps_per_epoch(len(self.split))
         lengths = [len(ids) for ids in self.split.input_ids]
         bar = ProgressBar(self.cell.id, total, shown=self.core.team.leads)
-        clock = time.monotonic()
+        self._passed()
         epoch, batches = -1, []
         while (step := self.core.completed) < total:
             if step // per_epoch != epoch:
                 epoch = step // per_epoch
                 batches = epoch_batches(lengths, recipe.batch_size, self.cell.seed, epoch)
             self.train_step(batches[step % per_epoch])
-            clock = self._spent(clock)
+            self.counters.training_seconds += self._passed()
             stopped, due = self._agreed()
             if stopped or due or self.core.completed == total:
                 self.save()
-                clock = time.monotonic()
+                self._passed()
             if stopped:
                 self.flag.check(f"at step {self.core.completed} of {total}")
             bar.show(self.core.completed)
@@ -104,7 +109,8 @@ class Loop:
         changed, held_out = report.masked, None
         best = self.best if self.best and self.best.due() else None
         if best or self.core.watches:
-            held_out = self.held_out.loss(self.model)
+            with self._evaluating():
+                held_out = self.held_out.loss(self.model)
             if best:
                 best.offer(held_out)
             if self.core.watches:
@@ -124,13 +130,23 @@ class Loop:
         per_epoch = self.cell.recipe.steps_per_epoch(len(self.split))
         if not self.cell.recipe.score_epochs or self.core.completed % per_epoch:
             return None
-        with self.core.budget_view():
+        with self._evaluating(), self.core.budget_view():
             return self.score()
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Around what is evaluated between the steps: its seconds are not the training's."""
+        device = self.core.flat.device
+        if device.type == "cuda":  # what the last steps left to it is training
+            torch.cuda.synchronize(device)
+        self.counters.training_seconds += self._passed()
+        yield
+        self.counters.evaluation_seconds += self._passed()
 
     def _weight(self, rows: Sequence[int]) -> int:
         return sum(len(self.split.label_ids[i]) for i in rows) if self.cell.task.generates else len(rows)
 
-    def _spent(self, clock: float) -> float:
-        now = time.monotonic()
-        self.counters.training_seconds += now - clock
-        return now
+    def _passed(self) -> float:
+        """Seconds since the last call."""
+        before, self._clock = self._clock, time.monotonic()
+        return self._clock - before

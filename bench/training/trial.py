@@ -113,7 +113,8 @@ class Trial:
             write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
         self.team.wait()
         self.watch({"metrics": evaluated.metrics})
-        evaluation, training = time.monotonic() - clock + beside, self.counters.training_seconds
+        evaluation = time.monotonic() - clock + beside + self.counters.evaluation_seconds
+        training = self.counters.training_seconds
         started, loaded, startup = self.ages
         seconds = Seconds(
             startup=startup, training=training, evaluation=evaluation, saving=saving,
@@ -126,7 +127,7 @@ class Trial:
         """A typed record of what is known when a try ended for good."""
         total = process_age()
         seconds = Seconds(
-            startup=0.0, training=self.counters.training_seconds, evaluation=0.0,
+            startup=0.0, training=self.counters.training_seconds, evaluation=self.counters.evaluation_seconds,
             saving=self.counters.saving_seconds, total=total,
         )  # fmt: skip
         return Record(

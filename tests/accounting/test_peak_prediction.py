@@ -62,6 +62,10 @@ def test_what_shapes_do_to_the_peak() -> None:
     assert plain.total == plain.loaded + plain.state + plain.activations + plain.workspace
 
 
+def test_held_out_rows_do_not_change_the_peak() -> None:
+    assert peak("sst2", "lora", "recipe.holdout_rows=5000") == peak("sst2", "lora")
+
+
 def test_fused_attention_keeps_no_matrix_of_length_by_length() -> None:
     assert peak("cnn_dailymail", "lora").activations < peak("cnn_dailymail", "lora", device="cpu").activations / 2
 

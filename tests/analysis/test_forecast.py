@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factory import make_record, study_of
+from factory import ENVIRONMENT, make_record, study_of
 
 from bench.accounting.forecast import Forecaster, forecaster
 from bench.accounting.plan import plan
@@ -16,6 +17,7 @@ from bench.records.io import write_record
 from bench.records.schema import Seconds, Training
 from bench.spec.cell import Cell
 from bench.spec.resolve import ResolvedStudy
+from bench.spec.schedule import schedule_of
 from bench.spec.task import Resources
 
 STUDY = study_of(3, "tasks=[sst2, cola]")
@@ -33,10 +35,13 @@ def training(steps: int, a_step: float, other: float) -> Training:
     return Training(steps=steps, skipped_steps=0, rows=16 * steps, tokens=900 * steps, seconds=seconds)
 
 
-def record(results: Path, cell: Cell, a_step: float, *, steps: int = 40, other: float = 6.0) -> None:
-    scores = {cell.task.primary_split: {cell.task.metric: 0.5}}
-    made = make_record(cell, scores).model_copy(update={"training": training(steps, a_step, other)})
-    folder = results / STUDY.name / "cells" / cell.id
+def record(
+    results: Path, cell: Cell, a_step: float, *, steps: int = 40, other: float = 6.0, device: str = "AMD EPYC"
+) -> None:
+    scores, where = {cell.task.primary_split: {cell.task.metric: 0.5}}, {**ENVIRONMENT, "device_name": device}
+    made = make_record(cell, scores, environment=where)
+    made = made.model_copy(update={"training": training(steps, a_step, other)})
+    folder = results / cell.study / "cells" / cell.id
     folder.mkdir(parents=True)
     write_record(made, folder)
 
@@ -90,6 +95,54 @@ def test_a_study_is_foreseen_from_its_first_records(tmp_path: Path) -> None:
     took = sum(40 * truth[c.method.name] * (1.1 if c.seed == 1 else 0.95) + 6 for c in rest)
     assert left == pytest.approx(took, rel=0.25)
     assert f"done: {len(STUDY.cells) - len(rest)} cells" in show_plan(rows)
+
+
+def test_another_studys_record_tells_of_time_but_not_that_a_cell_is_done(tmp_path: Path) -> None:
+    cell = STUDY.find("sst2", "lora", "small", 0)
+    theirs = cell.model_copy(update={"study": "other"})
+    assert (theirs.id, theirs.spec_hash) == (cell.id, cell.spec_hash)
+    record(tmp_path, theirs, 0.10)
+    known = from_records(tmp_path)
+    assert known.taken(cell) is None
+    assert known.taken(theirs) == pytest.approx(40 * 0.10 + 6)
+    foreseen = known.seconds(cell, 40)
+    assert foreseen is not None
+    assert foreseen.seconds == pytest.approx(40 * 0.10 + 6)
+    record(tmp_path, cell, 0.20)
+    assert from_records(tmp_path).taken(cell) == pytest.approx(40 * 0.20 + 6)
+
+
+def test_a_cell_done_on_another_device_is_done(tmp_path: Path) -> None:
+    first, second, third = (STUDY.find("sst2", "lora", "small", seed) for seed in (0, 1, 2))
+    study = replace(STUDY, cells=(first, second, third))
+    for cell in (first, second):
+        record(tmp_path, cell, 0.10)
+    record(tmp_path, third, 0.50, device="an older one")
+    from_records(tmp_path)
+    rows = plan(study, results=tmp_path)
+    assert [row["taken_seconds"] for row in rows] == pytest.approx([10, 10, 26])
+    assert [row["seconds"] for row in rows] == pytest.approx([10, 10, 10])  # foreseen for the device of most records
+    assert "done: 3 cells in 0.01 hours; left: 0.00 hours" in show_plan(rows)
+
+
+def test_what_is_done_is_told_where_no_time_is_foreseen(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        record(tmp_path, STUDY.find("sst2", "qlora", "small", seed), 0.10)
+    record(tmp_path, STUDY.find("sst2", "lora", "small", 0), 89.85, device="an older one")
+    from_records(tmp_path)
+    text = show_plan(plan(study_of(1, "tasks=[sst2]", "methods=[lora]"), results=tmp_path))
+    assert "run time unknown" in text
+    assert text.endswith("done: 1 cells in 1.00 hours")
+
+
+def test_jobs_ask_for_no_time_for_rows_held_out(tmp_path: Path) -> None:
+    study = without_resources(study_of(1, "tasks=[sst2]", "recipe.max_steps=null", "recipe.holdout_rows=400"))
+    cell = study.find("sst2", "lora", "small", 0)
+    record(tmp_path, cell, 60.0)
+    assert cell.declared_train_rows is not None
+    steps = schedule_of(cell, cell.declared_train_rows, [(8, 8)]).total_steps
+    assert steps < cell.recipe.total_steps(cell.declared_train_rows)
+    assert minutes(cell, study.study, 1, from_records(tmp_path)) == 20 + math.ceil(1.5 * (steps + 0.1))
 
 
 def test_jobs_ask_for_the_time_that_records_tell(tmp_path: Path) -> None:
