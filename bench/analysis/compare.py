@@ -112,7 +112,7 @@ class Comparer:
         key = (task, split, metric)
         if key not in self._resampled:
             sums: dict[str, Sums] = {}
-            rows = None
+            rows: list[Any] | None = None  # numbers and references of the split's rows
             for cell in self.results.cells:
                 if cell.task.name != task or cell.id not in self.results.records:
                     continue
@@ -121,11 +121,13 @@ class Comparer:
                     continue
                 table = self._table(cell.id)
                 assert table is not None
-                rows = table[split]["row"] if rows is None else rows
-                if np.array_equal(rows, table[split]["row"]):
+                own = [table[split][name] for name in ("row", "reference")]
+                rows = own if rows is None else rows
+                if all(map(np.array_equal, rows, own)):  # else it was scored on others: paired by seeds alone
                     sums[cell.id] = made
             drawn = replicates(list(sums.values()), f"{task}/{split}", self.draws) if sums else np.empty((0, 0))
-            self._resampled[key] = ({name: i for i, name in enumerate(sums)}, drawn, 0 if rows is None else len(rows))
+            examples = 0 if rows is None else len(rows[0])
+            self._resampled[key] = ({name: i for i, name in enumerate(sums)}, drawn, examples)
         return self._resampled[key]
 
     def _sums(self, task: str, split: str, metric: str, cell: str) -> Sums | None:

@@ -46,6 +46,12 @@ def _mixtures(results: Results) -> Iterable[str]:
         found = Counter(str(e.get(key))[:40] for e in environments)
         if len(found) > 1:
             yield f"Mixed {what}: {_counted(found)}."
+    for task in results.tasks:
+        prints = Counter(
+            str(r.data.get("fingerprint"))[:SHORT] for r in results.records.values() if r.cell.task == task
+        )
+        if len(prints) > 1:
+            yield f"Mixed rows, {task}: records of several data sets (fingerprints: {_counted(prints)})."
     locks = Counter(str(e.get("lock_sha256"))[:SHORT] for e in environments)
     if len(locks) > 1:
         yield f"Mixed environments (hash of the lock): {_counted(locks)}."

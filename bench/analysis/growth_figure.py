@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 
 def growth_figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
-    """Of each task: mean rank of a matrix and held-out loss over the steps, of the first seed."""
+    """Of each task: mean rank of a matrix and held-out loss over the steps, of the first seed; none where no curve
+    is left that has ranks."""
     for task in results.tasks:
         cells = [c for c in results.cells if c.task.name == task and c.id in results.records]
         good = [c for c in cells if results.records[c.id].status == "ok" and c.method.grows]
         first = [c for c in good if c.seed == min(cell.seed for cell in good)]
-        if first:
-            lines = {cell.method.label: read_curve(results, results.records[cell.id]) for cell in first}
+        several = len({cell.budget_name for cell in first}) > 1
+        named = [(f"{c.method.label}, {c.budget_name}" if several else c.method.label, c) for c in first]
+        read = {name: read_curve(results, results.records[cell.id]) for name, cell in named}
+        curves = {name: lines for name, lines in read.items() if any(x.get("live_ranks") for x in lines)}
+        if curves:
             text = f"{task}: mean rank of a matrix and loss on held-out rows over the optimizer steps, by method"
-            yield f"{task}-growth", text, _figure(f"{task}, seed {first[0].seed}", lines)
+            yield f"{task}-growth", text, _figure(f"{task}, seed {first[0].seed}", curves)
 
 
 def _figure(title: str, curves: dict[str, list[dict[str, Any]]]) -> Figure:
@@ -32,7 +36,7 @@ def _figure(title: str, curves: dict[str, list[dict[str, Any]]]) -> Figure:
     ranks, losses = figure.subplots(1, 2)
     for index, (label, lines) in enumerate(curves.items()):
         look = {"color": COLOURS[index % len(COLOURS)], "label": label, "linewidth": 1.2}
-        steps = [(x["step"], mean(x["live_ranks"])) for x in lines if "live_ranks" in x]
+        steps = [(x["step"], mean(x["live_ranks"])) for x in lines if x.get("live_ranks")]
         steps += [(lines[-1]["step"], steps[-1][1])]
         ranks.step(*zip(*steps, strict=True), where="post", **look)
         watched = [(x["step"], x["held_out_loss"]) for x in lines if x.get("held_out_loss") is not None]

@@ -6,7 +6,7 @@ Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import mean
 
 import numpy as np
@@ -72,15 +72,15 @@ def overall_table(results: Results) -> Table | None:
 
 
 def _measured(own: Sequence[Floats], first: Sequence[Floats], index: int, budget: str) -> tuple[Entry, ...]:
-    """IQM and P with their intervals; a dash for an interval where a task has one run."""
-    enough = min(len(runs) for runs in (*own, *first)) > 1
+    """IQM and P with their intervals; a dash for an interval where a task that it needs has one run."""
+    enough, alone = (min(len(runs) for runs in needed) > 1 for needed in ((*own, *first), own))
     drawn, against = _resampled(own, f"{budget}/{index}"), _resampled(first, f"{budget}/first")
     middle = _middle(np.concatenate(drawn, axis=1))
     better = np.mean([_beats(a, b) for a, b in zip(drawn, against, strict=True)], axis=0)
-    interval: Callable[[Floats], Entry] = lambda found: _interval(found) if enough else words(DASH)  # noqa: E731
+    of_own = number(iqm(own)), _interval(middle) if alone else words(DASH)
     if index == 0:
-        return number(iqm(own)), interval(middle), words(DASH), words(DASH)
-    return number(iqm(own)), interval(middle), number(probability_of_improvement(own, first)), interval(better)
+        return (*of_own, words(DASH), words(DASH))
+    return (*of_own, number(probability_of_improvement(own, first)), _interval(better) if enough else words(DASH))
 
 
 def _runs(results: Results, task: str, method: str, budget: str, split: str, metric: str) -> Floats:

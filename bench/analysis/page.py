@@ -66,9 +66,10 @@ def _about(results: Results) -> str:
     def listed(values: Any) -> str:
         return ", ".join(str(value) for value in dict.fromkeys(values))
 
+    about = study.description[:1].upper() + study.description[1:]
     done = sum(record.status == "ok" for record in results.records.values())
     return (
-        f"{study.description.capitalize()}. {len(cells)} cells: tasks {listed(c.task.name for c in cells)}; methods "
+        f"{about}. {len(cells)} cells: tasks {listed(c.task.name for c in cells)}; methods "
         f"{listed(c.method.label for c in cells)}; budgets {listed(c.budget_name for c in cells)}; backbones "
         f"{listed(c.backbone.name for c in cells)}; seeds {listed(c.seed for c in cells)}. {done} ended well, "
         f"{len(results.records) - done} failed, {len(cells) - len(results.records)} are missing."

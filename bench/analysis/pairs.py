@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.analysis.compare import Comparer, Comparison, Question
 from bench.analysis.footnotes import footnotes
 from bench.analysis.frame import Results
 from bench.analysis.names import METRIC_NAMES, budget_text, probability
-from bench.analysis.scores import ALPHA, interval_text
+from bench.analysis.scores import ALPHA, interval_entry
 from bench.analysis.statistics import holm, sign_flip_floor
 from bench.analysis.table import DASH, Column, Entry, Table, count, number, words
 from bench.spec.method import Method
 
 COLUMNS = (
     Column("task", head=True), Column("metric", head=True), Column("split", head=True), Column("budget", head=True),
-    Column("second − first", head=True), Column("difference [95%]"), Column("p"), Column("p, Holm"),
+    Column("second − first", head=True), Column("difference [95%]", interval=True), Column("p"), Column("p, Holm"),
     Column("p, sign flips"), Column("p, McNemar by seed"), Column("detectable"), Column("seeds"), Column("examples"),
 )  # fmt: skip
 
@@ -57,8 +58,8 @@ def pair_table(comparer: Comparer) -> Table:
 
 
 def _near(first: Method, second: Method) -> bool:
-    adapters = [(m.adapter, m.allocator, m.unit, m.importance, m.importance_gradient) for m in (first, second)]
-    return first.storage == second.storage or adapters[0] == adapters[1]
+    told = {"name", "label", "description", "storage", "double_quantisation"}
+    return first.storage == second.storage or first.model_dump(exclude=told) == second.model_dump(exclude=told)
 
 
 def _row(results: Results, question: Question, found: Comparison | None, adjusted: float | None) -> tuple[Entry, ...]:
@@ -74,7 +75,7 @@ def _row(results: Results, question: Question, found: Comparison | None, adjuste
     clear = found.clear and adjusted is not None and adjusted < ALPHA
     return (
         *heads,
-        Entry(interval_text(found), 100 * found.difference, bold=clear),
+        replace(interval_entry(found, counted=False), bold=clear),
         Entry(probability(p), p),
         Entry(probability(adjusted), adjusted),
         Entry(probability(found.flip), found.flip),

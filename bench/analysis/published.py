@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.analysis.frame import Results
 from bench.analysis.table import DASH, Entry
 from bench.errors import BenchError
+from bench.spec.study import Limits
 
 NEEDED = ("source", "table", "task", "metric", "method", "budget", "value", "unit", "seeds", "remark")
 SCALES = {"points": 1.0, "percent": 1.0, "%": 1.0, "fraction": 100.0}
+RANKS = {"small": 2, "large": 8}  # average rank a matrix of the printed numbers' budgets
 AMOUNTS = ("parameters", "million parameters", "MB", "GB", "minutes")  # no scores: kept in the files, in no score table
 
 
@@ -34,10 +36,11 @@ class Printed:
 
 @dataclass(frozen=True)
 class Published:
-    """The printed numbers that a study's tables can be held against."""
+    """The printed numbers that a study's tables can be held against. limits: rows of the study, where it has fewer."""
 
     numbers: tuple[Printed, ...]
     first_split: dict[str, str]
+    limits: Limits = field(default_factory=Limits)
 
     def entry(self, task: str, metric: str, split: str, budget: str, method: str) -> Entry:
         """The first source's number with its seeds, or a dash."""
@@ -51,6 +54,10 @@ class Published:
         used = [number for number in shown if number is not None]
         sources = ", ".join(dict.fromkeys(number.source for number in used))
         notes = [f"Published numbers (seeds in brackets): {sources}; other hardware and code."] if used else []
+        rows = {"training": self.limits.train_rows, "evaluation": self.limits.evaluation_rows}
+        if used and any(rows.values()):
+            fewer = ", ".join(f"{count:,} {what} rows" for what, count in rows.items() if count)
+            notes.append(f"Published numbers are of the whole data sets; ours of at most {fewer}.")
         for remark in dict.fromkeys(number.remark for number in used if number.remark):
             cells = [f"{n.task} {n.method} {n.budget} {n.points:.2f}" for n in used if n.remark == remark]
             notes.append(f"Published {', '.join(cells)}: {remark}.")
@@ -63,16 +70,21 @@ class Published:
 
 
 def read_published(results: Results) -> Published:
-    """The numbers in the project's reference files for the study's tasks on its backbones; none for generated rows.
-    Raises BenchError for a bad file."""
+    """The numbers in the project's reference files for the study's tasks on its backbones and of its budgets, by their
+    ranks; none for generated rows. Raises BenchError for a bad file."""
     first = {name: task.primary_split for name, task in results.tasks.items()}
     if any(record.data.get("synthetic") for record in results.records.values()):
         return Published((), first)
     folder = results.study.library.folder.parent / "results" / "reference"
     numbers = [number for file in sorted(folder.glob("*.csv")) for number in _read(file)]
     backbones = {cell.task.name: cell.backbone.name for cell in results.cells}
-    same = [n for n in numbers if not n.backbone or n.backbone == backbones.get(n.task)]
-    return Published(tuple(same), first)
+    ranks = {name: budget.rank for name, budget in results.study.study.budgets.items()}
+    same = [
+        n for n in numbers
+        if (not n.backbone or n.backbone == backbones.get(n.task))
+        and (n.budget not in RANKS or ranks.get(n.budget) == RANKS[n.budget])
+    ]  # fmt: skip
+    return Published(tuple(same), first, results.study.study.limits)
 
 
 def _read(file: Path) -> list[Printed]:

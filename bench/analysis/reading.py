@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.records.io import read_record
 from bench.records.schema import SCHEMA_VERSION, Record
 
@@ -29,7 +31,10 @@ def read_summary(file: Path) -> Record:
     if fields is None or fields.get("schema_version") != b"%d" % SCHEMA_VERSION:
         return _lightened(read_record(file))
     data: dict[str, Any] = {name: _parse(name, text) for name, text in fields.items() if name not in LEFT_OUT}
-    return Record.model_validate({**data, "spec": {}})
+    try:
+        return Record.model_validate({**data, "spec": {}})
+    except ValidationError:
+        return _lightened(read_record(file))  # which says what is wrong, in words
 
 
 def _intact_fields(raw: bytes) -> dict[str, bytes] | None:

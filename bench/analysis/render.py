@@ -15,6 +15,7 @@ TEX = {
     "–": "--", "−": r"$-$", "×": r"$\times$", "Δ": r"$\Delta$", "ρ": r"$\rho$", "≈": r"$\approx$", "≥": r"$\geq$",
     "≤": r"$\leq$", "[": "{[}", "]": "{]}", "*": r"\textasteriskcentered{}",
 }  # fmt: skip
+PARTS, PARTS_OF_INTERVAL = ("mean", "sd", "n", "remark"), ("difference", "low", "high", "n", "remark")  # in CSV
 WIDE = 6  # columns of a LaTeX table that is shrunk to the line
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:1rem}table{border-collapse:collapse}caption{text-align:left;"
@@ -24,11 +25,14 @@ STYLE = (
 
 
 def markdown(table: Table) -> str:
+    def escaped(text: str) -> str:
+        return text.replace("|", "\\|").replace("<", "&lt;")
+
     def text(entry: Entry) -> str:
-        plain = entry.shown.replace("|", "\\|").replace("<", "&lt;")
+        plain = escaped(entry.shown)
         return f"**{plain}**" if entry.bold else plain
 
-    cells = [[column.full.replace("|", "\\|") for column in table.columns], *([text(e) for e in r] for r in table.rows)]
+    cells = [[escaped(column.full) for column in table.columns], *([text(e) for e in r] for r in table.rows)]
     widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(table.columns))]
     left = [column.head for column in table.columns]
 
@@ -38,28 +42,41 @@ def markdown(table: Table) -> str:
 
     rule = "|".join("-" * (w + 2) if at_left else "-" * (w + 1) + ":" for w, at_left in zip(widths, left, strict=True))
     body = [line(cells[0]), f"|{rule}|", *(line(row) for row in cells[1:])]
-    notes = [f"- {note}" for note in table.footnotes]
+    notes = [f"- {escaped(note)}" for note in table.footnotes]
     return "\n".join([f"# {table.title}", "", *body, *(["", *notes] if notes else [])]) + "\n"
 
 
 def as_csv(table: Table) -> str:
-    """Numbers at full use: a measured column becomes mean, sd, n and remark."""
+    """Numbers at full length, each part of an entry in a column of its own."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    heads = [[f"{c.full}: {part}" for part in ("mean", "sd", "n", "remark")] if c.measured else [c.full]
-             for c in table.columns]  # fmt: skip
+    parts = [PARTS if c.measured else PARTS_OF_INTERVAL if c.interval else () for c in table.columns]
+    heads = [[f"{c.full}: {part}" for part in own] or [c.full] for c, own in zip(table.columns, parts, strict=True)]
     writer.writerow([name for names in heads for name in names])
     for row in table.rows:
         fields: list[str] = []
-        for column, entry in zip(table.columns, row, strict=True):
-            if column.measured:
-                remark = [entry.remark, "better" if entry.bold else "", "tie" if entry.tie else ""]
-                fields += [_digits(entry.value), _digits(entry.spread), "" if entry.n is None else str(entry.n)]
-                fields.append("; ".join(part for part in remark if part))
+        for entry, own in zip(row, parts, strict=True):
+            if own:
+                fields += [_part(entry, part) for part in own]
             else:
                 fields.append(entry.shown if entry.value is None else _digits(entry.value))
         writer.writerow(fields)
     return stream.getvalue()
+
+
+def _part(entry: Entry, part: str) -> str:
+    match part:
+        case "n":
+            return "" if entry.n is None else str(entry.n)
+        case "remark":
+            remark = [entry.remark, "better" if entry.bold else "", "tie" if entry.tie else ""]
+            return "; ".join(part for part in remark if part)
+        case "sd":
+            return _digits(entry.spread)
+        case "low" | "high":
+            return _digits(entry.low if part == "low" else entry.high)
+        case _:
+            return _digits(entry.value)
 
 
 def latex(table: Table) -> str:

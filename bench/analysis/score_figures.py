@@ -49,7 +49,7 @@ def trade_figure(results: Results, task: str) -> Figure:
             _label_log(axis.xaxis, decades=math.log10(max(costs) / min(costs)))
         else:
             axis.locator_params(axis="x", nbins=4)
-    axes[0].set(ylabel=f"{METRIC_NAMES[told.metric]} × 100")
+    axes[0].set(ylabel=f"{METRIC_NAMES[told.metric]} × 100 (bar: sd)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside right upper")
     figure.suptitle(task, fontsize=9)

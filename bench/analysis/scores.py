@@ -1,12 +1,13 @@
 """Tables of scores: methods side by side at each budget, a row for each task, metric and split.
 
-A mean is bold only where its paired difference to the runner-up has an interval without zero, over more than one seed,
-and Holm's p over the table's rows stays below 5%. Where the best two can't be told apart, both are marked as a tie.
+A mean is bold only where its paired difference to every other is an advantage whose interval has no zero, over more
+than one seed, and Holm's p over the table's rows stays below 5%; a row's p is the largest of its comparisons. Methods
+that can't be told apart from the best are marked with it as a tie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from bench.analysis.compare import Comparer, Comparison, Question
@@ -40,8 +41,9 @@ def score_table(
         for metric in task.metrics
         for budget in results.budgets
     ]
-    entries = {(place, m): _entry(results, place, m) for place in places for m in methods}
+    entries = {(place, m): score_entry(results, place, m) for place in places for m in methods}
     _mark(comparer, places, methods, entries)
+    paired: set[int | None] = set()  # seeds behind the differences
 
     columns, rows = list(KEYS), {place[:3]: [words(place[0]), words(METRIC_NAMES[place[1]]), words(place[2])]
                                  for place in places}  # fmt: skip
@@ -54,36 +56,42 @@ def score_table(
                 rows[place[:3]].append(entries[place, method])
             printed = {place: published.entry(*place, method) for place in here}
             if any(entry.text != DASH for entry in printed.values()):
-                columns.append(Column(f"{results.labels[method]}, published", group))
+                columns.append(Column(f"{results.labels[method]}, published", group, measured=True))
                 for place in here:
                     rows[place[:3]].append(printed[place])
         if differences:
-            columns.append(Column("difference [95%]", group))
+            columns.append(Column("difference [95%] (n)", group, interval=True))
             for place in here:
-                rows[place[:3]].append(_difference(comparer, place, methods))
+                found = _difference(comparer, place, methods)
+                paired.add(found.n)
+                rows[place[:3]].append(found)
     return Table(
         name=name,
         title=f"{title}: points (fraction × 100), mean ± sd over seeds (n)",
         columns=tuple(columns),
         rows=tuple(tuple(row) for row in rows.values()),
-        footnotes=(*_reading(results), *footnotes(results), *published.notes(places, methods)),
+        footnotes=(*_reading(results, paired), *footnotes(results), *published.notes(places, methods)),
     )
 
 
-def interval_text(comparison: Comparison | None) -> str:
-    """'+1.20 [−0.10, +2.50]' in points; the difference alone where nothing tells the spread."""
+def interval_entry(comparison: Comparison | None, *, counted: bool = True) -> Entry:
+    """'+1.20 [−0.10, +2.50] (5)' in points, over paired seeds; the difference alone where nothing tells the spread."""
     if comparison is None:
-        return DASH
-    found = comparison.interval
+        return Entry(DASH)
+    found, seeds = comparison.interval, len(comparison.seeds)
     text = signed(comparison.difference)
-    return text if found is None else f"{text} [{signed(found.low)}, {signed(found.high)}]"
+    text += "" if found is None else f" [{signed(found.low)}, {signed(found.high)}]"
+    low, high = (None, None) if found is None else (100 * found.low, 100 * found.high)
+    text += f" ({seeds})" if counted else ""
+    return Entry(text, 100 * comparison.difference, low=low, high=high, n=seeds)
 
 
 def signed(fraction: float) -> str:
     return f"{100 * fraction:+.2f}".replace("-", "−")
 
 
-def _entry(results: Results, place: Place, method: str) -> Entry:
+def score_entry(results: Results, place: Place, method: str) -> Entry:
+    """Mean ± sd (n) of the scores there are, and in words what failed or is missing."""
     task, metric, split, budget = place
     wanted, records = results.wanted(task, method, budget), results.of(task, method, budget)
     if not wanted:
@@ -102,7 +110,7 @@ def _mark(
     comparer: Comparer, places: Sequence[Place], methods: Sequence[str], entries: dict[tuple[Place, str], Entry]
 ) -> None:
     """Make the best bold or mark ties, row by row; Holm over all of the table."""
-    contests: list[tuple[Place, list[str], list[Comparison | None]]] = []
+    contests: list[tuple[float, Place, list[str], list[Comparison | None]]] = []
     for place in places:
         task, metric, split, budget = place
         sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
@@ -111,12 +119,14 @@ def _mark(
         if len(ranked) > 1:
             best = ranked[0]
             rest = [comparer.ask(Question(task, split, metric, budget, other, best)) for other in ranked[1:]]
-            contests.append((place, ranked, rest))
-    adjusted = holm([rest[0].interval.p if rest[0] and rest[0].interval else None for _, _, rest in contests])
-    for (place, ranked, rest), p in zip(contests, adjusted, strict=True):
+            contests.append((sign, place, ranked, rest))
+    adjusted = holm([_largest_p(rest) for _, _, _, rest in contests])
+    for (sign, place, ranked, rest), p in zip(contests, adjusted, strict=True):
         judged = [c for c in rest if c is not None and c.interval is not None and len(c.seeds) > 1]
         if len(judged) < len(rest):
             continue  # something could not be compared, so nothing is said
+        if any(c.clear and sign * c.difference < 0 for c in judged):
+            continue  # the best mean is of other seeds: where both have a score, it is not the better one
         if p is not None and p < ALPHA and all(c.clear for c in judged):
             entries[place, ranked[0]] = replace(entries[place, ranked[0]], bold=True)
             continue
@@ -125,14 +135,19 @@ def _mark(
             entries[place, method] = replace(entries[place, method], tie=True)
 
 
+def _largest_p(comparisons: Sequence[Comparison | None]) -> float | None:
+    """Of a claim about all of them; None where one could not be judged."""
+    found = [c.interval.p if c and c.interval else None for c in comparisons]
+    return None if None in found else max(p for p in found if p is not None)
+
+
 def _difference(comparer: Comparer, place: Place, methods: Sequence[str]) -> Entry:
     task, metric, split, budget = place
-    found = comparer.ask(Question(task, split, metric, budget, methods[0], methods[1]))
-    return Entry(interval_text(found), None if found is None else 100 * found.difference)
+    return interval_entry(comparer.ask(Question(task, split, metric, budget, methods[0], methods[1])))
 
 
-def _reading(results: Results) -> list[str]:
-    """How the table is to be read, by what its n allows."""
+def _reading(results: Results, paired: Collection[int | None]) -> list[str]:
+    """How the table is to be read, by what its n allows. `paired`: seeds behind each difference in it."""
     most = max((results.wanted(c.task.name, c.method.name, c.budget_name) for c in results.cells), default=0)
     if most < 2:
         return [
@@ -143,6 +158,8 @@ def _reading(results: Results) -> list[str]:
         f"Bold: the 95% interval of the paired difference (seeds × examples) to every other method excludes zero and "
         f"p < 0.05 after Holm over the table. {TIE}: not told apart from the best. Neither: too little to say."
     ]
+    if 1 in paired:
+        notes.append("A difference over one paired seed holds for those two trained models, not for the methods.")
     if sign_flip_floor(most) > ALPHA:
         notes.append(
             f"With {most} paired seeds an exact sign-flip test cannot fall below p = {sign_flip_floor(most):.4g}."

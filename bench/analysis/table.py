@@ -12,11 +12,14 @@ TIE = "≈"
 
 @dataclass(frozen=True)
 class Entry:
-    """One field: `text` as it is read, numbers for CSV and sorting, `remark`: in words what failed or is missing."""
+    """One field: `text` as it is read, numbers for CSV and sorting (low, high: of an interval), `remark`: in words what
+    failed or is missing."""
 
     text: str
     value: float | None = None
     spread: float | None = None
+    low: float | None = None
+    high: float | None = None
     n: int | None = None
     remark: str = ""
     bold: bool = False
@@ -31,12 +34,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Column:
-    """`group`: a heading over several columns; `head`: names the row; `measured`: CSV writes mean, sd, n apart."""
+    """`group`: a heading over several columns; `head`: names the row; `measured`: CSV writes mean, sd and n apart;
+    `interval`: it writes difference, low, high and n."""
 
     name: str
     group: str = ""
     head: bool = False
     measured: bool = False
+    interval: bool = False
 
     @property
     def full(self) -> str:
@@ -90,4 +95,4 @@ def summary(numbers: Sequence[float], digits: int = 2, remark: str = "") -> Entr
         return Entry("" if remark else f"{DASH} (0)", n=0, remark=remark)
     average, spread = mean(numbers), stdev(numbers) if len(numbers) > 1 else None
     text = f"{average:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
-    return Entry(f"{text} ({len(numbers)})".replace("-", "−"), average, spread, len(numbers), remark)
+    return Entry(f"{text} ({len(numbers)})".replace("-", "−"), average, spread, n=len(numbers), remark=remark)

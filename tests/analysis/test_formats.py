@@ -12,6 +12,8 @@ from factory import study_of, write_troubled_study
 from markdown_it import MarkdownIt
 
 from bench.analysis.make import make_page, make_tables
+from bench.analysis.render import markdown
+from bench.analysis.table import Column, Table, words
 
 SPITEFUL = "50% of {x} & y_1 # $2 ~ ^ \\ <b> | [a]"
 
@@ -53,6 +55,16 @@ def test_markdown_is_read_as_tables(folder: Path) -> None:
         assert len(rows) > 1, file
         assert len({len(row) for row in rows}) == 1, file
         assert all("|" not in "".join(cell.itertext()) for row in rows[:1] for cell in row)
+
+
+def test_nothing_in_markdown_is_read_as_html() -> None:
+    columns = (Column("task", head=True), Column(SPITEFUL, SPITEFUL))
+    table = Table("x", "title", columns, ((words(SPITEFUL), words(SPITEFUL)),), (SPITEFUL,))
+    made = MarkdownIt("commonmark").enable("table").render(markdown(table))
+    assert "<b>" not in made
+    root = html5lib.parse(made, namespaceHTMLElements=False)
+    texts = ["".join(part.itertext()) for part in [*root.iter("th"), *root.iter("td"), *root.iter("li")]]
+    assert texts == ["task", f"{SPITEFUL}, {SPITEFUL}", SPITEFUL, SPITEFUL, SPITEFUL]
 
 
 def test_html_has_no_parse_error(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ import pandas as pd
 import pytest
 from factory import study_of, write_study
 
+from bench.analysis.frame import read_results
 from bench.analysis.make import make_figures, make_page, make_tables
+from bench.analysis.score_figures import trade_figure
 from bench.errors import BenchError
-from bench.records.io import write_record
+from bench.files import canonical_json
+from bench.records.io import checksums, write_record
 from bench.records.schema import (
     BaseBytes,
     BudgetUse,
@@ -171,6 +175,28 @@ def test_the_page_stands_alone_and_escapes_what_comes_from_data(study: ResolvedS
     assert "http://" not in text
     assert "https://" not in text
     assert text.count("<details>") == len(study.cells)
+
+
+def test_a_description_keeps_its_letters(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    (file,) = make_page(load_study("fair-budget", ["description=on GLUE with LoRA"]), tmp_path)
+    assert "<p>On GLUE with LoRA. 18 cells" in file.read_text()
+
+
+def test_a_record_with_an_unknown_field_is_refused_in_words(study: ResolvedStudy, tmp_path: Path) -> None:
+    """As a later harness of the same schema could have written it: its checksums hold."""
+    write(study, tmp_path)
+    file = tmp_path / study.name / "cells" / study.cells[0].id / "record.json"
+    data = {**json.loads(file.read_bytes()), "colour": "blue"}
+    file.write_bytes(canonical_json({**data, "checksums": checksums(data)}))
+    with pytest.raises(BenchError, match=r"record\.json: field colour: Extra inputs are not permitted, found 'blue'"):
+        make_tables(study, tmp_path)
+
+
+def test_the_score_figure_says_what_its_bars_are(study: ResolvedStudy, tmp_path: Path) -> None:
+    write(study, tmp_path)
+    axes = trade_figure(read_results(study, tmp_path), "sst2").axes
+    assert axes[0].get_ylabel() == "accuracy × 100 (bar: sd)"
 
 
 def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""What a table claims about its methods: no more than the seeds, the examples and the rows behind them bear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from factory import study_of, write_cell, write_study
+
+from bench.analysis.compare import Comparer, Question
+from bench.analysis.frame import read_results
+from bench.analysis.make import make_tables
+from bench.analysis.pairs import method_pairs
+from bench.analysis.published import read_published
+from bench.errors import BenchError
+from bench.spec.cell import Cell
+from bench.spec.resolve import ResolvedStudy, load_study
+
+TWO = ("methods=[lora, adalora]", "tasks=[sst2]", "grids=[{budgets: [small]}]")
+
+
+def tables(study: ResolvedStudy, results: Path) -> Path:
+    make_tables(study, results)
+    return results / study.name / "tables"
+
+
+def unlike_seeds(results: Path, seeds: int, lost: int, method: str) -> ResolvedStudy:
+    """The first `lost` seeds are hard and `method` has no score on them; AdaLoRA is the worse one on all others."""
+    study = study_of(seeds, *TWO)
+    for cell in study.cells:
+        quality = (0.45 if cell.seed < lost else 0.85) - (0.06 if cell.method.name == "adalora" else 0.0)
+        status = "oom" if cell.method.name == method and cell.seed < lost else "ok"
+        write_cell(results / study.name, cell, quality, status=status)
+    return study
+
+
+def test_a_mean_over_easier_seeds_is_not_bold(tmp_path: Path) -> None:
+    study = unlike_seeds(tmp_path, 5, 2, "adalora")
+    text = (tables(study, tmp_path) / "lora_adalora.md").read_text()
+    found = pd.read_csv(tmp_path / "demo/tables/lora_adalora.csv")
+    means = [found[f"{name}, small (rank 2): mean"][0] for name in ("LoRA", "AdaLoRA")]
+    difference = found["difference [95%] (n), small (rank 2): difference"][0]
+    assert means[1] > means[0]
+    assert difference < 0
+    assert "**" not in text.partition("\n\n- ")[0]
+
+
+def test_a_difference_tells_its_pairs_and_csv_its_interval(tmp_path: Path) -> None:
+    study = unlike_seeds(tmp_path, 3, 2, "lora")
+    folder = tables(study, tmp_path)
+    found, text = pd.read_csv(folder / "lora_adalora.csv"), (folder / "lora_adalora.md").read_text()
+    low, mean, high, n = (
+        found[f"difference [95%] (n), small (rank 2): {p}"][0] for p in ("low", "difference", "high", "n")
+    )
+    assert low < mean < high
+    assert n == 1
+    assert f"[{low:+.2f}, {high:+.2f}] (1)".replace("-", "−") in text
+    assert "A difference over one paired seed holds for those two trained models" in text
+    compared = pd.read_csv(folder / "comparisons.csv")
+    parts = [f"difference [95%]: {part}" for part in ("difference", "low", "high", "n")]
+    assert compared[parts].iloc[0].tolist() == pytest.approx([mean, low, high, 1])
+
+
+def test_bold_stands_on_the_weakest_of_its_comparisons(tmp_path: Path) -> None:
+    """The third method is far behind in the mean but uneven over seeds: its interval excludes zero, and Holm's p over
+    the table's rows does not bear it. The runner-up alone would."""
+    study = study_of(3, "methods=[lora, adalora, qlora]", TWO[2])
+    uneven = {0: 0.38, 1: 0.60, 2: 0.50}
+
+    def quality(cell: Cell) -> float:
+        return {"adalora": 0.92, "lora": 0.66, "qlora": uneven[cell.seed]}[cell.method.name]
+
+    write_study(study, tmp_path, quality, rows=400)
+    lines = (tables(study, tmp_path) / "methods.md").read_text().splitlines()
+    comparer = Comparer(read_results(study, tmp_path))
+    asked = [Question("sst2", "validation", "accuracy", "small", method, "adalora") for method in ("lora", "qlora")]
+    runner_up, third = (comparer.ask(question) for question in asked)
+    rows = sum(line.startswith("| ") for line in lines) - 1
+    assert runner_up.clear
+    assert third.clear
+    assert runner_up.interval.p * rows < 0.05 < third.interval.p * rows
+    assert "**" not in next(line for line in lines if line.startswith("| sst2"))
+
+
+def test_records_of_several_data_sets_are_told_and_not_paired_by_example(tmp_path: Path) -> None:
+    study = study_of(2, *TWO)
+    other: dict[str, Any] = {"data": {"synthetic": False, "fingerprint": "g"}}
+    for cell in study.cells:
+        write_cell(tmp_path / "demo", cell, 0.8, **(other if cell.method.name == "adalora" else {}))
+        if cell.method.name == "adalora":  # the same rows' labels, turned round
+            file = tmp_path / "demo/cells" / cell.id / "predictions.parquet"
+            frame = pd.read_parquet(file)
+            frame[["reference", "prediction"]] = 1 - frame[["reference", "prediction"]]
+            frame.to_parquet(file, index=False)
+    folder = tables(study, tmp_path)
+    assert (
+        "Mixed rows, sst2: records of several data sets (fingerprints: f (2), g (2))."
+        in (folder / "methods.md").read_text()
+    )
+    compared = pd.read_csv(folder / "comparisons.csv")
+    assert compared["examples"].tolist() == ["—"]
+    with pytest.raises(BenchError, match="--strict: Mixed rows, sst2"):
+        make_tables(study, tmp_path, strict=True)
+
+
+def test_published_numbers_stand_beside_their_own_budget(tmp_path: Path) -> None:
+    def shown(*overrides: str) -> tuple[str, str]:
+        study = load_study("paper", ["tasks=[cola]", "methods=[lora]", "seeds=[0]", *overrides])
+        write_study(study, tmp_path / str(len(overrides)))
+        published = read_published(read_results(study, tmp_path / str(len(overrides))))
+        place = ("cola", "mcc", "validation", "small")
+        return published.entry(*place, "lora").text, " ".join(published.notes([place], ["lora"]))
+
+    assert shown()[0] == "68.71 (5)"
+    assert shown("budgets={small: {rank: 4}}")[0] == "—"
+    text, notes = shown("limits.train_rows=1000", "limits.evaluation_rows=100")
+    assert text == "68.71 (5)"
+    assert "ours of at most 1,000 training rows, 100 evaluation rows" in notes
+
+
+def test_a_pair_differs_in_its_storage_alone(tmp_path: Path) -> None:
+    study = study_of(1, "methods=[lora, lora_query, qlora, adalora, qlora_adalora]", "tasks=[sst2]")
+    write_study(study, tmp_path)
+    pairs = method_pairs(read_results(study, tmp_path))
+    assert ("lora", "qlora") in pairs
+    assert ("adalora", "qlora_adalora") in pairs
+    assert ("lora_query", "qlora") not in pairs
+
+
+def test_an_interval_of_its_own_needs_no_other_method(tmp_path: Path) -> None:
+    study = study_of(3, "methods=[lora, adalora]", "tasks=[sst2, cola]", TWO[2])
+    for cell in study.cells:
+        status = "oom" if cell.method.name == "lora" and cell.seed else "ok"
+        write_cell(tmp_path / "demo", cell, 0.7 + 0.05 * cell.seed, status=status)
+    overall = pd.read_csv(tables(study, tmp_path) / "overall.csv").set_index("method")
+    assert overall.loc["LoRA", "IQM [95%]"] == "—"
+    assert overall.loc["AdaLoRA", "IQM [95%]"].startswith("[")
+    assert overall.loc["AdaLoRA", "P [95%]"] == "—"
+    assert np.isfinite(overall.loc["AdaLoRA", "IQM"])
