@@ -73,7 +73,7 @@ def _train_in_team(cell: Cell, args: argparse.Namespace, inputs: Inputs, gpus: S
         code = run_team(args.words, cell.recipe.processes, gpus)
         record = recorded(args.out, inputs)
         if record is not None and record.status != "failed":  # one that failed for all can't clear up after the others
-            shutil.rmtree(checkpoints_folder(cache_of(args), inputs.identity), ignore_errors=True)
+            shutil.rmtree(checkpoints_folder(cache_of(args), inputs.identity, args.out), ignore_errors=True)
     if code == 0:
         _touch(args.out)
     return code

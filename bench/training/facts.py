@@ -30,6 +30,7 @@ from bench.spec.cell import Cell
 from bench.training.batches import FirstEpoch, Padded, first_epoch
 from bench.training.core import Core
 from bench.training.loop import Counters
+from bench.training.progress import say
 
 
 @dataclass(frozen=True)
@@ -120,25 +121,33 @@ def batches_of(train: Split, cell: Cell, total: int) -> FirstEpoch:
 
 def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
     """Bytes that this training was foreseen to take with that batch: allocated on a GPU, growth over the loaded model
-    on the CPU. None for a backbone without a config in its file."""
+    on the CPU. None for a backbone without a config in its file, and for an adapter that no meta device can hold."""
     if not cell.backbone.config:
         return None
     batch = BatchShape(len(largest.rows), largest.length, largest.target)
-    found = predict_peak(cell, predict(cell), batch, "cuda" if device == "cuda" else "cpu")
+    try:
+        found = predict_peak(cell, predict(cell), batch, "cuda" if device == "cuda" else "cpu")
+    except (RuntimeError, NotImplementedError) as error:  # some of PEFT's adapters compute while they are attached
+        say(f"{cell.id}: its peak can't be predicted: {error}")
+        return None
     return found.total if device == "cuda" else found.growth
 
 
 def utilisation_of(
     cell: Cell, batches: FirstEpoch, steps: int, seconds: float, device: torch.device
 ) -> Utilisation | None:
-    """What the training's `steps` made of the device in `seconds`. None for a backbone without a config in its file, or
-    before the first step."""
+    """What the training's `steps` made of the device in `seconds`. None where the operations can't be counted (as in
+    `predicted_peak`), or before the first step."""
     if not cell.backbone.config or not steps or not seconds:
         return None
     length, target = batches.mean_lengths
     shape = BatchShape(round(batches.rows_per_step), round(length), round(target))
-    predicted = predict(cell)
-    operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
+    try:
+        predicted = predict(cell)
+        operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
+    except (RuntimeError, NotImplementedError) as error:
+        say(f"{cell.id}: its operations can't be counted: {error}")
+        return None
     rate = matrix_rate(device, products_in(device.type, cell.method.storage))
     share = operations * steps / seconds / (rate * cell.recipe.processes)
     return Utilisation(operations_per_step=operations, matrix_rate=rate, share=share)

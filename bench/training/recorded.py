@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +38,13 @@ def inputs_of(cell: Cell, cache: Path, mirror: Path | None) -> Inputs:
     return Inputs(data, rows, model, manifest, cell.identity(str(rows["fingerprint"])))
 
 
-def checkpoints_folder(cache: Path, identity: str) -> Path:
-    """Where the checkpoints of the cell of that `identity` stand until it is recorded."""
-    return cache / "checkpoints" / identity
+def checkpoints_folder(cache: Path, identity: str, out: Path) -> Path:
+    """Where the checkpoints of the cell of that `identity` stand until it is recorded in `out`.
+
+    Two studies can hold the same cell, and train it at once: what is recorded in two places is kept in two.
+    """
+    place = hashlib.sha256(os.path.abspath(out).encode()).hexdigest()
+    return cache / "checkpoints" / f"{identity}-{place[:8]}"
 
 
 def recorded(out: Path, inputs: Inputs) -> Record | None:

@@ -36,7 +36,7 @@ def train_cell(
         return standing
     identity = inputs.identity
     places = {"cell": identity, "model": inputs.model_manifest["files"]}
-    checkpoints = Checkpoints(checkpoints_folder(cache, identity), places, interval)
+    checkpoints = Checkpoints(checkpoints_folder(cache, identity, out), places, interval)
     with stop_flag() as flag:
         trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch, team)
         try:

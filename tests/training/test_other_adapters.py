@@ -90,3 +90,21 @@ def test_predicted_equals_measured_on_a_real_model(tmp_path: Path, method: str) 
     assert frozen_parameters(model) == predicted.total - sum(heads.values())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained == predicted.adapter_start + sum(heads.values())
+
+
+@pytest.mark.slow
+def test_an_adapter_that_no_plan_can_attach_is_trained_all_the_same(tmp_path: Path) -> None:
+    """PiSSA computes on the base's weights, which a plan doesn't have: it costs two figures beside the record's."""
+    short = ["recipe.max_steps=2", "limits.train_rows=32", "limits.evaluation_rows=16"]
+    cell = load_study("demo", short).find("cola", "lora", "small", 0)
+    pissa = Method(
+        name="pissa", label="PiSSA", adapter="peft",
+        peft={"config": "LoraConfig", "fields": {"init_lora_weights": "pissa"}},
+    )  # fmt: skip
+    cell = cell.model_copy(update={"method": pissa})
+    lab = Lab(tmp_path / "cache", Path(), "classification")
+    assert lab.train(lab.prepare(cell), tmp_path / "out", every=None) == 0
+    record = record_of(tmp_path / "out")
+    assert record.status == "ok"
+    assert record.bytes.peak.predicted is None
+    assert record.training.utilisation is None

@@ -55,8 +55,16 @@ def test_cells_of_one_seed_leave_a_record_each(lab: Lab, tmp_path: Path) -> None
         cell = _trained(lab, method, tmp_path / method / "seed-0")
         assert main(["evaluate", str(cell), "--cache", str(lab.cache), "--results", str(tmp_path)]) == 0
     for method in ("lora", "adalora"):
-        record = read_record(tmp_path / "evaluations" / "cola" / method / "b" / "seed-0" / "record.json")
+        record = read_record(tmp_path / "evaluations" / "test" / "cola" / method / "b" / "seed-0" / "record.json")
         assert record.cell.method == method
+
+
+def test_the_record_of_a_training_is_not_written_over(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    cell = _trained(lab, "lora", tmp_path / "study" / "cell")
+    before = (cell / "record.json").read_bytes()
+    assert main(["evaluate", str(cell), "--cache", str(lab.cache), "--out", str(cell)]) == 2
+    assert "holds the record of a training" in capsys.readouterr().err
+    assert (cell / "record.json").read_bytes() == before
 
 
 def test_a_record_cannot_say_where_to_write(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
