@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> None:
     saved = Saved.at(folder)
     recorded = recorded_cell(folder)
     cell = _cell(args, recorded)
-    name = cell.id if recorded else f"{cell.task.name}/{args.path.resolve().name}"
+    name = f"{recorded.study}/{cell.id}" if recorded else f"{cell.task.name}/{args.path.resolve().name}"
     out: Path = args.out or args.results / "evaluations" / _inside(args.path, name)
+    _spare_training(out)
     cache = cache_of(args)
     prepare_backbone(cell.backbone, mirror=args.mirror, cache=cache)
     prepare_task(cell.task, cell.backbone, cell.data, mirror=args.mirror, cache=cache)
@@ -59,6 +60,14 @@ def run(args: argparse.Namespace) -> None:
         for metric, value in found["last"].items():
             print(f"{cell.task.name} {split} {metric}: {'undefined' if value is None else f'{100 * value:.2f}'}")
     print(out / "record.json")
+
+
+def _spare_training(out: Path) -> None:
+    """Raises BenchError where `out` holds the record of a training, which would be lost."""
+    from bench.records.io import NAME, read_record
+
+    if (out / NAME).is_file() and read_record(out / NAME).kind == "training":
+        raise BenchError(f"--out {out}: holds the record of a training; name another folder")
 
 
 def _inside(path: Path, name: str) -> str:
