@@ -33,7 +33,13 @@ class SlurmJob:
 
 def comment_of(cell: Cell) -> str:
     """The comment that the executor plugin gives the job of a cell: its rule's name and its wildcards."""
-    return f"rule_train_{cell.task.name}_wildcards_{cell.method.name}_{cell.budget_name}_{cell.seed}"
+    rule = comment_of_rule(f"train_{cell.task.name}")
+    return f"{rule}_wildcards_{cell.method.name}_{cell.budget_name}_{cell.seed}"
+
+
+def comment_of_rule(name: str) -> str:
+    """That of a rule without wildcards."""
+    return f"rule_{name}"
 
 
 def slurm_jobs(folder: Path) -> dict[str, SlurmJob]:

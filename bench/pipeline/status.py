@@ -11,7 +11,8 @@ from pathlib import Path
 
 from bench.pipeline.failures import SHOWN, last_words
 from bench.pipeline.grid import Pipeline
-from bench.pipeline.queue import comment_of, slurm_jobs
+from bench.pipeline.groups import groups_of
+from bench.pipeline.queue import comment_of, comment_of_rule, slurm_jobs
 from bench.spec.cell import Cell
 from bench.spec.resolve import ResolvedStudy
 
@@ -30,11 +31,13 @@ class CellState:
 
 
 def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
-    """The state of every cell, in the study's order."""
+    """The state of every cell, in the study's order. A job of several cells is that of each that has no record yet."""
     jobs = slurm_jobs(Path.cwd())
+    groups = groups_of(study.cells, study.study.cells_per_job)
+    shared = {cell.id: comment_of_rule(group.name) for group in groups for cell in group.cells}
     states = []
     for cell in study.cells:
-        job = jobs.get(comment_of(cell))
+        job = jobs.get(comment_of(cell)) or jobs.get(shared.get(cell.id, ""))
         recorded = _recorded(cell, results / study.name / "cells" / cell.id / NAME)
         if recorded is not None:
             states.append(recorded)
