@@ -57,6 +57,7 @@ def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: 
         return folder
     model = backbone_folder(backbone, mirror, cache)
     open_backbone(model, backbone)
+    _check_length(task, backbone, model)
     source = read_source(task, choice, mirror)
     tokenizer = load_tokenizer(model)
     with folder_in_one_step(folder) as new:
@@ -113,6 +114,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _check_length(task: Task, backbone: Backbone, model: Path) -> None:
+    """Raises BenchError for rows longer than the model has positions; relative positions alone are no bound."""
+    config = json.loads((model / "config.json").read_bytes())
+    positions = config.get("max_position_embeddings")
+    bounded = isinstance(positions, int) and positions > 0 and config.get("position_biased_input") is not False
+    if bounded and task.recipe.max_length > positions:
+        raise BenchError(
+            f"task {task.name!r}: recipe.max_length is {task.recipe.max_length}, but backbone {backbone.name!r} has "
+            f"{positions} positions (max_position_embeddings): lower recipe.max_length"
+        )
 
 
 def _again(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """Backbones on disk: from a package, the hub, a mirror, a folder, or built here. Cells only read the result, offline.
 
-A model's folder holds config.json, model.safetensors, the tokenizer, and manifest.json with the hash of each, written
-last. Nothing but these kinds of file is taken: no pickle, no code.
+A model's folder holds config.json, the weights in safetensors, the tokenizer, and manifest.json with the hash of each,
+written last. No code is taken; a pickle only where a model has nothing else, read as tensors alone and converted here.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, TransientError
+from bench.errors import BenchError
 from bench.files import canonical_json, folder_in_one_step, sha256_file
+from bench.prepare.hub import fetch
 from bench.prepare.places import backbone_folder
+from bench.prepare.weights import INDEX, PICKLED, WEIGHTS, WHOLE, check_weights, convert
 from bench.spec.backbone import Backbone
 
-FILES = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-         "vocab.txt", "vocab.json", "merges.txt", "spm.model", "spiece.model", "added_tokens.json"]  # fmt: skip
-WEIGHTS = "*.safetensors"
+TOKENIZERS = ["tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model", "sentencepiece.bpe.model",
+              "tokenizer.model"]  # fmt: skip
+FILES = ["config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "merges.txt",
+         "added_tokens.json", INDEX, *TOKENIZERS]  # fmt: skip
 
 
 def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) -> Path:
@@ -29,7 +32,7 @@ def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) ->
     if (folder / "manifest.json").is_file():
         return folder
     with folder_in_one_step(folder) as new:
-        revision = None
+        revision, converted = None, {}
         if backbone.built is not None:
             from bench.prepare.built import build
 
@@ -38,15 +41,16 @@ def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) ->
             source, revision = _source(backbone, mirror)
             for file in sorted(p for name in [*FILES, WEIGHTS] for p in source.glob(name)):
                 shutil.copyfile(file, new / file.name)
-        weights = sorted(new.glob(WEIGHTS))
-        if not weights or not (new / "config.json").is_file():
-            raise BenchError(f"backbone {backbone.name!r}: no config.json and safetensors weights among its files")
-        if backbone.package and sha256_file(weights[0]) != backbone.package.sha256:
-            raise BenchError(f"backbone {backbone.name!r}: {weights[0].name} does not have the SHA-256 of its file")
+            if not any(new.glob(WEIGHTS)) and (source / PICKLED).is_file():
+                convert(source / PICKLED, new / WHOLE)
+                converted = {"converted": {PICKLED: sha256_file(source / PICKLED)}}
+        check_weights(new, backbone.name)
+        if backbone.package and sha256_file(min(new.glob(WEIGHTS))) != backbone.package.sha256:
+            raise BenchError(f"backbone {backbone.name!r}: its weights do not have the SHA-256 of its file")
         if not (new / "tokenizer.json").is_file():
-            _save_fast_tokenizer(new)
+            _save_fast_tokenizer(new, backbone)
         files = {p.name: sha256_file(p) for p in sorted(new.iterdir())}
-        (new / "manifest.json").write_bytes(canonical_json({"revision": revision, "files": files}))
+        (new / "manifest.json").write_bytes(canonical_json({"revision": revision, "files": files, **converted}))
     return folder
 
 
@@ -97,26 +101,19 @@ def _source(backbone: Backbone, mirror: Path | None) -> tuple[Path, str | None]:
         if not folder.is_dir():
             raise BenchError(f"backbone {backbone.name!r}: the mirror has no model {hub}: expected the folder {folder}")
         return folder, None
-    return _download(hub, backbone)
+    return fetch("model", hub, backbone.revision, [*FILES, WEIGHTS], otherwise=PICKLED)
 
 
-def _download(hub: str, backbone: Backbone) -> tuple[Path, str]:
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        revision = backbone.revision or HfApi().model_info(hub).sha
-        folder = snapshot_download(hub, revision=revision, allow_patterns=[*FILES, WEIGHTS])
-    except (HfHubHTTPError, OSError) as error:
-        raise TransientError(
-            f"backbone {hub} can't be fetched ({type(error).__name__}); without a network give a folder in the hub's "
-            f"layout with mirror=DIR: {error}"
-        ) from error
-    return Path(folder), str(revision)
-
-
-def _save_fast_tokenizer(folder: Path) -> None:
+def _save_fast_tokenizer(folder: Path, backbone: Backbone) -> None:
     """Convert a SentencePiece or vocabulary tokenizer once, so that cells read tokenizer.json alone."""
     from transformers import AutoTokenizer
 
+    found = [name for name in TOKENIZERS if (folder / name).is_file()]
+    if not found or (found == ["vocab.json"] and not (folder / "merges.txt").is_file()):
+        raise BenchError(
+            f"backbone {backbone.name!r}: no tokenizer among its files; expected one of {', '.join(TOKENIZERS)} "
+            "(vocab.json goes with merges.txt)"
+        )
     AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).save_pretrained(folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise BenchError(f"backbone {backbone.name!r}: its {', '.join(found)} can't be converted to tokenizer.json")

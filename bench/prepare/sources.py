@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench.errors import BenchError, TransientError, nearest
+from bench.errors import BenchError, nearest
 from bench.files import sha256_file
 from bench.prepare import embedded
+from bench.prepare.hub import fetch
 from bench.spec.cell import DataChoice
 from bench.spec.task import Data, Task
 
@@ -69,8 +70,11 @@ def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
 def split_files(folder: Path, data: Data, split: str) -> list[Path]:
     """The parquet files of a split: as the folder's README says, else by the hub's naming. Raises BenchError."""
     config = data.config
-    patterns = _patterns(folder / "README.md", config, split)
-    if not patterns:
+    configs = _configs(folder / "README.md")
+    listed = _listed(_chosen(configs, data))
+    if listed:
+        patterns = listed.get(split, [])
+    else:
         places = ([f"{config}/"] if config else []) + ["", "data/"]
         patterns = [f"{place}{split}{end}.parquet" for place in places for end in ("-*-of-*", "")]
     files: list[Path] = []
@@ -81,11 +85,13 @@ def split_files(folder: Path, data: Data, split: str) -> list[Path]:
         if files:
             break
     if not files:
-        have = sorted({re.sub(r"(-\d+-of-\d+)?\.parquet$", "", p.name) for p in folder.rglob("*.parquet")})
-        raise BenchError(
-            f"data set {data.hub} ({config or 'no config'}): no parquet file of split {split!r} in {folder}"
-            f"{nearest(split, have)}"
-        )
+        where = f"data set {data.hub} ({config or 'no config'}): no parquet file of split {split!r} in {folder}"
+        parents = {p.parent.relative_to(folder).as_posix() for p in folder.rglob("*.parquet")}
+        names = set(configs) or parents - {".", "data"}
+        if names and config not in names and not listed:
+            raise BenchError(f"{where}; `config` should be one of {', '.join(sorted(names))}")
+        have = set(listed) or {re.sub(r"(-\d+-of-\d+)?\.parquet$", "", p.name) for p in folder.rglob("*.parquet")}
+        raise BenchError(f"{where}{nearest(split, have - {split})}")
     wrong = [p for p in files if p.suffix != ".parquet" or not p.resolve().is_relative_to(_root(folder))]
     if wrong:
         raise BenchError(f"{wrong[0]}: only parquet files inside the data set's folder are read")
@@ -98,26 +104,44 @@ def _root(folder: Path) -> Path:
     return folder.parent.parent if folder.parent.name == "snapshots" else folder
 
 
-def _patterns(readme: Path, config: str | None, split: str) -> list[str]:
-    """Paths of a split in the README's front matter (`configs: data_files`), or none."""
+def _configs(readme: Path) -> dict[str, dict[str, Any]]:
+    """The entries of `configs` in the README's front matter by name, or none."""
     if not readme.is_file():
-        return []
+        return {}
     text = readme.read_text(encoding="utf-8")
     if not text.startswith("---"):
-        return []
+        return {}
     try:
-        front = yaml.safe_load(text[3:].partition("\n---")[0]) or {}
+        front = yaml.safe_load(text[3:].partition("\n---")[0])
     except yaml.YAMLError:
-        return []
-    for entry in front.get("configs") or []:
-        if config is not None and entry.get("config_name") != config:
-            continue
-        listed = entry.get("data_files") or []
-        for item in listed if isinstance(listed, list) else []:
-            if isinstance(item, dict) and item.get("split") == split:
-                path = item.get("path") or []
-                return [str(p) for p in (path if isinstance(path, list) else [path])]
-    return []
+        return {}
+    entries = front.get("configs") if isinstance(front, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    return {str(entry.get("config_name", "default")): entry for entry in entries if isinstance(entry, dict)}
+
+
+def _chosen(configs: dict[str, dict[str, Any]], data: Data) -> dict[str, Any]:
+    """The one config whose splits are read: the named one, else the default, else the only one. Raises BenchError."""
+    if data.config is not None or not configs:
+        return configs.get(data.config or "", {})
+    default = [entry for entry in configs.values() if entry.get("default") is True]
+    if default or "default" in configs:
+        return default[0] if default else configs["default"]
+    if len(configs) > 1:
+        names = ", ".join(sorted(configs))
+        raise BenchError(f"data set {data.hub} has several configs and no default: give `config`, one of {names}")
+    return next(iter(configs.values()))
+
+
+def _listed(config: dict[str, Any]) -> dict[str, list[str]]:
+    """The paths of each split that a config lists in `data_files`."""
+    files = config.get("data_files")
+    listed: dict[str, list[str]] = {}
+    for item in files if isinstance(files, list) else []:
+        if isinstance(item, dict) and "split" in item:
+            path = item.get("path") or []
+            listed.setdefault(str(item["split"]), [str(p) for p in (path if isinstance(path, list) else [path])])
+    return listed
 
 
 def _mirror_folder(mirror: Path, data: Data) -> Path:
@@ -128,20 +152,9 @@ def _mirror_folder(mirror: Path, data: Data) -> Path:
 
 
 def _download(data: Data) -> tuple[Path, str]:
-    """The data set's parquet files and README at its revision, and that revision. The only use of the network here."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        revision = data.revision or HfApi().dataset_info(data.hub).sha
-        patterns = ["README.md", "*.parquet"] if data.config is None else ["README.md", f"*{data.config}*/*.parquet"]
-        folder = snapshot_download(data.hub, repo_type="dataset", revision=revision, allow_patterns=patterns)
-    except (HfHubHTTPError, OSError) as error:
-        raise TransientError(
-            f"data set {data.hub} can't be fetched ({type(error).__name__}); without a network give a folder in the "
-            f"hub's layout with mirror=DIR: {error}"
-        ) from error
-    return Path(folder), str(revision)
+    """The data set's parquet files and README at its revision, and that revision."""
+    wanted = "*.parquet" if data.config is None else f"*{data.config}*/*.parquet"
+    return fetch("dataset", data.hub, data.revision, ["README.md", wanted])
 
 
 def _read(task: Task, split: str, files: Sequence[Path]) -> Rows:

@@ -26,17 +26,25 @@ class Bomb:
         return (Path.touch, (self.canary,))
 
 
-def test_a_pickled_model_is_refused(lab: Lab, tmp_path: Path) -> None:
+def test_a_pickled_model_that_is_more_than_tensors_is_refused(lab: Lab, tmp_path: Path) -> None:
+    """Its tensors alone would be converted; one that would run something is refused, in either form of the file."""
+    import torch
+
     model = tmp_path / "model"
     model.mkdir()
     for file in lab.model.iterdir():
         if file.suffix != ".safetensors":
             (model / file.name).write_bytes(file.read_bytes())
-    (model / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "canary")))
     cell = replace(lab, model=model).cell("lora")
-    with pytest.raises(BenchError, match=r"no config\.json and safetensors weights"):
+    bomb = {"weight": torch.zeros(2), "bomb": Bomb(tmp_path / "canary")}
+    (model / "pytorch_model.bin").write_bytes(pickle.dumps(bomb, protocol=2))
+    with pytest.raises(BenchError, match=r"pytorch_model\.bin: no safetensors weights, .* refused.*UnpicklingError"):
+        prepare_backbone(cell.backbone, mirror=None, cache=lab.cache)
+    torch.save(bomb, model / "pytorch_model.bin")
+    with pytest.raises(BenchError, match=r"pytorch_model\.bin: no safetensors weights, .* refused.*UnpicklingError"):
         prepare_backbone(cell.backbone, mirror=None, cache=lab.cache)
     assert not (tmp_path / "canary").exists()
+    assert not list((lab.cache / "models").glob("small-*"))
 
 
 def test_a_pickle_in_place_of_a_checkpoint(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any]) -> None:

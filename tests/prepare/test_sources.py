@@ -97,6 +97,42 @@ def test_missing_files_and_splits_are_named(rte: Path) -> None:
         read_source(Task.model_validate({**RTE, "data": {**RTE["data"], "hub": "nobody/nothing"}}), HUB, rte)
 
 
+def several(folder: Path, *entries: str) -> None:
+    """Configs `one` with train alone, `two` with train and validation; `entries` stand in theirs."""
+    for config, split in (("one", "train"), ("two", "train"), ("two", "validation")):
+        write(folder / config, split, label=[0, 0, 0] if config == "one" else [1, 1, 1])
+    text = ["---", "configs:"]
+    for config, entry in zip(("one", "two"), (*entries, "", ""), strict=False):
+        splits = ("train",) if config == "one" else ("train", "validation")
+        text += [f"- config_name: {config}", *([f"  {entry}"] if entry else []), "  data_files:"]
+        text += [f"  - {{split: {split}, path: {config}/{split}-*}}" for split in splits]
+    (folder / "README.md").write_text("\n".join([*text, "---", ""]))
+
+
+@pytest.mark.parametrize(
+    ("config", "entries", "found"),
+    [("two", (), 1), (None, ("", "default: true"), 1), (None, (), "several configs and no default: .*one, two"),
+     (None, ("default: true",), "no parquet file of split 'validation'"), ("thre", (), "one of one, two")],
+)  # fmt: skip
+def test_all_splits_come_from_one_config(
+    tmp_path: Path, config: str | None, entries: tuple[str, ...], found: int | str
+) -> None:
+    several(tmp_path / "datasets/nyu-mll/glue", *entries)
+    task = Task.model_validate({**RTE, "data": {**RTE["data"], "config": config}})
+    if isinstance(found, str):
+        with pytest.raises(BenchError, match=found):
+            read_source(task, HUB, tmp_path)
+    else:
+        source = read_source(task, HUB, tmp_path)
+        assert all(split.targets == [found] * 3 for split in source.splits.values())
+
+
+def test_a_forgotten_config_is_told_which_there_are(rte: Path) -> None:
+    write(rte / "datasets/nyu-mll/glue/sst2")
+    with pytest.raises(BenchError, match=r"no config.*split 'train' in .*; `config` should be one of rte, sst2"):
+        read_source(Task.model_validate({**RTE, "data": {**RTE["data"], "config": None}}), HUB, rte)
+
+
 def test_a_path_that_leaves_the_folder_is_refused(rte: Path) -> None:
     (rte / "datasets/nyu-mll/glue/README.md").write_text(
         "---\nconfigs:\n- config_name: rte\n  data_files:\n  - {split: train, path: ../../../secret/train-*}\n---\n"
