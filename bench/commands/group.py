@@ -10,7 +10,7 @@ import argparse
 import sys
 from functools import partial
 
-from bench.commands.options import add_tries, cache_of
+from bench.commands.options import add_tries, cache_of, study_of
 from bench.commands.train import import_for, settle, train_one
 from bench.errors import EXIT_TRY_AGAIN
 from bench.pipeline.gpus import hold_gpus
@@ -28,11 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 once every record stands; else the largest exit code of a cell. Raises BenchError."""
     from bench.records.io import NAME
-    from bench.spec.resolve import load_study
     from bench.training.group import Group
     from bench.training.recorded import inputs_of, recorded
 
-    study = load_study(args.study, args.set, args.workflow)
+    study = study_of(args, reads=True)
     check_tracker(study.study)
     folder = args.results / study.name
     cells = []

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bench.errors import BenchError
 from bench.spec.library import WORKFLOW
+
+if TYPE_CHECKING:
+    from bench.spec.resolve import ResolvedStudy
 
 
 def add_workflow(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,19 @@ def add_tries(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attempt", type=int, default=1, metavar="N", help="which try this is")
     parser.add_argument("--attempts", type=int, default=1, metavar="N", help="how many tries there are")
     add_places(parser)
+
+
+def study_of(args: argparse.Namespace, *, reads: bool = False) -> ResolvedStudy:
+    """The study that `args` name, with the cells that the pipeline has for the same choices. `reads`: rows are wanted,
+    not records alone. Raises BenchError."""
+    from bench.spec.resolve import load_study
+
+    study = load_study(args.study, args.set, args.workflow)
+    if reads and args.mirror is None and study.study.data == "mirror":
+        raise BenchError(f"study {study.name!r} reads a mirror folder: add --mirror DIR")
+    if args.mirror is not None and study.study.data == "embedded":  # who names a mirror asks for real rows
+        return load_study(args.study, [*args.set, "data=hub"], args.workflow)
+    return study
 
 
 def cache_of(args: argparse.Namespace) -> Path:

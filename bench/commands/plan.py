@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from bench.commands.options import add_study, cache_of
+from bench.commands.options import add_study, cache_of, study_of
 
 if TYPE_CHECKING:
     from bench.accounting.activations import Device
@@ -28,9 +28,8 @@ def run(args: argparse.Namespace) -> None:
 
     from bench.accounting.plan import plan
     from bench.accounting.show_plan import show_plan
-    from bench.spec.resolve import load_study
 
-    study = load_study(args.study, args.set, args.workflow)
+    study = study_of(args)
     device: Device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = plan(study, device, results=args.results, cache=cache_of(args), mirror=args.mirror)
     print(json.dumps(rows, indent=1) if args.json else show_plan(rows))

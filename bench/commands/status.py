@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from bench.commands.options import add_study
+from bench.commands.options import add_study, study_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from bench.pipeline.status import cell_states, set_failures_aside
-    from bench.spec.resolve import load_study
 
-    states = cell_states(load_study(args.study, args.set, args.workflow), args.results)
+    states = cell_states(study_of(args), args.results)
     for state in states:
         if args.all or state.name != "ok":
             print(f"{state.name:9} {state.cell.id}{': ' if state.detail else ''}{state.detail}")

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands.options import add_tries, cache_of
+from bench.commands.options import add_tries, cache_of, study_of
 from bench.pipeline.environment import check_lock
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.lease import lease
@@ -44,10 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 once a record stands, typed failures (out of memory, diverged) included; else a process's exit code. Raises
     BenchError."""
-    from bench.spec.resolve import load_study
     from bench.training.recorded import inputs_of, recorded
 
-    study = load_study(args.study, args.set, args.workflow)
+    study = study_of(args, reads=True)
     check_tracker(study.study)
     cell = study.find(args.task, args.method, args.budget, args.seed)
     if is_member():

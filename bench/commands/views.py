@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.commands.options import add_study
+from bench.commands.options import add_study, study_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,9 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from bench.analysis.make import make_figures, make_page, make_tables
-    from bench.spec.resolve import load_study
 
     make = {"tables": make_tables, "figures": make_figures, "page": make_page}[args.command]
-    study = load_study(args.study, args.set, args.workflow)
-    for file in make(study, args.results, strict=args.strict):
+    for file in make(study_of(args), args.results, strict=args.strict):
         print(file)

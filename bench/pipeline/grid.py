@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.accounting.forecast import forecaster
 from bench.errors import BenchError, nearest
+from bench.pipeline.groups import Group, groups_of
 from bench.pipeline.resources import cores, gpus, memory_mb, minutes
 from bench.prepare.places import backbone_folder, data_folder
 from bench.spec.cell import Cell
@@ -21,20 +22,6 @@ from bench.tracking.available import check_tracker
 KEYS = ("study", "mirror", "results", "cache", "workflow", "tasks", "methods", "budgets", "seeds", "set")
 DEFAULT_STUDY = "demo"
 RESULTS = Path("results")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Cells of one task that one job trains; `name` is its rule's."""
-
-    name: str
-    task: str
-    cells: tuple[Cell, ...]
-
-    @property
-    def places(self) -> str:
-        """'method/budget/seed' of each cell, as `bench group --cells` takes them."""
-        return " ".join(f"{cell.method.name}/{cell.budget_name}/{cell.seed}" for cell in self.cells)
 
 
 @dataclass(frozen=True)
@@ -80,13 +67,7 @@ class Pipeline:
     @property
     def groups(self) -> list[Group]:
         """The study's cells, `cells_per_job` of one task together; none where every cell has a job of its own."""
-        size = self.study.study.cells_per_job
-        found = []
-        for task in dict.fromkeys(cell.task.name for cell in self.cells if size > 1):
-            cells = [cell for cell in self.cells if cell.task.name == task]
-            parts = [tuple(cells[start : start + size]) for start in range(0, len(cells), size)]
-            found += [Group(f"train_{task}_{number}", task, part) for number, part in enumerate(parts, start=1)]
-        return found
+        return groups_of(self.cells, self.study.study.cells_per_job)
 
     def records_of(self, group: Group) -> list[str]:
         return [f"{self.folder}/cells/{cell.id}/record.json" for cell in group.cells]
@@ -176,33 +157,45 @@ def pipeline_of(config: Mapping[str, Any]) -> Pipeline:
     unknown = [key for key in config if key not in KEYS]
     if unknown:
         raise BenchError(f"--config: unknown key {unknown[0]!r}{nearest(unknown[0], KEYS)}")
-    overrides = tuple(part.strip() for part in str(config.get("set", "")).split(";") if part.strip())
-    workflow = Path(config.get("workflow", WORKFLOW))
+    config = {key: value for key, value in config.items() if value is not None}  # `set=` says nothing
+    overrides = _overrides(config.get("set", ""))
+    workflow = Path(str(config.get("workflow", WORKFLOW)))
     name = str(config.get("study", DEFAULT_STUDY))
     study = load_study(name, overrides, workflow)
     added = _added(study, config)
-    if config.get("mirror") is not None and study.study.data == "embedded":
+    if "mirror" in config and study.study.data == "embedded":
         added += ("data=hub",)  # who names a mirror asks for real rows
     if added:
         overrides += added
         study = load_study(name, overrides, workflow)
     check_tracker(study.study)
-    results = Path(config.get("results", RESULTS))
+    results = Path(str(config.get("results", RESULTS)))
     return Pipeline(
         study=study,
         cells=_narrowed(study, config),
         results=results,
-        cache=Path(config.get("cache", results / "cache")),
+        cache=Path(str(config.get("cache", results / "cache"))),
         mirror=_mirror(study, config.get("mirror")),
         workflow=workflow,
         overrides=overrides,
     )
 
 
+def _overrides(value: Any) -> tuple[str, ...]:
+    """The overrides that `set=` gives, separated by semicolons. A mapping is refused, also one that YAML made of it."""
+    if not isinstance(value, str):
+        raise BenchError(
+            f'--config set: expected dotted keys, such as set="recipe.epochs=1;threads=2", found {value!r}'
+        )
+    return tuple(part.strip() for part in value.split(";") if part.strip())
+
+
 def _mirror(study: ResolvedStudy, folder: Any) -> Path | None:
     if folder is None:
         if study.study.data == "mirror":
-            raise BenchError(f"study {study.name!r} reads a mirror folder: add mirror=DIR to --config")
+            raise BenchError(
+                f"study {study.name!r} reads a mirror folder: add mirror=DIR to --config (by hand: --mirror DIR)"
+            )
         return None
     mirror = Path(str(folder)).expanduser()
     if not mirror.is_dir():

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from bench.errors import nearest
 from bench.spec.base import Frozen
 from bench.spec.growth import Growth
+from bench.spec.recipe import Recipe
 from bench.spec.roles import Role, Third
 from bench.spec.task import KeyName
 
 Storage = Literal["fp32", "bf16", "nf4"]
 Adapter = Literal["lora", "adalora", "peft", "full"]
 AllocatorName = Literal["fixed", "adalora", "plateau", "interval", "random", "increlora"]
+
+_OF_ROWS = ("max_length", "max_target_length")  # rows are tokenised once for all methods of a task
+
+
+def _key_of_a_recipe(key: str) -> str:
+    if key in _OF_ROWS:
+        raise ValueError(f"rows are tokenised alike for every method: set {key} in the recipe of a task or a study")
+    if key not in Recipe.model_fields:
+        raise ValueError(f"unknown key {key!r}{nearest(key, set(Recipe.model_fields) - set(_OF_ROWS))}")
+    return key
+
+
+RecipeKey = Annotated[str, AfterValidator(_key_of_a_recipe)]
 
 
 class PeftChoice(Frozen):
@@ -42,7 +57,7 @@ class Method(Frozen):
     regulariser: bool | None = Field(
         None, description="keep rows of A and columns of B orthonormal; null: where there are singular values"
     )
-    recipe: dict[str, Any] = Field({}, description="what this method changes in every task's recipe")
+    recipe: dict[RecipeKey, Any] = Field({}, description="what this method changes in every task's recipe")
 
     @property
     def lean(self) -> bool:

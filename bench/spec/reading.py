@@ -134,7 +134,7 @@ def build(model: type[Model], data: dict[str, Any], places: Places, file: Path) 
 def _problems(model: type[BaseModel], error: ValidationError, places: Places, file: Path) -> list[Problem]:
     problems = []
     for fault in error.errors(include_url=False):
-        path = tuple(fault["loc"])
+        path = tuple(part for part in fault["loc"] if part != "[key]")  # pydantic's mark of a fault in a key itself
         key = ".".join(str(part) for part in path)
         line, column = place_of(places, path)
         if fault["type"] == "extra_forbidden":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.errors import BenchError, Problem, SpecError, nearest
@@ -15,6 +16,7 @@ from bench.spec.library import WORKFLOW, Entry, Library, load_library, read_stud
 from bench.spec.reading import KeyPath, Places, build, parse_yaml, place_of
 from bench.spec.recipe import Recipe
 from bench.spec.roles import role_of
+from bench.spec.schedule import faults_without_shapes
 from bench.spec.study import Grid, Study
 from bench.spec.task import Task
 
@@ -58,13 +60,13 @@ def load_study(name: str, overrides: Sequence[str] = (), folder: Path = WORKFLOW
     if not overrides:
         return resolve(library, entry)
     try:
-        return resolve(library, _with_overrides(entry, overrides))
+        return resolve(library, *_with_overrides(entry, overrides))
     except SpecError as error:  # what has no place in a file came from the command line
         raise SpecError(p if p.line else replace(p, file=Path("command line")) for p in error.problems) from error
 
 
-def resolve(library: Library, entry: Entry[Study]) -> ResolvedStudy:
-    """Every cell of a study. Raises SpecError with all problems found."""
+def resolve(library: Library, entry: Entry[Study], given: Mapping[str, Any] = MappingProxyType({})) -> ResolvedStudy:
+    """Every cell of a study; `given` is what of it the command line said. Raises SpecError with all problems found."""
     study = entry.item
     problems = [
         *_unknown(entry, ("tasks",), enumerate(study.tasks), library.tasks),
@@ -86,13 +88,17 @@ def resolve(library: Library, entry: Entry[Study]) -> ResolvedStudy:
         names = grid.tasks or study.tasks
         for name in names:
             if name not in tasks:
-                tasks[name] = _task(library, entry, name)
+                tasks[name] = _task(library, entry, name, _last_word(given, name))
         product = itertools.product(
             names, grid.methods or study.methods, grid.budgets or study.budgets, grid.seeds or study.seeds
         )
         for task, method, budget, seed in product:
-            cell = _cell(library, entry, tasks[task], method, budget, seed)
+            cell = _cell(library, entry, tasks[task], method, budget, seed, _last_word(given, task))
             problems += [p for p in [*_no_such_matrix(entry, cell), *_crowded(entry, cell)] if p not in problems]
+            for path, fault in faults_without_shapes(cell, cell.declared_train_rows):
+                line, column = _place_for(entry, cell, path)
+                if not any(p.message.endswith(f": {fault}") and p.line == line for p in problems):
+                    problems.append(Problem(entry.file, f"{cell.id}: {fault}", line, column))
             if cell.id in cells:
                 line, column = place_of(entry.places, ("grids", index))
                 first = cells[cell.id][1]
@@ -103,11 +109,12 @@ def resolve(library: Library, entry: Entry[Study]) -> ResolvedStudy:
     return ResolvedStudy(study, library, tuple(cell for cell, _ in cells.values()))
 
 
-def _task(library: Library, entry: Entry[Study], name: str) -> Task:
-    """The task's file with the study's overrides laid over it. A fault is reported where it stands."""
+def _task(library: Library, entry: Entry[Study], name: str, last: dict[str, Any]) -> Task:
+    """The task's file with the study's overrides laid over it, and `last` over its recipe. A fault is reported where it
+    stands."""
     base = library.tasks[name]
     own = entry.item.overrides.get(name, {})
-    recipe = _merge(entry.item.recipe, own.get("recipe", {}))
+    recipe = _merge(_merge(entry.item.recipe, own.get("recipe", {})), last)
     data = _merge(base.data, {**own, **({"recipe": recipe} if recipe else {})})
     if data.get("data", {}).get("evaluation") and "evaluation" in own.get("data", {}):
         data["data"]["evaluation"] = own["data"]["evaluation"]  # a list of splits is replaced, not merged
@@ -118,6 +125,7 @@ def _task(library: Library, entry: Entry[Study], name: str) -> Task:
     for path, place in entry.places.items():
         if path[:2] == ("overrides", name):
             places[path[2:]] = place
+    places |= {("recipe", key): (0, 0) for key in last}
     where = entry.file if own or recipe else base.file
     task = build(Task, data, places or base.places, where)
     if task.kind not in entry.item.backbones:
@@ -135,7 +143,15 @@ def _task(library: Library, entry: Entry[Study], name: str) -> Task:
     return task
 
 
-def _cell(library: Library, entry: Entry[Study], task: Task, method_name: str, budget_name: str, seed: int) -> Cell:
+def _cell(
+    library: Library,
+    entry: Entry[Study],
+    task: Task,
+    method_name: str,
+    budget_name: str,
+    seed: int,
+    last: dict[str, Any],
+) -> Cell:
     study = entry.item
     method = library.methods[method_name]
     budget = study.budgets[budget_name]
@@ -144,6 +160,7 @@ def _cell(library: Library, entry: Entry[Study], task: Task, method_name: str, b
     if budget.alpha is not None:
         changes |= {"alpha": budget.alpha, "scale": None}
     if changes:
+        changes = _merge(changes, last)
         places = {path[1:]: place for path, place in method.places.items() if path[:1] == ("recipe",)}
         recipe = build(Recipe, _merge(recipe.model_dump(), changes), places, method.file)
     return Cell(
@@ -163,6 +180,21 @@ def _cell(library: Library, entry: Entry[Study], task: Task, method_name: str, b
         threads=study.threads,
         selection=study.selection,
     )
+
+
+def _last_word(given: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """What the command line says of the recipe of `task`: it counts whatever the study, a method or a budget say."""
+    own = (given.get("overrides") or {}).get(task) or {}
+    last = _merge(given.get("recipe") or {}, own.get("recipe") or {})
+    return {"scale": None, **last} if "alpha" in last else last
+
+
+def _place_for(entry: Entry[Study], cell: Cell, path: KeyPath) -> tuple[int, int]:
+    """Where the study says what stands at `path` for the cell's task; its tasks where it leaves a recipe's key out."""
+    if path[0] == "recipe":
+        found = [p for p in (("overrides", cell.task.name, *path), path) if p in entry.places]
+        path = found[0] if found else ("tasks",)
+    return place_of(entry.places, path)
 
 
 def _no_such_matrix(entry: Entry[Study], cell: Cell) -> list[Problem]:
@@ -210,9 +242,10 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _with_overrides(entry: Entry[Study], overrides: Sequence[str]) -> Entry[Study]:
-    """The study with 'dotted.key=YAML value' laid over it, as given on the command line."""
+def _with_overrides(entry: Entry[Study], overrides: Sequence[str]) -> tuple[Entry[Study], dict[str, Any]]:
+    """The study with 'dotted.key=YAML value' laid over it, as given on the command line; and what was given."""
     data, places = entry.data, dict(entry.places)
+    given: dict[str, Any] = {}
     for override in overrides:
         key, sign, value = override.partition("=")
         if not sign or not key.strip():
@@ -222,10 +255,10 @@ def _with_overrides(entry: Entry[Study], overrides: Sequence[str]) -> Entry[Stud
         path = key.strip().split(".")
         for part in reversed(path):
             patch = {part: patch}
-        data = _merge(data, patch)
+        data, given = _merge(data, patch), _merge(given, patch)
         places = {k: v for k, v in places.items() if k[: len(path)] != tuple(path)}
         places |= {tuple(path[:end]): (0, 0) for end in range(len(path) + 1)}
-    return Entry(build(Study, data, places, entry.file), data, places, entry.file)
+    return Entry(build(Study, data, places, entry.file), data, places, entry.file), given
 
 
 def _coordinates(cell: Cell) -> dict[str, str]:

@@ -7,13 +7,14 @@ https://openreview.net/pdf?id=lq62uWRJjiY), section 3.3, equation 12.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field, ValidationError, model_validator
 
 from bench.errors import BenchError
 from bench.spec.base import Frozen
 from bench.spec.cell import Cell
+from bench.spec.reading import KeyPath
 from bench.spec.recipe import NonNegative, Positive
 
 Shape = tuple[int, int]  # (in_features, out_features) of an adapted matrix
@@ -38,11 +39,9 @@ class Schedule(Frozen):
     def _consistent(self) -> Schedule:
         if self.target_budget > self.initial_budget:
             raise ValueError(f"target budget {self.target_budget} is larger than initial budget {self.initial_budget}")
-        if self.prunes and self.initial_steps + self.final_steps >= self.total_steps:
-            raise ValueError(
-                f"no step is left to prune in: initial_steps {self.initial_steps} + final_steps {self.final_steps} "
-                f">= total_steps {self.total_steps}"
-            )
+        fault = _no_step_to_prune(self.initial_steps, self.final_steps, self.total_steps) if self.prunes else None
+        if fault:
+            raise ValueError(fault)
         return self
 
     @property
@@ -69,6 +68,31 @@ class Schedule(Frozen):
         if not self.prunes or not self.initial_steps < step <= self.freezes_at:
             return False
         return step % self.interval == 0 or step == self.freezes_at
+
+
+def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with a cell that trains on `train_rows` rows (None: not known) whatever its matrices are: the key
+    of the study that says so, and the words."""
+    recipe, held_out = cell.recipe, cell.recipe.holdout_rows
+    none_left = train_rows is not None and held_out >= train_rows
+    if none_left:
+        yield ("recipe", "holdout_rows"), f"{held_out} rows held out of {train_rows} leave none to train on"
+    if cell.method.allocator == "plateau" and not held_out:
+        yield ("methods",), f"method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
+    if cell.selection == "best" and not held_out:
+        yield ("selection",), "the best step is chosen by held-out rows, and the recipe's holdout_rows is 0"
+    rank = cell.budget.rank
+    if rank is None or cell.method.adapter == "full":
+        return
+    place: KeyPath = ("budgets", cell.budget_name, "rank")
+    if cell.method.allocator == "fixed" and rank != int(rank):
+        yield place, _no_whole_rank(cell, rank)
+    if cell.method.allocator == "adalora" and rank < _rank_to_shrink(cell, rank) and train_rows and not none_left:
+        total = recipe.total_steps(train_rows - held_out)
+        phases = recipe.rank_schedule_at(total)
+        fault = _no_step_to_prune(phases.initial_steps, phases.final_steps, total)
+        if fault:
+            yield ("recipe", "rank_schedule"), fault
 
 
 def start_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
@@ -99,12 +123,9 @@ def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
             )
         return math.floor(average * growth.ceiling if cell.method.allocator == "increlora" else average)
     if cell.method.allocator != "fixed":
-        start = cell.budget.initial_rank or math.floor(1.5 * average + 0.5)
-        return max(start, math.ceil(average))
+        return _rank_to_shrink(cell, average)
     if cell.budget.rank is not None and average != int(average):
-        raise BenchError(
-            f"{cell.id}: a fixed rank must be a whole number, the budget {cell.budget_name!r} says {average:g}"
-        )
+        raise BenchError(f"{cell.id}: {_no_whole_rank(cell, average)}")
     if average < 1:
         least = sum(rank_cost(cell, shape) for shape in shapes)
         raise BenchError(f"{cell.id}: {cell.budget.parameters} parameters don't pay for rank 1, which takes {least}")
@@ -118,14 +139,8 @@ def rank_cost(cell: Cell, shape: Shape) -> int:
 
 def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedule:
     """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`. Raises BenchError."""
-    if cell.recipe.holdout_rows >= train_rows:
-        raise BenchError(f"{cell.id}: {cell.recipe.holdout_rows} rows held out of {train_rows} leave none to train on")
-    if cell.method.allocator == "plateau" and not cell.recipe.holdout_rows:
-        raise BenchError(
-            f"{cell.id}: method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
-        )
-    if cell.selection == "best" and not cell.recipe.holdout_rows:
-        raise BenchError(f"{cell.id}: the best step is chosen by held-out rows, and the recipe's holdout_rows is 0")
+    for _, fault in faults_without_shapes(cell, train_rows):
+        raise BenchError(f"{cell.id}: {fault}")
     total = cell.recipe.total_steps(train_rows - cell.recipe.holdout_rows)
     if cell.method.adapter == "full":  # no budget binds it: every matrix keeps its full rank
         _check_shapes(cell, shapes)
@@ -179,6 +194,26 @@ def _average_rank(cell: Cell, shapes: Sequence[Shape]) -> float:
     assert cell.budget.parameters is not None  # a budget is one or the other
     ranks = cell.budget.parameters / sum(rank_cost(cell, shape) for shape in shapes)
     return math.floor(ranks) if cell.method.allocator == "fixed" else ranks
+
+
+def _rank_to_shrink(cell: Cell, average: float) -> int:
+    """The rank from which ranks shrink to `average`."""
+    start = cell.budget.initial_rank or math.floor(1.5 * average + 0.5)
+    return max(start, math.ceil(average))
+
+
+def _no_whole_rank(cell: Cell, rank: float) -> str:
+    return f"a fixed rank must be a whole number, the budget {cell.budget_name!r} says {rank:g}"
+
+
+def _no_step_to_prune(initial_steps: int, final_steps: int, total_steps: int) -> str | None:
+    """What is wrong with phases that leave nothing between them."""
+    if initial_steps + final_steps < total_steps:
+        return None
+    return (
+        f"no step is left to prune in: initial_steps {initial_steps} + final_steps {final_steps} "
+        f">= total_steps {total_steps}"
+    )
 
 
 def _check_shapes(cell: Cell, shapes: Sequence[Shape]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from bench.spec.base import Frozen
 from bench.spec.recipe import NonNegative, Positive, Recipe
@@ -36,6 +36,18 @@ METRICS_OF: dict[str, frozenset[str]] = {
 }
 
 
+def _not_the_training_rows(name: str) -> str:
+    if name == "train":
+        raise ValueError(
+            "the training rows are called so. The key is our name of an evaluation split, the value the set's: "
+            "write `validation: train` to evaluate on a split that the set calls train"
+        )
+    return name
+
+
+SplitName = Annotated[KeyName, AfterValidator(_not_the_training_rows)]
+
+
 class Columns(Frozen):
     """Which columns are read: one or two texts, and the label (an index, a number, or the target text)."""
 
@@ -52,7 +64,7 @@ class Data(Frozen):
         None, description="commit of the hub's data set; null: resolved and recorded by prepare"
     )
     train: str = "train"
-    evaluation: Annotated[dict[KeyName, str], Field(min_length=1)] = Field(
+    evaluation: Annotated[dict[SplitName, str], Field(min_length=1)] = Field(
         {"validation": "validation"}, description="our name of a split: the set's; the first is the one in the tables"
     )
     columns: Columns
@@ -111,6 +123,9 @@ class Task(Frozen):
             raise ValueError(f"a {self.kind} task names at least two labels, got {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels repeat: {self.labels}")
+        blank = [label for label in self.labels if not label or label != label.strip()]
+        if blank:
+            raise ValueError(f"label {blank[0]!r} is empty or has a blank at an end")
         if self.kind in ("regression", "summarization") and self.labels:
             raise ValueError(f"a {self.kind} task has no labels, got {self.labels}")
         wrong = [m for m in self.metrics if m not in METRICS_OF[self.kind]]

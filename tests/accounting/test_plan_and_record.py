@@ -74,8 +74,9 @@ def test_rows_held_out_are_not_trained_on(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_where_every_prepared_row_is_held_out_nothing_is_planned(lab: Lab, tmp_path: Path) -> None:
-    study = _study(72)
+    study = _study(48)
     (cell,) = study.cells
+    cell = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"holdout_rows": 72})})
     silent = cell.task.data.model_copy(update={"rows": {}})  # the task's file declares no rows
     cell = lab.prepare(cell.model_copy(update={"task": cell.task.model_copy(update={"data": silent})}))
     with pytest.raises(BenchError, match="72 rows held out of 72 leave none"):

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import pytest
 from projects import Project, make_project
 
+from bench.errors import BenchError
+from bench.pipeline.grid import pipeline_of
+
 ERROR = "error: "
 
 
@@ -47,6 +50,18 @@ def test_bad_choice_is_refused(project: Project, config: tuple[str, ...], messag
     assert done.code == 2, done.out
     assert message in done.out
     assert "Traceback" not in done.out
+
+
+@pytest.mark.parametrize("value", [{"recipe": {"epochs": 1}}, ["recipe.epochs=1"], 5])
+def test_what_is_no_text_is_no_override(value: object) -> None:
+    with pytest.raises(BenchError, match=r'--config set: expected dotted keys, such as set="recipe\.epochs=1'):
+        pipeline_of({"set": value})
+
+
+def test_values_that_yaml_reads_as_something_else() -> None:
+    pipeline = pipeline_of({"set": None, "mirror": None, "tasks": None, "results": 2024, "cache": 7})
+    assert (str(pipeline.results), str(pipeline.cache), pipeline.overrides) == ("2024", "7", ())
+    assert pipeline.cells == pipeline_of({"set": ""}).cells
 
 
 @pytest.mark.slow

@@ -30,6 +30,32 @@ Spoil = Callable[[str, str, str], Path]
         ("tasks/cola.yaml", "name: cola", "name: kola", r"expected 'cola' as the file is called, found 'kola'"),
         ("tasks/cola.yaml", "kind: cl", "kind: cl\nkind: cl", r"cola\.yaml:3:1: key 'kind' stands twice"),
         ("methods/adalora.yaml", "adapter: adalora", "adapter: lora", r"adapter must be adalora"),
+        (
+            "tasks/cola.yaml",
+            "[unacceptable, acc",
+            "['unacceptable ', acc",
+            r"label 'unacceptable ' is empty or has a blank",
+        ),
+        ("tasks/cola.yaml", "[unacceptable, acc", "['', acc", r"label '' is empty or has a blank"),
+        (
+            "tasks/cola.yaml",
+            "  rows:",
+            "  evaluation: {train: validation}\n  rows:",
+            r"cola\.yaml:7:16: data\.evaluation\.train: .*The key is our name of an evaluation split, the value",
+        ),
+        (
+            "methods/lora.yaml",
+            "adapter: lora",
+            "adapter: lora\nrecipe:\n  epohs: 2",
+            r"lora\.yaml:5:3: recipe\.epohs: unknown key 'epohs' \(did you mean 'epochs'\?\)",
+        ),
+        (
+            "methods/lora.yaml",
+            "adapter: lora",
+            "adapter: lora\nrecipe:\n  max_length: 16",
+            r"lora\.yaml:5:3: recipe\.max_length: rows are tokenised alike for every method",
+        ),
+        ("methods/lora.yaml", "adapter: lora", "adapter: lora\nrecipe: {max_target_length: 16}", r"tokenised alike"),
         ("backbones/minilm.yaml", "hub: a/b\n", "", r"give exactly one of hub, package, path, built"),
         ("studies/s.yaml", "[lora, adalora]", "[lora, adlora]", r"s\.yaml:5:\d+: unknown method 'adlora' .*'adalora'"),
         ("studies/s.yaml", "tasks: [cola,", "tasks: [colla,", r"s\.yaml:4:\d+: unknown task 'colla' .*'cola'"),
@@ -89,3 +115,10 @@ def test_any_text_gives_a_mapping_or_a_spec_error(text: str) -> None:
     with contextlib.suppress(SpecError):
         data, _ = parse_yaml(text, Path("x.yaml"))
         assert isinstance(data, dict)
+
+
+def test_a_key_of_a_recipe_is_checked_in_a_method_that_no_study_names(spoil: Spoil) -> None:
+    folder = spoil("methods/lora.yaml", "adapter: lora", "adapter: lora\nrecipe: {epohs: 2}")
+    spoil("studies/s.yaml", "[lora, adalora]", "[adalora]")
+    with pytest.raises(SpecError, match="did you mean 'epochs'"):
+        load_study("s", (), folder)
