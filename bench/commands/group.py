@@ -12,7 +12,7 @@ from functools import partial
 
 from bench.commands.options import add_tries, cache_of, study_of
 from bench.commands.train import import_for, settle, train_one
-from bench.errors import EXIT_TRY_AGAIN
+from bench.errors import EXIT_TRY_AGAIN, BenchError
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.resources import gpus
 from bench.tracking.available import check_tracker
@@ -36,8 +36,10 @@ def run(args: argparse.Namespace) -> int:
     folder = args.results / study.name
     cells = []
     for name in args.cells:
-        method, budget, seed = name.split("/")
-        cells.append(study.find(args.task, method, budget, int(seed)))
+        parts = name.split("/")
+        if len(parts) != 3 or not parts[2].isdecimal():
+            raise BenchError(f"--cells: expected method/budget/seed, such as lora/small/0, found {name!r}")
+        cells.append(study.find(args.task, parts[0], parts[1], int(parts[2])))
     settle(cells, args)
     places = {cell.id: folder / "cells" / cell.id for cell in cells}
     missing = [c for c in cells if recorded(places[c.id], inputs_of(c, cache_of(args), args.mirror)) is None]

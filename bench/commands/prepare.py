@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.commands.options import add_study, cache_of
+from bench.errors import BenchError, nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,9 @@ def run(args: argparse.Namespace) -> None:
             **({"mirror": args.mirror} if args.mirror else {}),
         }
     )
+    for option, name, have in (("--data", args.data, pipeline.data), ("--model", args.model, pipeline.models)):
+        if name is not None and name not in have:
+            raise BenchError(f"{option}: study {args.study!r} has no {name!r}{nearest(name, have)}")
     everything = args.data is None and args.model is None
     for name, cell in pipeline.models.items():
         if everything or name == args.model:

@@ -108,7 +108,7 @@ def _configs(readme: Path) -> dict[str, dict[str, Any]]:
     """The entries of `configs` in the README's front matter by name, or none."""
     if not readme.is_file():
         return {}
-    text = readme.read_text(encoding="utf-8")
+    text = readme.read_text(encoding="utf-8", errors="replace")
     if not text.startswith("---"):
         return {}
     try:

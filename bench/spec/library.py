@@ -52,6 +52,8 @@ class Library:
 
 def load_library(folder: Path = WORKFLOW) -> Library:
     """Read every file of tasks/, methods/ and backbones/. Raises SpecError with all problems of all files."""
+    if not folder.is_dir():
+        raise BenchError(f"{folder}: no such folder of YAML files")
     problems: list[Problem] = []
     library = Library(
         tasks=_read_folder(Task, folder / "tasks", problems),

@@ -65,4 +65,8 @@ class Study(Frozen):
             twice = sorted({str(v) for v in values if values.count(v) > 1})
             if twice:
                 raise ValueError(f"{key} names {twice[0]} twice: the same cell would stand twice in the study")
+        for task, own in self.overrides.items():
+            for key in ("recipe", "data"):
+                if not isinstance(own.get(key, {}), dict):
+                    raise ValueError(f"overrides.{task}.{key}: expected a mapping of its keys, found {own[key]!r}")
         return self

@@ -54,6 +54,14 @@ class Columns(Frozen):
     text: Annotated[list[str], Field(min_length=1, max_length=2)]
     target: str
 
+    @model_validator(mode="after")
+    def _distinct(self) -> Columns:
+        names = [*self.text, self.target]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"column {twice!r} is named twice: each text and the target is a column of its own")
+        return self
+
 
 class Data(Frozen):
     """Where the rows come from."""
