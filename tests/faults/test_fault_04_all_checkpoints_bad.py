@@ -9,6 +9,8 @@ from typing import Any
 from small import Lab, outcome, record_of
 from spoiling import killed
 
+from bench.training.recorded import checkpoints_folder
+
 
 def test_starts_again_and_says_so(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any]) -> None:
     cell, folders = killed(lab, tmp_path / "out")
@@ -27,7 +29,7 @@ def test_a_checkpoint_of_other_data_is_not_taken(lab: Lab, tmp_path: Path) -> No
     other = lab.cell("adalora", seed=1)
     foreign = folders[0].parent
     lab.train(other, tmp_path / "other", every=None)  # only to know its folder
-    own = foreign.parent / (record_of(tmp_path / "other").cell.hash)
+    own = checkpoints_folder(lab.cache, record_of(tmp_path / "other").cell.hash, tmp_path / "other")
     (tmp_path / "other" / "record.json").unlink()
     foreign.rename(own)
     assert lab.train(other, tmp_path / "other") == 0
