@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from bench.errors import BenchError
+from bench.training.signals import SIGNALS, handled_by
 
 KILLED = 128  # plus the signal's number: as a shell tells it
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Group:
@@ -48,12 +48,8 @@ class Group:
     @contextmanager
     def passing_signals(self) -> Iterator[None]:
         """Signals that ask to stop go to the child, which saves where it is."""
-        before = {number: signal.signal(number, self._pass) for number in SIGNALS}
-        try:
+        with handled_by(self._pass):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _pass(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler)
         self.stopped = number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,8 @@ from types import FrameType
 
 from bench.errors import EXIT_TRY_AGAIN, BenchError
 from bench.team import variables_of
-from bench.training.group import KILLED, SIGNALS
+from bench.training.group import KILLED
+from bench.training.signals import handled_by
 
 GRACE = 60.0  # seconds that the others have, once one has ended
 POLL = 0.2
@@ -72,9 +72,5 @@ def _passing_signals(members: Sequence[subprocess.Popen[bytes]]) -> Iterator[Non
         for member in members:
             member.send_signal(number)
 
-    before = {number: signal.signal(number, send) for number in SIGNALS}
-    try:
+    with handled_by(send):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -28,12 +28,19 @@ class StopFlag:
 
 
 @contextmanager
+def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """The signals that ask to stop go to `handler` while the block runs."""
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
 def stop_flag() -> Iterator[StopFlag]:
     """The flag that the signals set, while the block runs."""
     flag = StopFlag()
-    before = {number: signal.signal(number, flag.set) for number in SIGNALS}
-    try:
+    with handled_by(flag.set):
         yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
