@@ -7,8 +7,8 @@ from functools import partial
 
 from bench.pipeline.environment import export_lock
 from bench.pipeline.failures import refuse, report_failures
-from bench.pipeline.grid import pipeline_of
-from bench.pipeline.holder import announce_holder, note_holder
+from bench.pipeline.study import pipeline_of
+from bench.pipeline.locks import announce_holder, note_holder
 from bench.pipeline.status import report_unscored
 
 with refuse():
@@ -35,7 +35,7 @@ rule all:
 
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/analyse.smk"
+include: "workflow/rules/analyze.smk"
 
 
 onstart:

@@ -1,7 +1,7 @@
 """python benchmarks/adalora_accuracy.py --mirror DIR [--tasks sst2,qnli --seeds 0,1,2 --json]: the score of PEFT's
 AdaLoRA and of ours, with the recipe, rows, batches and starting weights of the study `mirror`.
 
-PEFT's side is written as its documentation says: its own model with its own regulariser in the loss, torch's AdamW,
+PEFT's side is written as its documentation says: its own model with its own regularizer in the loss, torch's AdamW,
 `update_and_allocate` after every optimizer step. Ours is the harness's core. Both start from the same bits and see the
 same batches in the same order. A difference is judged by its standard error over the paired seeds and by the binomial
 standard error of one accuracy.
@@ -23,18 +23,18 @@ from peft import AdaLoraConfig, get_peft_model
 from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
+from bench.config.cell import Cell
+from bench.config.rank_schedule import Schedule, largest_rank, schedule_of
+from bench.config.resolve import load_study
+from bench.engine.step import Core
 from bench.evaluation.evaluate import evaluate
 from bench.evaluation.loss import task_loss
+from bench.inputs.backbones import prepare_backbone
+from bench.inputs.collate import Collator
+from bench.inputs.datasets import PreparedData, load_tokenizer, open_data, prepare_task
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, head_modules, load_backbone
-from bench.models.batch import Collator
-from bench.prepare.data import PreparedData, load_tokenizer, open_data, prepare_task
-from bench.prepare.models import prepare_backbone
-from bench.spec.cell import Cell
-from bench.spec.resolve import load_study
-from bench.spec.schedule import Schedule, largest_rank, schedule_of
 from bench.training.batches import epoch_batches
-from bench.training.core import Core
 from bench.training.rng import seed_everything
 
 CPU = torch.device("cpu")

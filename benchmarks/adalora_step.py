@@ -1,6 +1,6 @@
 """python benchmarks/adalora_step.py [--json]: what a training step costs with LoRA, PEFT's AdaLoRA and our core.
 
-Counts ATen operations and host synchronisations of one step, and times paired steps that take turns. Two models with
+Counts ATen operations and host synchronizations of one step, and times paired steps that take turns. Two models with
 the same 72 adapted matrices: `deberta`, the shape of DeBERTa-v3-base with random weights (its vocabulary is cut, which
 changes no operation), and `proxy`, 64 wide, where dispatch is all there is. Ranks 3 -> 2, a mask at every step.
 """
@@ -20,17 +20,17 @@ from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from bench.allocation.regulariser import Regulariser
-from bench.models.flat import FlatParameters
+from bench.config.backbone import Backbone
+from bench.config.budget import Budget
+from bench.config.cell import Cell, DataChoice
+from bench.config.method import Method
+from bench.config.rank_schedule import Schedule
+from bench.config.recipe import Recipe
+from bench.config.task import Task
+from bench.engine.flat import FlatParameters
+from bench.engine.regularizer import Regularizer
+from bench.engine.step import Core
 from bench.models.sites import AdapterSite
-from bench.spec.backbone import Backbone
-from bench.spec.budget import Budget
-from bench.spec.cell import Cell, DataChoice
-from bench.spec.method import Method
-from bench.spec.recipe import Recipe
-from bench.spec.schedule import Schedule
-from bench.spec.task import Task
-from bench.training.core import Core
 
 WIDTHS = {"deberta": (768, 3072, 12), "proxy": (64, 256, 1)}
 MATRICES = r".*layer\.\d+\.(attention\.(self\.(query|key|value)_proj|output\.dense)|(intermediate|output)\.dense)"
@@ -145,12 +145,12 @@ class OurStep:
 
     def watch(self, operations: Operations) -> None:
         operations.watch(self.core.allocator, "after_step", "allocation")
-        if self.core._regulariser is not None:
-            operations.watch(self.core._regulariser, "add_gradient", "regulariser")
+        if self.core._regularizer is not None:
+            operations.watch(self.core._regularizer, "add_gradient", "regularizer")
 
 
 def counted(step: PeftStep | OurStep) -> tuple[dict[str, int], dict[str, int]]:
-    """Operations and synchronisations of the third step, by part."""
+    """Operations and synchronizations of the third step, by part."""
     step()
     step()
     operations = Operations()
@@ -186,20 +186,20 @@ def step_costs(name: str, pairs: int) -> dict[str, Any]:
     return {
         "operations": operations,
         "operations_to_lora": {label: round(counts["total"] / total, 3) for label, counts in operations.items()},
-        "synchronisations": syncs,
+        "synchronizations": syncs,
         "milliseconds": {label: round(1e3 * statistics.median(times), 2) for label, times in seconds.items()},
         "time_to_lora": ratios(seconds, "lora"),
     }
 
 
-def regulariser_costs(ranks: range, pairs: int) -> dict[int, float]:
-    """Time of our regulariser (value and gradient) to that of PEFT's expression with autograd, by rank."""
+def regularizer_costs(ranks: range, pairs: int) -> dict[int, float]:
+    """Time of our regularizer (value and gradient) to that of PEFT's expression with autograd, by rank."""
     found = {}
     shapes = [(768, 768)] * 48 + [(768, 3072)] * 12 + [(3072, 768)] * 12
     for rank in ranks:
         model = _Matrices(shapes, rank)
         flat = FlatParameters(model, model.sites)
-        ours = Regulariser(flat, GAMMA)
+        ours = Regularizer(flat, GAMMA)
         matrices = [torch.randn(rank, n).requires_grad_() for shape in shapes for n in shape]
 
         def theirs(matrices: list[Tensor] = matrices) -> None:
@@ -232,15 +232,15 @@ class _Matrices(nn.Module):  # type: ignore[misc]
 
 def goals(found: dict[str, Any]) -> dict[str, bool]:
     deberta, proxy = found["deberta"], found["proxy"]
-    ours, syncs = deberta["operations"], deberta["synchronisations"]
-    inside = ("optimizer", "allocation", "regulariser")
+    ours, syncs = deberta["operations"], deberta["synchronizations"]
+    inside = ("optimizer", "allocation", "regularizer")
     return {
         "operations of a step <= 1.25 x LoRA": deberta["operations_to_lora"]["ours-adalora"] <= 1.25,
         "importance update < 30 operations": ours["ours-adalora, no mask"]["allocation"] < 30,
-        "one synchronisation a mask at most": sum(syncs["ours-adalora"].get(k, 0) for k in inside) <= 1,
-        "no synchronisation in other steps": sum(syncs["ours-adalora, no mask"].get(k, 0) for k in inside) == 0,
+        "one synchronization a mask at most": sum(syncs["ours-adalora"].get(k, 0) for k in inside) <= 1,
+        "no synchronization in other steps": sum(syncs["ours-adalora, no mask"].get(k, 0) for k in inside) == 0,
         "proxy step <= 1.15 x LoRA": proxy["time_to_lora"]["ours-adalora"] <= 1.15,
-        "regulariser not slower than PEFT's at any rank": max(found["regulariser_to_peft"].values()) <= 1.0,
+        "regularizer not slower than PEFT's at any rank": max(found["regularizer_to_peft"].values()) <= 1.0,
         "two importance buffers": found["importance_buffers"] == 2,
     }
 
@@ -252,7 +252,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, Any] = {name: step_costs(name, arguments.pairs) for name in WIDTHS}
-    found["regulariser_to_peft"] = regulariser_costs(range(2, 17), arguments.pairs)
+    found["regularizer_to_peft"] = regularizer_costs(range(2, 17), arguments.pairs)
     core = OurStep("proxy", svd=True).core
     found["importance_buffers"] = core.allocator.bytes() // (4 * core.flat.layout.adapter_elements)
     found["versions"] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
@@ -265,8 +265,8 @@ def main() -> None:
         for label, counts in found[name]["operations"].items():
             ratio = found[name]["time_to_lora"].get(label, "")
             print(f"  {label:24}{counts}  x{found[name]['operations_to_lora'][label]}  time x{ratio}")
-        print(f"  synchronisations: {found[name]['synchronisations']}")
-    print(f"\nregulariser, time to PEFT's by rank: {found['regulariser_to_peft']}")
+        print(f"  synchronizations: {found[name]['synchronizations']}")
+    print(f"\nregularizer, time to PEFT's by rank: {found['regularizer_to_peft']}")
     for goal, met in found["goals"].items():
         print(f"{'met ' if met else 'MISSED'}  {goal}")
 

@@ -5,7 +5,7 @@ process of its own, taking turns in one run.
 
 For each method: rows a second in training, evaluation, and the whole cell from its command to its record, as medians
 over the turns, with the smallest and the largest ratio of a turn, and where the seconds go: Python and libraries, data,
-model, training, evaluation, writing with the end of the process. Utilisation: a step's floating-point operations over
+model, training, evaluation, writing with the end of the process. Utilization: a step's floating-point operations over
 the machine's own matrix product, the same count for both. At the end, eight short cells in one job against eight alone,
 and what importing costs by package (`python -X importtime`).
 """
@@ -30,18 +30,18 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from bench.prepare.data import prepare_task
-from bench.prepare.models import prepare_backbone
-from bench.prepare.sources import read_source
+from bench.config.cell import Cell
+from bench.config.resolve import load_study
+from bench.inputs.backbones import prepare_backbone
+from bench.inputs.datasets import prepare_task
+from bench.inputs.sources import read_source
 from bench.records.io import read_record
-from bench.spec.cell import Cell
-from bench.spec.resolve import load_study
 
 HERE = Path(__file__).parent
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
 PHASES = ("libraries", "data", "model", "training", "evaluation", "writing")
 OUR_IMPORTS = (
-    "from bench.training.imports import import_libraries; import_libraries(quantised=False); import bench.training.run"
+    "from bench.training.imports import import_libraries; import_libraries(quantized=False); import bench.training.run"
 )
 GROUP = 8
 LOGGED = 25
@@ -77,7 +77,7 @@ class Bench:
         assert record.training
         assert record.reported
         assert record.reported.value is not None
-        use, spent = record.training.utilisation, record.training.seconds
+        use, spent = record.training.utilization, record.training.seconds
         assert spent.parts_of_startup
         parts = {**spent.parts_of_startup.model_dump(), "training": spent.training, "evaluation": spent.evaluation}
         return Run(
@@ -184,7 +184,7 @@ def main() -> None:
     report: dict[str, Any] = {"task": args.task, "rows": args.rows, "turns": args.turns, "methods": {}}
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(args.mirror, Path(name), args.task, overrides)
-        bench.peer("lora")  # its tokenised rows are then in its cache, as ours are
+        bench.peer("lora")  # its tokenized rows are then in its cache, as ours are
         for method in args.methods.split(","):
             turns = [(bench.ours(method), bench.peer(method)) for _ in range(args.turns)]
             ours, peers = [turn[0] for turn in turns], [turn[1] for turn in turns]
@@ -200,7 +200,7 @@ def main() -> None:
                         "rows_per_second": args.rows / median(r.seconds["training"] for r in runs),
                         "score": median(r.score for r in runs),
                         "final_loss": median(r.loss for r in runs),
-                        "utilisation": ours[0].operations * steps / median(r.seconds["training"] for r in runs) / rate,
+                        "utilization": ours[0].operations * steps / median(r.seconds["training"] for r in runs) / rate,
                     }
                     for side, runs in (("ours", ours), ("peer", peers))
                 },
@@ -227,7 +227,7 @@ def show(method: str, found: dict[str, Any]) -> None:
     for side in ("ours", "peer"):
         it = found[side]
         parts = ", ".join(f"{name} {value:.1f}" for name, value in it["seconds"].items())
-        print(f"  {side}: {parts} s; {it['rows_per_second']:.0f} rows/s; utilisation {it['utilisation']:.0%}; "
+        print(f"  {side}: {parts} s; {it['rows_per_second']:.0f} rows/s; utilization {it['utilization']:.0%}; "
               f"score {it['score']:.4f}; last loss {it['final_loss']:.4f}", flush=True)  # fmt: skip
 
 

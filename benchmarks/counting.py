@@ -1,4 +1,4 @@
-"""Counts and times of a piece of PyTorch: operations and synchronisations by part, paired times that take turns."""
+"""Counts and times of a piece of PyTorch: operations and synchronizations by part, paired times that take turns."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Operations(TorchDispatchMode):  # type: ignore[misc]
 
 @contextmanager
 def host_reads(operations: Operations) -> Iterator[None]:
-    """On the CPU `tolist` and `cpu` need no operation; on a GPU each waits. They count as synchronisations."""
+    """On the CPU `tolist` and `cpu` need no operation; on a GPU each waits. They count as synchronizations."""
     originals = {name: getattr(Tensor, name) for name in ("tolist", "cpu", "numpy")}
 
     def counting(name: str) -> Callable[..., Any]:

@@ -24,13 +24,13 @@ from datasets import Dataset
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
+from bench.config.cell import Cell
+from bench.config.resolve import load_study
 from bench.evaluation.evaluate import evaluate
+from bench.inputs.backbones import prepare_backbone
+from bench.inputs.datasets import load_tokenizer, open_data, prepare_task
 from bench.models.adapters import attach, reload_adapter, save_adapter
 from bench.models.backbone import find_sites, load_backbone
-from bench.prepare.data import load_tokenizer, open_data, prepare_task
-from bench.prepare.models import prepare_backbone
-from bench.spec.cell import Cell
-from bench.spec.resolve import load_study
 from bench.training.rng import seed_everything
 
 CPU = torch.device("cpu")

@@ -30,8 +30,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from bench.spec.cell import Cell
-from bench.training.progress import process_age
+from bench.config.cell import Cell
+from bench.log import process_age
 
 transformers.logging.set_verbosity_error()
 
@@ -100,8 +100,8 @@ def model_of(cell: Cell, backbone: Path, steps: int) -> Any:
     return model
 
 
-def tokenised(rows: Path, tokenizer: Any, cell: Cell) -> Any:
-    """The data set of both splits; datasets keeps what it tokenised, so a second run reads its cache."""
+def tokenized(rows: Path, tokenizer: Any, cell: Cell) -> Any:
+    """The data set of both splits; datasets keeps what it tokenized, so a second run reads its cache."""
     data = load_dataset("parquet", data_files={name: str(rows / f"{name}.parquet") for name in ("train", "validation")})
     texts, target = cell.task.data.columns.text, cell.task.data.columns.target
 
@@ -154,7 +154,7 @@ def main() -> None:
         seconds[phase], began = now - began, now
 
     tokenizer = AutoTokenizer.from_pretrained(args.backbone)
-    data = tokenised(args.rows, tokenizer, cell)
+    data = tokenized(args.rows, tokenizer, cell)
     spent("data")
     steps = cell.recipe.total_steps(len(data["train"]))
     model = model_of(cell, args.backbone, steps)

@@ -17,17 +17,17 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.config.resolve import ResolvedStudy, load_study
 from bench.records.io import read_record, write_record
 from bench.records.schema import CellKey
-from bench.spec.resolve import ResolvedStudy, load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "results" / "demo" / "example" / "cells"
 READ = """
 from pathlib import Path
 import sys
-from bench.analysis.frame import read_results, tidy
-from bench.spec.resolve import load_study
+from bench.analysis.results import read_results, tidy
+from bench.config.resolve import load_study
 frame = tidy(read_results(load_study("demo", [sys.argv[1]]), Path(sys.argv[2])))
 print(len(frame))
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from bench.analysis.frame import Results
+from bench.analysis.results import Results
 from bench.errors import BenchError
 
 SHORT = 12  # hex digits of a hash

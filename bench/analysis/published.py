@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.analysis.frame import Results
-from bench.analysis.table import DASH, Entry
+from bench.analysis.results import Results
+from bench.analysis.tables.model import DASH, Entry
+from bench.config.study import Limits
 from bench.errors import BenchError
-from bench.spec.study import Limits
 
 NEEDED = ("source", "table", "task", "metric", "method", "budget", "value", "unit", "seeds", "remark")
 SCALES = {"points": 1.0, "percent": 1.0, "%": 1.0, "fraction": 100.0}

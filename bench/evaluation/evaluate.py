@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from bench.config.task import Task
+from bench.distributed import ALONE, Team
 from bench.evaluation.metrics import mean_of_rows, rouge_rows, score
 from bench.evaluation.predict import as_classes, predict
-from bench.prepare.data import Split
-from bench.spec.task import Task
-from bench.team import ALONE, Team
+from bench.inputs.datasets import Split
 
 
 @dataclass

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from bench.config.task import Task
 from bench.evaluation.loss import task_loss
-from bench.models.batch import Batch
-from bench.spec.task import Task
+from bench.inputs.collate import Batch
 
 SHARING = "sdpa"  # the attention whose queries may outnumber the keys' rows
 

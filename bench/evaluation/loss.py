@@ -1,4 +1,4 @@
-"""The task's loss, and nothing else: no regulariser, in float32."""
+"""The task's loss, and nothing else: no regularizer, in float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.models.batch import IGNORED, Batch
+from bench.inputs.collate import IGNORED, Batch
 
 
 def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
+from bench.config.task import Task
+from bench.distributed import ALONE, Team
 from bench.evaluation.generation import generate_texts
 from bench.evaluation.loss import task_loss
 from bench.evaluation.memory import is_out_of_memory, release_memory
-from bench.models.batch import Batch, Collator
-from bench.prepare.data import Split
-from bench.spec.task import Task
-from bench.team import ALONE, Team
+from bench.inputs.collate import Batch, Collator
+from bench.inputs.datasets import Split
 
 
 @dataclass(frozen=True)

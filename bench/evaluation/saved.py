@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from bench.config.cell import Cell
 from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
-from bench.evaluation.table import write_predictions
+from bench.evaluation.predictions_file import write_predictions
 from bench.files import sha256_file
+from bench.inputs.backbones import check_backbone, open_backbone
+from bench.inputs.datasets import load_tokenizer, open_data
+from bench.inputs.places import backbone_folder, data_folder
 from bench.models.adapters import reload_adapter
 from bench.models.backbone import load_backbone
 from bench.models.precision import told_precision
-from bench.prepare.data import load_tokenizer, open_data
-from bench.prepare.models import check_backbone, open_backbone
-from bench.prepare.places import backbone_folder, data_folder
+from bench.records.environment import environment
 from bench.records.io import NAME, write_record
-from bench.records.provenance import environment
 from bench.records.schema import CellKey, Record, Reported
-from bench.spec.cell import Cell
 
 PREDICTIONS = "predictions.parquet"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")

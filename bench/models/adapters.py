@@ -13,20 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.config.cell import Cell
+from bench.config.method import Method
+from bench.config.rank_schedule import largest_rank
+from bench.engine.fused_layers import ADAPTER
 from bench.models.backbone import head_modules, load_backbone
-from bench.models.layers import ADAPTER
 from bench.models.others import config_of, state_of
 from bench.models.sites import AdapterSite
-from bench.spec.cell import Cell
-from bench.spec.method import Method
-from bench.spec.schedule import largest_rank
 
 
 def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
     """`model` as a PeftModel with the method's adapter at `sites` and trainable heads, all of it float32; where the
     method has no adapter, the bare model with every parameter trainable.
 
-    The layers are PEFT's own, PEFT's allocator and regulariser are never called. The caller seeds before.
+    The layers are PEFT's own, PEFT's allocator and regularizer are never called. The caller seeds before.
     """
     if cell.method.adapter == "full":
         return model.requires_grad_(True)
@@ -44,7 +44,7 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
     if cell.method.adapter == "peft":
         config = config_of(cell, sites, common)
     elif cell.method.adapter == "adalora":
-        # PEFT wants a schedule; ours decides, and its regulariser is ours too
+        # PEFT wants a schedule; ours decides, and its regularizer is ours too
         config = AdaLoraConfig(
             init_r=rank, target_r=max(1, rank - 1), total_step=1_000_000, orth_reg_weight=0.0, **scale, **common
         )

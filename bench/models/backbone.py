@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from bench.config.backbone import Backbone
+from bench.config.cell import Cell
 from bench.errors import BenchError
 from bench.models.precision import multiply_in_float32, products_in
 from bench.models.sites import AdapterSite
-from bench.spec.backbone import Backbone
-from bench.spec.cell import Cell
 
 
 def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
@@ -102,7 +102,7 @@ def _nf4(cell: Cell) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=cell.method.double_quantisation,
+        bnb_4bit_use_double_quant=cell.method.double_quantization,
         bnb_4bit_compute_dtype=torch.bfloat16,
         # patterns: the heads and what is inside them, wherever they stand
         llm_int8_skip_modules=[rf"(.*\.)?{re.escape(head)}(\..*)?" for head in [*cell.backbone.head, "lm_head"]],

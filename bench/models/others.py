@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from bench.config.cell import Cell
+from bench.config.rank_schedule import largest_rank
+from bench.engine.fused_layers import ADAPTER
 from bench.errors import BenchError
-from bench.models.layers import ADAPTER
 from bench.models.sites import AdapterSite
-from bench.spec.cell import Cell
-from bench.spec.schedule import largest_rank
 
 
 def config_of(cell: Cell, sites: Sequence[AdapterSite], common: dict[str, Any]) -> Any:

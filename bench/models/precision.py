@@ -65,7 +65,7 @@ class _Product(torch.autograd.Function):  # type: ignore[misc]
 
 
 def _unpacked(weight: Any) -> Tensor:
-    """[out, in] in float32: of a matrix in half precision, or quantised."""
+    """[out, in] in float32: of a matrix in half precision, or quantized."""
     state = getattr(weight, "quant_state", None)
     if state is None:
         return weight.detach().float()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.config.method import Method
+from bench.config.module_roles import role_of, third_of
 from bench.errors import BenchError
-from bench.spec.method import Method
-from bench.spec.roles import role_of, third_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import EXIT_BAD_INPUT, BenchError
-from bench.pipeline.grid import Pipeline
+from bench.pipeline.study import Pipeline
 
 MARK = "error: "  # how the command line begins the message of a BenchError
 SHOWN = 10

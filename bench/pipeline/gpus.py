@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.training.progress import waiting
+from bench.log import waiting
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 NONE = ("", "-1", "NoDevFiles")

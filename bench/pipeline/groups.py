@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.spec.cell import Cell
+from bench.config.cell import Cell
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.training.progress import waiting
+from bench.log import waiting
 
 NAME = ".lease"
 RENEW = 15.0  # seconds

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.spec.cell import Cell
+from bench.config.cell import Cell
 
 FORMAT = "%i|%T|%N|%V|%S|%r|%Z|%k"  # id, state, nodes, submitted, started, reason, working folder, comment
 SECONDS = 20

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.config.cell import Cell
+from bench.config.resolve import ResolvedStudy
 from bench.pipeline.failures import SHOWN, last_words
-from bench.pipeline.grid import Pipeline
 from bench.pipeline.groups import groups_of
 from bench.pipeline.queue import comment_of, comment_of_rule, slurm_jobs
-from bench.spec.cell import Cell
-from bench.spec.resolve import ResolvedStudy
+from bench.pipeline.study import Pipeline
 
 NAME = "record.json"
 FAILURES = ("oom", "diverged", "failed")

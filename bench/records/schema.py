@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from bench.spec.base import Frozen
+from bench.config.types import Frozen
 
 SCHEMA_VERSION = 1
 Status = Literal["ok", "oom", "diverged", "failed"]
@@ -69,7 +69,7 @@ class RankGrowth(Frozen):
     loss: float | None = None
 
 
-class Utilisation(Frozen):
+class Utilization(Frozen):
     """operations_per_step: floating-point, of forward and backward at the mean padded lengths, from the shapes.
     matrix_rate: operations a second of the device's own matrix product in the base's precision, measured in the same
     job. share: of that rate, over the training's seconds and all processes."""
@@ -92,7 +92,7 @@ class Training(Frozen):
     rows: int
     tokens: int
     seconds: Seconds
-    utilisation: Utilisation | None = None
+    utilization: Utilization | None = None
     attempt: int = 1
     resumed_at: tuple[int, ...] = ()
     discarded: tuple[str, ...] = ()
@@ -136,15 +136,15 @@ class SiteRank(Frozen):
 
 
 class BaseBytes(Frozen):
-    """The frozen base as stored: weights, quantisation state (codes' constants), buffers."""
+    """The frozen base as stored: weights, quantization state (codes' constants), buffers."""
 
     weights: int
-    quantisation: int
+    quantization: int
     buffers: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.quantisation + self.buffers
+        return self.weights + self.quantization + self.buffers
 
 
 class PeakBytes(Frozen):
@@ -205,7 +205,7 @@ def result_of(record: Record) -> dict[str, Any]:
     """What a second run of the same cell must repeat bit for bit, interrupted or not: all but times, tries, places."""
     plain = record.model_dump(mode="json", exclude={"checksums", "environment", "notes", "log_tail"})
     if plain["training"]:
-        for key in ("seconds", "utilisation", "attempt", "resumed_at", "discarded", "restarted"):
+        for key in ("seconds", "utilization", "attempt", "resumed_at", "discarded", "restarted"):
             del plain["training"][key]
     if plain["bytes"]:
         del plain["bytes"]["peak"]

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.files import canonical_json, clear_when_full, folder_in_one_step
+from bench.log import say
 from bench.training.curve import curve_matches
-from bench.training.progress import say
 
 KEPT = 2
 BAD = (BenchError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, SafetensorError)

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
+from bench.engine.step import StepReport
 from bench.files import clear_when_full, write_atomic
-from bench.training.core import StepReport
 
 BLOCK = 25  # steps between two fetches
-HOPELESS = 100  # skipped steps in a row: every gradient is infinite, nothing is learnt any more
+HOPELESS = 100  # skipped steps in a row: every gradient is infinite, nothing is learned any more
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,15 @@ class Curve:
         """Fetch and write what waits. Raises Diverged at the first loss that is not finite; its line is the last."""
         if not self._waiting:
             return
-        fields = ("loss", "regulariser", "grad_norm", "skipped")
+        fields = ("loss", "regularizer", "grad_norm", "skipped")
         values = torch.stack([torch.stack([getattr(r, f).float() for f in fields]) for r, _ in self._waiting]).tolist()
-        for (report, extras), (loss, regulariser, norm, skipped) in zip(self._waiting, values, strict=True):
+        for (report, extras), (loss, regularizer, norm, skipped) in zip(self._waiting, values, strict=True):
             line = {
                 "step": report.step,
                 "loss": _finite(loss),
                 "learning_rate": report.learning_rate,
                 "gradient_norm": _finite(norm),
-                "regulariser": _finite(regulariser),
+                "regularizer": _finite(regularizer),
                 "budget": report.budget,
                 **({"skipped": True} if skipped else {}),
                 **extras.as_json(),

@@ -1,4 +1,4 @@
-"""Rows of the training split that are never trained on: their loss, without regulariser or dropout, is watched."""
+"""Rows of the training split that are never trained on: their loss, without regularizer or dropout, is watched."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from bench.config.task import Task
+from bench.distributed import ALONE, Team
 from bench.evaluation.loss import task_loss
-from bench.models.batch import Collator
-from bench.prepare.data import Split
-from bench.spec.task import Task
-from bench.team import ALONE, Team
+from bench.inputs.collate import Collator
+from bench.inputs.datasets import Split
 
 
 def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
@@ -31,7 +31,7 @@ class HeldOut:
     team: Team = ALONE
 
     def loss(self, model: Any) -> float:
-        """The task's mean loss over rows or target tokens. Draws no random number. Synchronises."""
+        """The task's mean loss over rows or target tokens. Draws no random number. Synchronizes."""
         order = sorted(range(len(self.split)), key=lambda i: -len(self.split.input_ids[i]))
         total, weight = 0.0, 0
         was_training = model.training

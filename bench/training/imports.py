@@ -24,15 +24,15 @@ _COMPILER = "torch._dynamo"
 _ALONE = f"{_COMPILER}._trace_wrapped_higher_order_op"  # transformers takes a class from it; it needs no compiler
 
 
-def import_libraries(*, quantised: bool) -> None:
-    """Import torch, transformers, peft and pyarrow, and bitsandbytes where a cell's base is `quantised`.
+def import_libraries(*, quantized: bool) -> None:
+    """Import torch, transformers, peft and pyarrow, and bitsandbytes where a cell's base is `quantized`.
 
-    Without `quantised` bitsandbytes is absent for the rest of the process, and on a machine without a GPU torch's
+    Without `quantized` bitsandbytes is absent for the rest of the process, and on a machine without a GPU torch's
     compiler is imported only when something asks for it. Does nothing where transformers or peft were imported before.
     """
     if "transformers" in sys.modules or "peft" in sys.modules:
         return
-    if not quantised:
+    if not quantized:
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]  # how Python says: not to be found
     import torch
 

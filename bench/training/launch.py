@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 
+from bench.distributed import variables_of
 from bench.errors import EXIT_TRY_AGAIN, BenchError
-from bench.team import variables_of
 from bench.training.group import KILLED
 from bench.training.signals import handled_by
 

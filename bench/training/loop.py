@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
+from bench.config.cell import Cell
+from bench.engine.step import Core
 from bench.evaluation.loss import task_loss
-from bench.models.batch import Collator
-from bench.prepare.data import Split
-from bench.spec.cell import Cell
+from bench.inputs.collate import Collator
+from bench.inputs.datasets import Split
+from bench.log import ProgressBar
 from bench.training.batches import epoch_batches, micro_batches
+from bench.training.best_step import BestStep
 from bench.training.checkpoints import Checkpoints
-from bench.training.core import Core
 from bench.training.curve import Curve, Extras
 from bench.training.holdout import HeldOut
-from bench.training.progress import ProgressBar
 from bench.training.rng import random_states
-from bench.training.selection import BestStep
 from bench.training.signals import StopFlag
 
 Scores = Mapping[str, Mapping[str, float | None]]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.team import Team
+from bench.distributed import Team
 
 APART = 1_000_003  # between the seeds of a team's processes
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from bench.config.cell import Cell
+from bench.distributed import ALONE, Team
 from bench.errors import BenchError, TransientError
 from bench.evaluation.memory import is_out_of_memory
+from bench.log import say
 from bench.records.io import write_record
 from bench.records.schema import Record
-from bench.spec.cell import Cell
-from bench.team import ALONE, Team
 from bench.training.checkpoints import Checkpoints, Interval
 from bench.training.curve import Diverged, Watch, unwatched
-from bench.training.progress import say
-from bench.training.recorded import checkpoints_folder, inputs_of, recorded
+from bench.training.done import checkpoints_folder, inputs_of, recorded
 from bench.training.signals import stop_flag
 from bench.training.trial import Trial
 

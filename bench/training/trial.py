@@ -8,20 +8,23 @@ from typing import Any
 
 import torch
 
-from bench.accounting.measure import base_bytes, frozen_parameters, trained_heads
-from bench.accounting.peak import PeakMemory
+from bench.config.cell import Cell
+from bench.config.rank_schedule import schedule_of
+from bench.distributed import ALONE, Team
+from bench.engine.step import Core
 from bench.errors import BenchError, TransientError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.loss import task_loss
-from bench.evaluation.table import write_predictions
+from bench.evaluation.predictions_file import write_predictions
 from bench.files import clear_when_full, folder_in_one_step, sha256_file
+from bench.inputs.backbones import check_backbone
+from bench.inputs.collate import Batch, Collator
+from bench.inputs.datasets import load_tokenizer, open_data
+from bench.log import TOLD, ProgressBar, process_age, say
 from bench.models.adapters import adapter_hash, attach, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
-from bench.models.batch import Batch, Collator
 from bench.models.others import plain_ranks
 from bench.models.sites import chosen_sites
-from bench.prepare.data import load_tokenizer, open_data
-from bench.prepare.models import check_backbone
 from bench.records.schema import (
     BaseBytes,
     Bytes,
@@ -32,21 +35,18 @@ from bench.records.schema import (
     StartUp,
     Status,
     Training,
-    Utilisation,
+    Utilization,
 )
-from bench.spec.cell import Cell
-from bench.spec.schedule import schedule_of
-from bench.team import ALONE, Team
-from bench.training import facts
+from bench.training import record_parts as facts
+from bench.training.best_step import BestStep
 from bench.training.checkpoints import Checkpoint, Checkpoints
-from bench.training.core import Core
 from bench.training.curve import Curve, Watch
+from bench.training.done import Inputs
 from bench.training.holdout import HeldOut, hold_out
 from bench.training.loop import Counters, Loop
-from bench.training.progress import TOLD, ProgressBar, process_age, say
-from bench.training.recorded import Inputs
+from bench.training.measure import base_bytes, frozen_parameters, trained_heads
+from bench.training.peak import PeakMemory
 from bench.training.rng import restore_random_state, seed_apart, seed_everything
-from bench.training.selection import BestStep
 from bench.training.signals import StopFlag
 
 CURVE, PREDICTIONS = "curve.jsonl", "predictions.parquet"
@@ -69,7 +69,7 @@ class Trial:
         self.core: Core | None = None
         self.best: BestStep | None = None
         self.base: BaseBytes | None = None
-        self.use: Utilisation | None = None
+        self.use: Utilization | None = None
 
     def run(self) -> Record:
         """The record `ok`. Raises TransientError at a signal, Diverged, BenchError, and whatever else goes wrong."""
@@ -99,7 +99,7 @@ class Trial:
         predicted = facts.predicted_peak(self.cell, batches.largest, self.device.type)
         peak = max(self.team.gather(self.peak.read(predicted)), key=lambda one: one.peak)
         spent = self.counters.training_seconds
-        self.use = facts.utilisation_of(self.cell, batches, core.completed, spent, self.device)
+        self.use = facts.utilization_of(self.cell, batches, core.completed, spent, self.device)
 
         last, beside = self._last_beside_best(model, core)
         clock = time.monotonic()

@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from factory import study_of, write_cell, write_study
+from helpers.records import study_of, write_cell, write_study
 
-from bench.analysis.make import make_tables
+from bench.analysis.build import make_tables
+from bench.config.cell import Cell
+from bench.config.resolve import ResolvedStudy
 from bench.records.io import write_record
-from bench.spec.cell import Cell
-from bench.spec.resolve import ResolvedStudy
 
 QUALITY = {"lora": 0.80, "adalora": 0.84, "qlora": 0.78, "qlora_adalora": 0.82}
 LABELS = {"lora": "LoRA", "adalora": "AdaLoRA", "qlora": "QLoRA", "qlora_adalora": "QLoRA+AdaLoRA"}

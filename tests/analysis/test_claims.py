@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from factory import study_of, write_cell, write_study
+from helpers.records import study_of, write_cell, write_study
 
-from bench.analysis.compare import Comparer, Question
-from bench.analysis.frame import read_results
-from bench.analysis.make import make_tables
-from bench.analysis.pairs import method_pairs
+from bench.analysis.build import make_tables
 from bench.analysis.published import read_published
+from bench.analysis.results import read_results
+from bench.analysis.stats.comparison import Comparer, Question
+from bench.analysis.tables.comparisons import method_pairs
+from bench.config.cell import Cell
+from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
-from bench.spec.cell import Cell
-from bench.spec.resolve import ResolvedStudy, load_study
 
 TWO = ("methods=[lora, adalora]", "tasks=[sst2]", "grids=[{budgets: [small]}]")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.analysis.make import make_figures, make_page, make_tables
+from bench.analysis.build import make_figures, make_page, make_tables
+from bench.config.resolve import load_study
 from bench.records.io import read_record
-from bench.spec.resolve import load_study
 
 EXAMPLE = Path(__file__).parents[2] / "results" / "demo" / "example"
 PICTURE = re.compile(r"data:image/png;base64,[^\"]*")

@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factory import ENVIRONMENT, make_record, study_of
+from helpers.records import ENVIRONMENT, make_record, study_of
 
-from bench.accounting.forecast import Forecaster, forecaster
-from bench.accounting.plan import plan
-from bench.accounting.show_plan import show_plan
-from bench.pipeline.resources import memory_mb, minutes
+from bench.config.cell import Cell
+from bench.config.rank_schedule import schedule_of
+from bench.config.resolve import ResolvedStudy
+from bench.config.task import Resources
+from bench.estimate.duration import Forecaster, forecaster
+from bench.estimate.jobs import memory_mb, minutes
+from bench.estimate.plan import plan
+from bench.estimate.plan_table import show_plan
 from bench.records.io import write_record
 from bench.records.schema import Seconds, Training
-from bench.spec.cell import Cell
-from bench.spec.resolve import ResolvedStudy
-from bench.spec.schedule import schedule_of
-from bench.spec.task import Resources
 
 STUDY = study_of(3, "tasks=[sst2, cola]")
 

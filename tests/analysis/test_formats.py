@@ -8,12 +8,12 @@ from pathlib import Path
 
 import html5lib
 import pytest
-from factory import study_of, write_troubled_study
+from helpers.records import study_of, write_troubled_study
 from markdown_it import MarkdownIt
 
-from bench.analysis.make import make_page, make_tables
-from bench.analysis.render import markdown
-from bench.analysis.table import Column, Table, words
+from bench.analysis.build import make_page, make_tables
+from bench.analysis.tables.model import Column, Table, words
+from bench.analysis.tables.render import markdown
 
 SPITEFUL = "50% of {x} & y_1 # $2 ~ ^ \\ <b> | [a]"
 

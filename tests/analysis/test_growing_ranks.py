@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from factory import write_cell
+from helpers.records import write_cell
 from matplotlib.figure import Figure
 
-from bench.analysis.frame import read_results
-from bench.analysis.growth import growth_table
-from bench.analysis.growth_figure import growth_figures
-from bench.analysis.table import Entry
+from bench.analysis.figures.growth import growth_figures
+from bench.analysis.results import read_results
+from bench.analysis.tables.growth import growth_table
+from bench.analysis.tables.model import Entry
+from bench.config.resolve import ResolvedStudy, load_study
 from bench.records.io import read_record, write_record
 from bench.records.schema import RankGrowth
-from bench.spec.resolve import ResolvedStudy, load_study
 
 PLATEAU = "held-out loss 0.61, best 0.6: no better for 2 checks"
 

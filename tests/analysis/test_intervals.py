@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from memory import Memory
+from helpers.results import Memory
 
-from bench.analysis.pairs import pair_table
 from bench.analysis.published import Published
-from bench.analysis.scores import score_table
-from bench.analysis.statistics import LEVEL, Interval, detectable, paired_interval
-from bench.analysis.table import Table
-from bench.spec.resolve import load_study
+from bench.analysis.stats.paired import LEVEL, Interval, detectable, paired_interval
+from bench.analysis.tables.comparisons import pair_table
+from bench.analysis.tables.model import Table
+from bench.analysis.tables.scores import score_table
+from bench.config.resolve import load_study
 
 TRIES = 1000
 LOWEST = LEVEL - 3 * (LEVEL * (1 - LEVEL) / TRIES) ** 0.5  # 92.9%: three binomial errors below the nominal 95%

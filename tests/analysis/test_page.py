@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import PROGRAM, Tab, tab
-from factory import study_of, write_study, write_troubled_study
+from helpers.browser import PROGRAM, Tab, tab
+from helpers.records import study_of, write_study, write_troubled_study
 
-from bench.analysis.make import make_page
-from bench.spec.resolve import ResolvedStudy
+from bench.analysis.build import make_page
+from bench.config.resolve import ResolvedStudy
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium here: apt-get install chromium")
 SPITEFUL = "<script>document.title = 'taken over'</script><img src=x onerror=\"document.title = 'taken over'\">"

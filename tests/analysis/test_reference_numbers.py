@@ -6,10 +6,10 @@ import csv
 from pathlib import Path
 
 import pytest
-from factory import study_of, write_cell
+from helpers.records import study_of, write_cell
 
-from bench.analysis.frame import read_results
 from bench.analysis.published import NEEDED, Published, read_published
+from bench.analysis.results import read_results
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"
 
@@ -58,9 +58,9 @@ def test_what_is_wrong_with_a_number_is_told_below_the_table(published: Publishe
 def test_counts_known_to_be_wrong_carry_a_remark() -> None:
     with (FOLDER / "earlier_tables.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    quantised = [row for row in rows if row["metric"] == "base size" and row["method"].startswith("qlora")]
-    assert len(quantised) == 8
-    assert all("really 234.5 MiB" in row["remark"] for row in quantised)
+    quantized = [row for row in rows if row["metric"] == "base size" and row["method"].startswith("qlora")]
+    assert len(quantized) == 8
+    assert all("really 234.5 MiB" in row["remark"] for row in quantized)
     counts = {(row["task"], row["method"]): row for row in rows if row["metric"] == "trained parameters"}
     assert "334,083" in counts["mnli", "qlora"]["remark"]
     assert "400,346" in counts["sst2", "adalora"]["remark"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from factory import study_of, write_cell
+from helpers.records import study_of, write_cell
 
-from bench.cli import main
+from bench.cli.app import main
 
 FAILURES = ("oom", "diverged", "failed")
 

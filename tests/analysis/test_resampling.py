@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from bench.analysis.resampling import replicates, sums_of
-from bench.spec.task import Task
+from bench.analysis.stats.resampling import replicates, sums_of
+from bench.config.task import Task
 
 ROWS, DRAWS = 60, 25
 

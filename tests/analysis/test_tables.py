@@ -10,11 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from factory import study_of, write_study
+from helpers.records import study_of, write_study
 
-from bench.analysis.frame import read_results
-from bench.analysis.make import make_figures, make_page, make_tables
-from bench.analysis.score_figures import trade_figure
+from bench.analysis.build import make_figures, make_page, make_tables
+from bench.analysis.figures.scores import trade_figure
+from bench.analysis.results import read_results
+from bench.config.cell import Cell
+from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
 from bench.files import canonical_json
 from bench.records.io import checksums, write_record
@@ -31,8 +33,6 @@ from bench.records.schema import (
     SiteRank,
     Training,
 )
-from bench.spec.cell import Cell
-from bench.spec.resolve import ResolvedStudy, load_study
 
 SCORES = {0: 0.80, 1: 0.90, 2: 0.85}
 
@@ -80,7 +80,7 @@ def record(cell: Cell, value: float | None, status: Any = "ok", **changes: Any) 
             for i in range(3)
         },
         bytes=Bytes(
-            base=BaseBytes(weights=2**20, quantisation=2**19, buffers=0), adapter_file=2**20, gradients=0, optimizer=0,
+            base=BaseBytes(weights=2**20, quantization=2**19, buffers=0), adapter_file=2**20, gradients=0, optimizer=0,
             importance=0, peak=PeakBytes(device="cpu", peak=2**21),
         ),
     )  # fmt: skip
@@ -187,9 +187,9 @@ def test_a_record_with_an_unknown_field_is_refused_in_words(study: ResolvedStudy
     """As a later harness of the same schema could have written it: its checksums hold."""
     write(study, tmp_path)
     file = tmp_path / study.name / "cells" / study.cells[0].id / "record.json"
-    data = {**json.loads(file.read_bytes()), "colour": "blue"}
+    data = {**json.loads(file.read_bytes()), "color": "blue"}
     file.write_bytes(canonical_json({**data, "checksums": checksums(data)}))
-    with pytest.raises(BenchError, match=r"record\.json: field colour: Extra inputs are not permitted, found 'blue'"):
+    with pytest.raises(BenchError, match=r"record\.json: field color: Extra inputs are not permitted, found 'blue'"):
         make_tables(study, tmp_path)
 
 
@@ -202,7 +202,7 @@ def test_the_score_figure_says_what_its_bars_are(study: ResolvedStudy, tmp_path:
 def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
     code = (
-        "import sys; from pathlib import Path; from bench.analysis import make as m; from bench.spec.resolve import "
+        "import sys; from pathlib import Path; from bench.analysis import make as m; from bench.config.resolve import "
         f"load_study; s = load_study('fair-budget'); p = Path({str(tmp_path)!r}); m.make_tables(s, p); "
         "m.make_figures(s, p); m.make_page(s, p); assert not {'torch', 'transformers'} & set(sys.modules)"
     )

@@ -9,10 +9,10 @@ from statistics import mean
 from typing import Any
 
 import pytest
-from factory import make_record, study_of, write_study
+from helpers.records import make_record, study_of, write_study
 
-from bench.analysis.facts import memory_table
-from bench.analysis.frame import read_results
+from bench.analysis.results import read_results
+from bench.analysis.tables.resources import memory_table
 from bench.records.io import write_record
 
 MIB = 2**20

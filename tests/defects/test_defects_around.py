@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.toy_models import cell_of
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_ADALORA_TARGET_MODULES_MAPPING as DEFAULTS
 from transformers import (
     AutoConfig,
@@ -14,16 +15,15 @@ from transformers import (
     BitsAndBytesConfig,
     DebertaV2Config,
 )
-from twins import cell_of
 
-from bench.accounting.predict import meta_model
+from bench.config.backbone import Backbone
+from bench.config.catalog import load_library
+from bench.config.cell import Cell
+from bench.config.rank_schedule import Schedule
+from bench.engine.step import Core
+from bench.estimate.parameters import meta_model
 from bench.models.adapters import adapter_hash, attach
 from bench.models.backbone import find_sites, load_backbone
-from bench.spec.backbone import Backbone
-from bench.spec.cell import Cell
-from bench.spec.library import load_library
-from bench.spec.schedule import Schedule
-from bench.training.core import Core
 
 DEBERTA = load_library().backbones["deberta-v3-base"].item
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def cell(storage: str = "fp32", adapter: str = "adalora") -> Cell:
     return made.model_copy(update={"backbone": DEBERTA})
 
 
-def quantised_by_transformers(folder: Path):
+def quantized_by_transformers(folder: Path):
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
     return AutoModelForSequenceClassification.from_pretrained(
         folder, quantization_config=config, dtype=torch.float16, device_map={"": "cpu"}
@@ -59,8 +59,8 @@ def stored(model) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-def test_defect_Q1_the_heads_stay_out_of_quantisation(folder):
-    theirs = quantised_by_transformers(folder)
+def test_defect_Q1_the_heads_stay_out_of_quantization(folder):
+    theirs = quantized_by_transformers(folder)
     assert [type(m).__name__ for m in (theirs.pooler.dense, theirs.classifier)] == ["Linear4bit", "Linear4bit"]
     model = load_backbone(cell("nf4"), folder, CPU)
     sites = find_sites(model, DEBERTA)
@@ -82,7 +82,7 @@ def test_defect_Q2_a_4_bit_base_is_smaller_than_a_half_precision_one(folder):
     from peft import prepare_model_for_kbit_training
 
     ours, half = (load_backbone(cell(storage), folder, CPU) for storage in ("nf4", "bf16"))
-    cast_up = prepare_model_for_kbit_training(quantised_by_transformers(folder))
+    cast_up = prepare_model_for_kbit_training(quantized_by_transformers(folder))
     embeddings = "deberta.embeddings.word_embeddings.weight"
     assert cast_up.get_parameter(embeddings).dtype == torch.float32
     assert ours.get_parameter(embeddings).dtype == torch.bfloat16

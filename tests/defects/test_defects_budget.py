@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.toy_models import PeftLoop, adapted, batches, cell_of, core_of, loss_of, peft_regularizer
 from pydantic import ValidationError
-from twins import PeftLoop, adapted, batches, cell_of, core_of, loss_of, peft_regulariser
 
-from bench.allocation.adalora import AdaLora
-from bench.allocation.base import StepFacts
+from bench.config.rank_schedule import Schedule, schedule_of
+from bench.engine.allocators.adalora import AdaLora
+from bench.engine.allocators.base import StepFacts
 from bench.errors import BenchError
-from bench.spec.schedule import Schedule, schedule_of
 
 SHAPES = [(8, 16), (16, 8), (8, 8), (12, 8)]
 ONE = torch.ones(())
@@ -149,7 +149,7 @@ def test_defect_B7_ties_keep_exactly_k():
     core.accumulate(0.0 * loss_of(core.model, next(data)))  # no gradient: every importance is zero
     core.step()
     assert sum(core.live_ranks().values()) == schedule.budget(1)
-    assert max(core.live_ranks().values()) - min(core.live_ranks().values()) <= 1  # no matrix is favoured
+    assert max(core.live_ranks().values()) - min(core.live_ranks().values()) <= 1  # no matrix is favored
     peft = peft_of(schedule)
     (0.0 * loss_of(peft.model, next(data))).backward()
     peft.model.base_model.update_and_allocate(1)
@@ -249,7 +249,7 @@ def test_defect_B12_pruned_ranks_are_removed_at_the_freeze():
     assert core.bytes()["optimizer"] == 8 * core.flat.elements
     assert core.allocator.bytes() == 0
 
-    (loss_of(peft.model, next(data)) + peft_regulariser(peft.model, 0.1)).backward()
+    (loss_of(peft.model, next(data)) + peft_regularizer(peft.model, 0.1)).backward()
     pattern = peft.pattern()
     wasted = whole = 0.0
     for site in core.flat.layout.sites:

@@ -7,18 +7,18 @@ import warnings
 
 import pytest
 import torch
+from helpers.toy_models import Branches, PeftLoop, adapted, batches, cell_of, core_of, loss_of
 from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
-from twins import Branches, PeftLoop, adapted, batches, cell_of, core_of, loss_of
 
+from bench.config.method import Method
+from bench.config.rank_schedule import Schedule
+from bench.engine.flat import FlatParameters
 from bench.errors import BenchError
 from bench.models.adapters import attach, save_adapter
 from bench.models.export import export_lora
-from bench.models.flat import FlatParameters
 from bench.models.sites import AdapterSite
-from bench.spec.method import Method
-from bench.spec.schedule import Schedule
 
 SHAPES = [(8, 16), (16, 8), (8, 8), (12, 8)]
 SCHEDULE = Schedule(initial_budget=16, target_budget=7, initial_steps=2, final_steps=4, interval=2, total_steps=14)
@@ -174,7 +174,7 @@ def test_defect_S8_layers_that_the_core_would_not_honour_are_refused():
             alpha_pattern={"layers.0": 99.0},
         )  # fmt: skip
         peft = get_peft_model(Branches(SHAPES), config)
-    assert peft.get_base_model().layers[0].scaling["default"] == 8  # PEFT took both and honours neither
+    assert peft.get_base_model().layers[0].scaling["default"] == 8  # PEFT took both and honors neither
 
 
 def test_the_saved_adapter_of_a_pruned_training_loads_with_plain_peft(tmp_path):

@@ -1,3 +1,3 @@
-from labs import shared_lab, shared_summaries
+from helpers.fixtures import shared_lab, shared_summaries
 
 __all__ = ["shared_lab", "shared_summaries"]

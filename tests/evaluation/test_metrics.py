@@ -8,9 +8,9 @@ import random
 import pytest
 from sklearn import metrics as peer
 
+from bench.config.task import Task
 from bench.evaluation.metrics import score
 from bench.evaluation.predict import as_classes
-from bench.spec.task import Task
 
 
 def task(kind: str, metrics: list[str], labels: tuple[str, ...] = ()) -> Task:

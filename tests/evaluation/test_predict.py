@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from small import Lab
+from helpers.small_cells import Lab
 from transformers import T5Config, T5ForConditionalGeneration
 
 from bench.errors import TransientError
 from bench.evaluation.predict import predict
-from bench.evaluation.table import write_predictions
+from bench.evaluation.predictions_file import write_predictions
+from bench.inputs.datasets import load_tokenizer, open_data
+from bench.inputs.places import backbone_folder, data_folder
 from bench.models.backbone import load_backbone
-from bench.prepare.data import load_tokenizer, open_data
-from bench.prepare.places import backbone_folder, data_folder
 
 CPU = torch.device("cpu")
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from helpers.small_cells import Lab, Moment, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small import Lab, Moment, outcome
 
-from bench.spec.cell import Cell
+from bench.config.cell import Cell
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)

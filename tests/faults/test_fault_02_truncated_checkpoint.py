@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Lab, outcome, record_of
-from spoiling import killed
+from helpers.small_cells import Lab, outcome, record_of
+from helpers.spoiling import killed
 
 
 @pytest.mark.parametrize(

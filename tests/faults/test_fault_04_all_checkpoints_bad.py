@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from small import Lab, outcome, record_of
-from spoiling import killed
+from helpers.small_cells import Lab, outcome, record_of
+from helpers.spoiling import killed
 
-from bench.training.recorded import checkpoints_folder
+from bench.training.done import checkpoints_folder
 
 
 def test_starts_again_and_says_so(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disks import resize, small_disk
-from small import Lab, Moment, outcome, record_of
+from helpers.disks import resize, small_disk
+from helpers.small_cells import Lab, Moment, outcome, record_of
 
 from bench.errors import EXIT_TRY_AGAIN, TransientError
 from bench.records.io import read_record, write_record

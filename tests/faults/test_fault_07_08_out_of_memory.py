@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from small import Lab, outcome, record_of
+from helpers.small_cells import Lab, outcome, record_of
 
 from bench.errors import EXIT_TRY_AGAIN
 
@@ -63,7 +63,7 @@ def _limit(spare: int) -> None:
     import bench.training.run
     from bench.training.imports import import_libraries
 
-    import_libraries(quantised=False)
+    import_libraries(quantized=False)
     assert bench.training.run
     assert len(pyarrow.array(range(1000))) == 1000
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -75,7 +75,7 @@ def _starve_training() -> None:
     """At the third step the activations need 4 GiB, and there is one."""
     import torch
 
-    from bench.training.core import Core
+    from bench.engine.step import Core
 
     _limit(GIB)
     original, steps = Core.accumulate, [0]

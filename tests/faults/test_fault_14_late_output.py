@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from projects import ROOT, Done, Project, make_project
+from helpers.projects import ROOT, Done, Project, make_project
 
 from bench.records.io import read_record
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small import Lab, record_of
+from helpers.small_cells import Lab, record_of
 
 from bench.errors import EXIT_BAD_INPUT, EXIT_TRY_AGAIN
 from bench.files import canonical_json

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from small import Lab
+from helpers.small_cells import Lab
 
 from bench.errors import BenchError
-from bench.prepare.models import prepare_backbone
+from bench.inputs.backbones import prepare_backbone
 from bench.training.run import train_cell
 
 

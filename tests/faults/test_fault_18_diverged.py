@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import METHODS, Lab, Moment, record_of
+from helpers.small_cells import METHODS, Lab, Moment, record_of
 
 from bench.errors import EXIT_TRY_AGAIN
 

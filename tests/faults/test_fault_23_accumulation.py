@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small import Lab, record_of, without_dropout
+from helpers.small_cells import Lab, record_of, without_dropout
 
 
 @pytest.mark.parametrize("kind", ["classification", "summarization"])
@@ -26,4 +26,4 @@ def test_equal_within_rounding(lab: Lab, summaries: Lab, tmp_path: Path, kind: s
         for whole, accumulated in zip(curves[1], curves[parts], strict=True):
             assert accumulated["loss"] == pytest.approx(whole["loss"], rel=2e-4)
             assert accumulated["budget"] == whole["budget"]
-            assert accumulated["regulariser"] == pytest.approx(whole["regulariser"], rel=2e-4)
+            assert accumulated["regularizer"] == pytest.approx(whole["regularizer"], rel=2e-4)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from small import Lab
+from helpers.small_cells import Lab
 
+from bench.config.task import Task
 from bench.evaluation.metrics import score
-from bench.spec.task import Task
 
 
 def test_mcc_is_zero(lab: Lab) -> None:

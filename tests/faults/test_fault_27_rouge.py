@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from helpers.small_cells import Lab
 from rouge_score.rouge_scorer import RougeScorer
-from small import Lab
 
 from bench.evaluation.metrics import rouge_rows, score
-from bench.prepare import embedded
+from bench.inputs import synthetic
 
 # one line each: 4 of 5 words in the reference's order, 3 of 4 word pairs at "a b" "c d" broken
 REFERENCE = "police arrested the man .\nhe was armed ."
@@ -43,7 +43,7 @@ def test_stemmed_f1() -> None:
 
 def test_as_the_package_says_of_every_pair() -> None:
     """Words are stemmed once here; the package stems each again."""
-    rows = embedded.rows("articles", "train")
+    rows = synthetic.rows("articles", "train")
     texts, references = [row[0] for row in rows.texts[:40]], rows.targets[:40]
     plain = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
     for row, text, reference in zip(rouge_rows(texts, references), texts, references, strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Lab, Moment, outcome, record_of
+from helpers.small_cells import Lab, Moment, outcome, record_of
 
 from bench.errors import EXIT_TRY_AGAIN
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.provenance import other_processes
+from bench.records.environment import other_processes
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Lab, outcome, record_of
-from spoiling import killed
+from helpers.small_cells import Lab, outcome, record_of
+from helpers.spoiling import killed
 
 from bench.errors import BenchError
-from bench.prepare.models import prepare_backbone
+from bench.inputs.backbones import prepare_backbone
 
 
 class Bomb:

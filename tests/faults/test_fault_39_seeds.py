@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from small import Lab, record_of
+from helpers.small_cells import Lab, record_of
 
 
 def test_the_initial_adapter_follows_the_seed(lab: Lab, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """Fuzz of the readers of checkpoints and adapters: whatever stands in their files is loaded as it was written, or
-refused by name. (YAML: tests/spec/test_errors.py; records: test_fault_28_29_records.py; the page: tests/analysis.)"""
+refused by name. (YAML: tests/config/test_errors.py; records: test_fault_28_29_records.py; the page: tests/analysis.)"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from bench.cli import main
+from bench.cli.app import main
 from bench.training.checkpoints import Checkpoint, Checkpoints
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3)}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from projects import Project, make_project
+from helpers.projects import Project, make_project
 
 
 @pytest.fixture

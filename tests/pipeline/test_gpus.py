@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from projects import ROOT
+from helpers.projects import ROOT
 
 from bench.errors import BenchError
 from bench.pipeline.gpus import VARIABLE, hold_gpus, visible_gpus

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from projects import ROOT, Project, make_project
-from small import outcome
+from helpers.projects import ROOT, Project, make_project
+from helpers.small_cells import outcome
 
 GROUPED = ("set=cells_per_job=4; methods=[lora, qlora_adalora]; tasks=[cola]; seeds=[0, 1]",)
 

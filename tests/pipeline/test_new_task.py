@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from projects import ROOT, Project
+from helpers.projects import ROOT, Project
 
 BOOLQ = """\
 name: boolq

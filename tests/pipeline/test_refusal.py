@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from projects import Project, make_project
+from helpers.projects import Project, make_project
 
 from bench.errors import BenchError
-from bench.pipeline.grid import pipeline_of
+from bench.pipeline.study import pipeline_of
 
 ERROR = "error: "
 
@@ -70,7 +70,7 @@ def test_values_that_yaml_reads_as_something_else() -> None:
     [
         ({"text": ["a", "b"], "label": [0, 1]}, "expected the column 'sentence', found text, label"),
         ({"sentence": ["a", "b"], "label": [0, 7]}, "row 1: column 'label' should hold 0 to 1"),
-        ({"sentence": ["a", "b"], "label": [-1, -1]}, "unlabelled"),
+        ({"sentence": ["a", "b"], "label": [-1, -1]}, "unlabeled"),
     ],
 )
 def test_bad_data_is_refused_before_any_cell_starts(

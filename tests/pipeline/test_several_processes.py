@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from projects import ROOT, Project, make_project
-from small import outcome
+from helpers.projects import ROOT, Project, make_project
+from helpers.small_cells import outcome
 
 from bench.errors import EXIT_TRY_AGAIN
 from bench.records.io import read_record

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.resolve import load_study
 from bench.pipeline.status import cell_states
-from bench.spec.resolve import load_study
 
 LINES = """\
 7|RUNNING|node3|2026-03-01T10:00:00|2026-03-01T10:05:00|None|{folder}|rule_train_cola_2

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clusters import CELLS, ROOT, STUDY, Cluster, Run, why_not
+from helpers.clusters import CELLS, ROOT, STUDY, Cluster, Run, why_not
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clusters import CELLS, Cluster, Run, comment, kill, processes, run, until
+from helpers.clusters import CELLS, Cluster, Run, comment, kill, processes, run, until
 
 pytestmark = pytest.mark.slow
 Make = Callable[..., Run]
@@ -66,13 +66,13 @@ def test_same_tables_and_the_planned_resources(cluster: Cluster, study: Make, lo
     assert cluster.jobs() == []
 
 
-def test_job_that_fails_twice_and_a_cancelled_one(cluster: Cluster, study: Make, local: Run) -> None:
+def test_job_that_fails_twice_and_a_canceled_one(cluster: Cluster, study: Make, local: Run) -> None:
     quarter = study()
     done = len(cluster.accounted("JobID"))
     process = quarter.start()
-    doomed, cancelled = CELLS[0], CELLS[1]
-    until(lambda: started(cluster, quarter, cancelled), 300, "the second cell runs")
-    run("scancel", job_of(cluster, cancelled))
+    doomed, canceled = CELLS[0], CELLS[1]
+    until(lambda: started(cluster, quarter, canceled), 300, "the second cell runs")
+    run("scancel", job_of(cluster, canceled))
     for _ in range(2):
         before = job_of(cluster, doomed) if started(cluster, quarter, doomed) else ""
         until(lambda: kill_training(doomed), 300, "the first cell trains")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import Lab, record_of
-from twins import adapted, cell_of, sites_of
+from helpers.small_cells import Lab, record_of
+from helpers.toy_models import adapted, cell_of, sites_of
 
+from bench.config.rank_schedule import Schedule
+from bench.engine.step import Core
 from bench.records.schema import Record
-from bench.spec.schedule import Schedule
-from bench.training.core import Core
 
-PRUNED = ("adalora", "adalora_sensitivity", "adalora_magnitude", "adalora_unregularised")
+PRUNED = ("adalora", "adalora_sensitivity", "adalora_magnitude", "adalora_unregularized")
 
 
 def _trained(lab: Lab, out: Path, method: str) -> tuple[Record, dict[str, list[bool]]]:
@@ -48,8 +48,8 @@ def test_svd_lora_keeps_every_rank(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("adapter", "chosen", "want"), [
     ("lora", None, False), ("lora", True, True), ("adalora", None, True), ("adalora", False, False),
 ])  # fmt: skip
-def test_the_regulariser_is_there_where_the_method_says_so(adapter: str, chosen: bool | None, want: bool) -> None:
-    cell = cell_of(adapter=adapter, allocator="fixed", method={"regulariser": chosen}, orthogonality=0.5)
+def test_the_regularizer_is_there_where_the_method_says_so(adapter: str, chosen: bool | None, want: bool) -> None:
+    cell = cell_of(adapter=adapter, allocator="fixed", method={"regularizer": chosen}, orthogonality=0.5)
     shapes = [(8, 12), (8, 8)]
     core = Core(
         adapted(shapes, 2, svd=adapter == "adalora", random=True), sites_of(shapes), cell,
@@ -59,5 +59,5 @@ def test_the_regulariser_is_there_where_the_method_says_so(adapter: str, chosen:
     core.accumulate(torch.zeros((), requires_grad=True))
     report = core.step()
     assert torch.equal(before, torch.zeros_like(before))
-    assert (float(report.regulariser) > 0) is want
+    assert (float(report.regularizer) > 0) is want
     assert (float(report.grad_norm) > 0) is want

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Lab, record_of
+from helpers.small_cells import Lab, record_of
 
 
 def tensors_of(file: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def test_an_adapter_file_is_recounted(lab: Lab, tmp_path: Path, method: str) -> 
 
 def over_by_one() -> None:
     """The allocator keeps one rank too many, as far as the record's writer can see."""
-    from bench.training import facts
+    from bench.training import record_parts as facts
 
     honest = facts.budget_use
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from small import Lab, Moment, outcome, record_of
+from helpers.small_cells import Lab, Moment, outcome, record_of
 
+from bench.config.cell import Cell
+from bench.config.rank_schedule import schedule_of
 from bench.errors import EXIT_TRY_AGAIN, BenchError
 from bench.evaluation.metrics import score
-from bench.spec.cell import Cell
-from bench.spec.schedule import schedule_of
 
 
 def _cell(lab: Lab, method: str, selection: str = "best") -> Cell:

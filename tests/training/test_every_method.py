@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small import Lab, record_of
+from helpers.small_cells import Lab, record_of
 
-from bench.spec.library import WORKFLOW, load_library
+from bench.config.catalog import WORKFLOW, load_library
 
 METHODS = {name: found.item for name, found in load_library(WORKFLOW).methods.items()}
 WHOLE = [name for name, m in METHODS.items() if m.storage != "nf4" and m.matrices is None and m.depth is None]
@@ -56,4 +56,4 @@ def test_every_method_ends_with_a_score(
         assert record.bytes
         assert record.bytes.peak.predicted
         assert record.training
-        assert record.training.utilisation
+        assert record.training.utilization

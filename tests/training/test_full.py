@@ -8,16 +8,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from small import STEPS, Lab, Moment, outcome, record_of
+from helpers.small_cells import STEPS, Lab, Moment, outcome, record_of
 
-from bench.accounting.measure import base_bytes, frozen_parameters, trained_heads
-from bench.accounting.predict import predict as predicted_of
+from bench.config.resolve import load_study
+from bench.estimate.parameters import predict as predicted_of
 from bench.evaluation.predict import predict
+from bench.inputs.backbones import prepare_backbone
+from bench.inputs.datasets import load_tokenizer, open_data
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, load_backbone
-from bench.prepare.data import load_tokenizer, open_data
-from bench.prepare.models import prepare_backbone
-from bench.spec.resolve import load_study
+from bench.training.measure import base_bytes, frozen_parameters, trained_heads
 
 
 def test_everything_is_trained_and_the_saved_model_predicts_what_is_recorded(lab: Lab, tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from small import Lab, Moment, outcome, record_of
+from helpers.small_cells import Lab, Moment, outcome, record_of
 
+from bench.config.cell import Cell
+from bench.config.growth import Growth
 from bench.errors import EXIT_TRY_AGAIN
-from bench.spec.cell import Cell
-from bench.spec.growth import Growth
 
 HELD_OUT = 12
 GROWTH = Growth(start_rank=1, ranks=1, checks=4, until=0.7, patience=1, margin=0.5, warmup=2)  # hardly ever "better"

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import Lab, outcome
+from helpers.small_cells import Lab, outcome
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
 from bench.training.imports import import_libraries
-from bench.spec.cell import Cell
+from bench.config.cell import Cell
 cell = Cell.model_validate_json(sys.stdin.read())
-import_libraries(quantised=cell.method.storage == "nf4")
+import_libraries(quantized=cell.method.storage == "nf4")
 from bench.training.run import train_cell
 train_cell(cell, out=Path(sys.argv[1]), cache=Path(sys.argv[2]))
 print(json.dumps([name for name, module in sys.modules.items() if module is not None]))
@@ -41,7 +41,7 @@ def test_same_bits_without_what_no_cell_uses(lab: Lab, tmp_path: Path, method: s
 
 PROFILED = """
 from bench.training.imports import import_libraries
-import_libraries(quantised=False)
+import_libraries(quantized=False)
 import torch
 from torch.profiler import profile
 model = torch.nn.Linear(3, 3)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small import Lab, Moment, outcome
+from helpers.small_cells import Lab, Moment, outcome
 
+from bench.config.resolve import load_study
 from bench.errors import EXIT_TRY_AGAIN
-from bench.spec.resolve import load_study
 
 
 @pytest.mark.slow

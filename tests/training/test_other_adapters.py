@@ -8,20 +8,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from small import Lab, Moment, outcome, record_of
+from helpers.small_cells import Lab, Moment, outcome, record_of
 
-from bench.accounting.measure import base_bytes, frozen_parameters, head_parameters
-from bench.accounting.predict import predict as predicted_of
+from bench.config.catalog import read_entry
+from bench.config.cell import Cell
+from bench.config.method import Method
+from bench.config.resolve import load_study
+from bench.estimate.parameters import predict as predicted_of
 from bench.evaluation.predict import predict
+from bench.inputs.backbones import prepare_backbone
+from bench.inputs.datasets import load_tokenizer, open_data
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.sites import chosen_sites
-from bench.prepare.data import load_tokenizer, open_data
-from bench.prepare.models import prepare_backbone
-from bench.spec.cell import Cell
-from bench.spec.library import read_entry
-from bench.spec.method import Method
-from bench.spec.resolve import load_study
+from bench.training.measure import base_bytes, frozen_parameters, head_parameters
 
 LOHA = "name: loha\nlabel: LoHa\nadapter: peft\npeft: {config: LoHaConfig, fields: {module_dropout: 0.0}}\n"
 RANKS = {"dora": 2, "rslora": 2, "ia3": 0, "loha": 2}
@@ -107,4 +107,4 @@ def test_an_adapter_that_no_plan_can_attach_is_trained_all_the_same(tmp_path: Pa
     record = record_of(tmp_path / "out")
     assert record.status == "ok"
     assert record.bytes.peak.predicted is None
-    assert record.training.utilisation is None
+    assert record.training.utilization is None

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from small import METHODS, STEPS, Lab, record_of
+from helpers.small_cells import METHODS, STEPS, Lab, record_of
 
 from bench.evaluation.metrics import score
 from bench.evaluation.predict import predict
 from bench.files import sha256_file
+from bench.inputs.datasets import load_tokenizer, open_data
 from bench.models.backbone import load_backbone
-from bench.prepare.data import load_tokenizer, open_data
 
 
 @pytest.mark.parametrize("method", METHODS)

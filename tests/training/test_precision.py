@@ -9,21 +9,21 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
-from small import Lab, record_of
+from helpers.small_cells import Lab, record_of
+from helpers.toy_models import batches, core_of, loss_of
 from torch import nn
 from torch.nn import functional
-from twins import batches, core_of, loss_of
 
+from bench.config.rank_schedule import Schedule
 from bench.models.precision import multiply_in_float32, products_in
-from bench.spec.schedule import Schedule
 
 SHAPES = [(64, 96), (96, 64)]
 
 
-def half(quantised: bool) -> nn.Linear:
+def half(quantized: bool) -> nn.Linear:
     torch.manual_seed(0)
     layer = nn.Linear(64, 96).bfloat16()
-    if quantised:
+    if quantized:
         packed = Linear4bit(64, 96, compute_dtype=torch.bfloat16, quant_type="nf4")
         packed.load_state_dict(layer.state_dict())
         layer = packed.to("cpu").bfloat16()
@@ -31,12 +31,12 @@ def half(quantised: bool) -> nn.Linear:
     return layer.requires_grad_(False)
 
 
-@pytest.mark.parametrize("quantised", [False, True], ids=["bf16", "nf4"])
+@pytest.mark.parametrize("quantized", [False, True], ids=["bf16", "nf4"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_exact_product_rounded_once(quantised: bool, dtype: torch.dtype) -> None:
-    layer = half(quantised)
+def test_the_exact_product_rounded_once(quantized: bool, dtype: torch.dtype) -> None:
+    layer = half(quantized)
     stored = {name: value.clone() for name, value in layer.state_dict().items()}
-    weight = dequantize_4bit(layer.weight, layer.weight.quant_state) if quantised else layer.weight
+    weight = dequantize_4bit(layer.weight, layer.weight.quant_state) if quantized else layer.weight
     multiply_in_float32(nn.Sequential(layer))
     x = torch.randn(2, 5, 64).to(dtype).requires_grad_()
     twin = x.detach().double().requires_grad_()

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.small_cells import Lab, record_of
 from scipy import stats
-from small import Lab, record_of
 
-from bench.cli import main
+from bench.cli.app import main
+from bench.config.resolve import load_study
 from bench.records.io import read_record
-from bench.spec.resolve import load_study
 
 STSB = [
     "tasks=[stsb]", "backbones={regression: minilm}", "overrides={}", "recipe.learning_rate=2e-3",
@@ -22,7 +22,7 @@ STSB = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "steps"), [("lora", 40), ("qlora_adalora", 4)])
-def test_numbers_are_learnt_and_scored(tmp_path: Path, method: str, steps: int) -> None:
+def test_numbers_are_learned_and_scored(tmp_path: Path, method: str, steps: int) -> None:
     cell = load_study("demo", [*STSB, f"recipe.max_steps={steps}"]).find("stsb", method, "small", 0)
     lab = Lab(tmp_path / "cache", Path(), "regression")
     out = tmp_path / "study" / "cell"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import METHODS, Lab, Moment, outcome, record_of
+from helpers.small_cells import METHODS, Lab, Moment, outcome, record_of
 
+from bench.config.cell import Cell
 from bench.errors import EXIT_TRY_AGAIN
-from bench.spec.cell import Cell
 
 Undisturbed = Callable[[Lab, Cell], dict[str, Any]]
 PHASES = {"initial": 2, "decay": 6, "frozen": 10}

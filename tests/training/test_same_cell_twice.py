@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from small import SERVER, Lab, _child, outcome
+from helpers.small_cells import SERVER, Lab, _child, outcome
 
 
 def test_two_places_have_checkpoints_of_their_own(lab: Lab, tmp_path: Path) -> None:

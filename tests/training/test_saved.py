@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from small import Lab, make_lab, record_of
+from helpers.small_cells import Lab, make_lab, record_of
 
-from bench.cli import main
+from bench.cli.app import main
+from bench.config.resolve import load_study
 from bench.records.io import read_record, write_record
-from bench.spec.resolve import load_study
 
 
 def _trained(lab: Lab, method: str, out: Path) -> Path:

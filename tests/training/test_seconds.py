@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Lab, Moment, record_of
+from helpers.small_cells import Lab, Moment, record_of
 
+from bench.config.cell import Cell
 from bench.errors import EXIT_TRY_AGAIN
 from bench.records.schema import Seconds
-from bench.spec.cell import Cell
 
 LATE = 1000.0  # seconds that one evaluation, or one held-out loss, takes by the clock of `_slow_evaluation`
 

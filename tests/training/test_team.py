@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import METHODS, Lab, Moment, outcome, record_of, without_dropout
+from helpers.small_cells import METHODS, Lab, Moment, outcome, record_of, without_dropout
 
+from bench.config.cell import Cell
 from bench.errors import EXIT_TRY_AGAIN
-from bench.spec.cell import Cell
 
 STOPPED = [EXIT_TRY_AGAIN, EXIT_TRY_AGAIN]
 
@@ -124,7 +124,7 @@ def _starve() -> None:
     """The third micro-batch needs more than the system gives to anybody."""
     import torch
 
-    from bench.training.core import Core
+    from bench.engine.step import Core
 
     original, steps = Core.accumulate, [0]
 

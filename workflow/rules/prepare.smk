@@ -1,4 +1,4 @@
-# Fetch and tokenise, once a study, where the network is (Slurm: on the login node).
+# Fetch and tokenize, once a study, where the network is (Slurm: on the login node).
 # A refused data set or model ends the run before anything is trained: every cell waits for `prepared`.
 localrules:
     prepare_model,

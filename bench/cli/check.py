@@ -1,0 +1,32 @@
+"""Validate every YAML file: each task, method, backbone, and every cell of each study."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.cli.options import add_workflow
+from bench.errors import Problem, SpecError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_workflow(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what was checked. Raises SpecError with every problem of every file."""
+    from bench.config.catalog import load_library, read_study
+    from bench.config.resolve import resolve
+
+    library = load_library(args.workflow)
+    problems: list[Problem] = []
+    cells: dict[str, int] = {}
+    for name in library.study_names():
+        try:
+            cells[name] = len(resolve(library, read_study(library, name)).cells)
+        except SpecError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise SpecError(problems)
+    print(f"{len(library.tasks)} tasks, {len(library.methods)} methods, {len(library.backbones)} backbones: valid")
+    for name, count in cells.items():
+        print(f"study {name}: {count} cells")

@@ -1,0 +1,87 @@
+"""Cell: task x backbone x method x budget x seed, fully resolved: one training run, one job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from bench.config.backbone import Backbone
+from bench.config.budget import Budget
+from bench.config.method import Method
+from bench.config.recipe import Recipe
+from bench.config.task import Task
+from bench.config.types import Frozen
+
+# What describes or schedules a cell without deciding a bit of its result.
+_NOT_IDENTITY = {
+    "study": True,
+    "budget_name": True,
+    "task": {"description", "resources", "recipe"},
+    "backbone": {"description"},
+    "method": {"description", "label", "recipe"},
+}
+
+# Keys that came after the first records: at these values they are left out, so that old cells keep their hashes.
+_LATER: dict[str, dict[str, Any]] = {
+    "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None},
+    "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
+}
+
+
+Selection = Literal["last", "best"]
+
+
+class DataChoice(Frozen):
+    """Which rows: where they come from and how many at the most (None: all)."""
+
+    source: Literal["hub", "embedded"]
+    train_rows: int | None = None
+    evaluation_rows: int | None = None
+
+
+class Cell(Frozen):
+    study: str
+    task: Task
+    backbone: Backbone
+    method: Method
+    budget_name: str
+    budget: Budget
+    seed: int
+    recipe: Recipe
+    data: DataChoice
+    threads: int = 1
+    selection: Selection = "last"
+
+    @property
+    def id(self) -> str:
+        """Where the cell's record stands below results/<study>/cells/: 'cola/lora/small/seed-0'."""
+        return f"{self.task.name}/{self.method.name}/{self.budget_name}/seed-{self.seed}"
+
+    @property
+    def spec_hash(self) -> str:
+        """SHA-256 (hex) of everything in the spec that decides the result."""
+        spec = self.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
+        for part, keys in _LATER.items():
+            for key, value in keys.items():
+                if spec[part][key] == value:
+                    del spec[part][key]
+        return _sha256(spec)
+
+    def identity(self, data_fingerprint: str) -> str:
+        """SHA-256 (hex) of spec and prepared data: the name of a cell's checkpoints and the key of reruns."""
+        return _sha256({"spec": self.spec_hash, "data": data_fingerprint})
+
+    @property
+    def declared_train_rows(self) -> int | None:
+        """Training rows as the task's file declares them, within the limit; None where the file is silent."""
+        rows = self.task.data.rows.get(self.task.data.train)
+        limit = self.data.train_rows
+        if rows is None:
+            return None
+        return min(rows, limit) if limit else rows
+
+
+def _sha256(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,221 @@
+"""The rank schedule of a training: how much the adapter may hold at each step, checked when the study is read.
+
+Budgets are totals over all matrices, counted in the method's unit (ranks or parameters). Zhang et al. 2023 (AdaLoRA,
+https://openreview.net/pdf?id=lq62uWRJjiY), section 3.3, equation 12.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from pydantic import Field, ValidationError, model_validator
+
+from bench.config.cell import Cell
+from bench.config.recipe import NonNegative, Positive
+from bench.config.types import Frozen
+from bench.config.yaml_source import KeyPath
+from bench.errors import BenchError
+
+Shape = tuple[int, int]  # (in_features, out_features) of an adapted matrix
+
+
+class Schedule(Frozen):
+    """Three phases: `initial_steps` (t_i) at `initial_budget`, a cubic decay with a mask every `interval` (delta T)
+    steps, `final_steps` (t_f) at `target_budget`.
+
+    A `step` is the number of optimizer steps made so far, 1 to `total_steps`: the last one is at the target whatever
+    the phases are, also with `final_steps` 0.
+    """
+
+    initial_budget: Positive
+    target_budget: Positive
+    initial_steps: NonNegative = 0
+    final_steps: NonNegative = 0
+    interval: Positive = 1
+    total_steps: Positive = Field(description="optimizer steps of the whole training")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Schedule:
+        if self.target_budget > self.initial_budget:
+            raise ValueError(f"target budget {self.target_budget} is larger than initial budget {self.initial_budget}")
+        fault = _no_step_to_prune(self.initial_steps, self.final_steps, self.total_steps) if self.prunes else None
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anything is ever taken away; a target equal to the start keeps every rank."""
+        return self.target_budget < self.initial_budget
+
+    @property
+    def freezes_at(self) -> int:
+        """The step after which ranks no longer change."""
+        return self.total_steps - self.final_steps
+
+    def budget(self, step: int) -> int:
+        """The total that may live after `step` optimizer steps."""
+        if step <= self.initial_steps or not self.prunes:
+            return self.initial_budget
+        if step >= self.freezes_at:
+            return self.target_budget
+        left = 1 - (step - self.initial_steps) / (self.freezes_at - self.initial_steps)
+        return int((self.initial_budget - self.target_budget) * left**3 + self.target_budget)
+
+    def is_mask_step(self, step: int) -> bool:
+        """Whether ranks are chosen anew after `step`: every `interval` steps of the decay, and at its end."""
+        if not self.prunes or not self.initial_steps < step <= self.freezes_at:
+            return False
+        return step % self.interval == 0 or step == self.freezes_at
+
+
+def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with a cell that trains on `train_rows` rows (None: not known) whatever its matrices are: the key
+    of the study that says so, and the words."""
+    recipe, held_out = cell.recipe, cell.recipe.holdout_rows
+    none_left = train_rows is not None and held_out >= train_rows
+    if none_left:
+        yield ("recipe", "holdout_rows"), f"{held_out} rows held out of {train_rows} leave none to train on"
+    if cell.method.allocator == "plateau" and not held_out:
+        yield ("methods",), f"method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
+    if cell.selection == "best" and not held_out:
+        yield ("selection",), "the best step is chosen by held-out rows, and the recipe's holdout_rows is 0"
+    rank = cell.budget.rank
+    if rank is None or cell.method.adapter == "full":
+        return
+    place: KeyPath = ("budgets", cell.budget_name, "rank")
+    if cell.method.allocator == "fixed" and rank != int(rank):
+        yield place, _no_whole_rank(cell, rank)
+    if cell.method.allocator == "adalora" and rank < _rank_to_shrink(cell, rank) and train_rows and not none_left:
+        total = recipe.total_steps(train_rows - held_out)
+        phases = recipe.rank_schedule_at(total)
+        fault = _no_step_to_prune(phases.initial_steps, phases.final_steps, total)
+        if fault:
+            yield ("recipe", "rank_schedule"), fault
+
+
+def start_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
+    """The rank of every matrix at the start of the training. Raises BenchError."""
+    most = largest_rank(cell, shapes)
+    return cell.method.growth.start_rank if cell.method.growth else most
+
+
+def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
+    """The rank that no matrix exceeds at any time, for which the layers are made (and scaled: alpha over this).
+
+    Where ranks shrink: the budget's `initial_rank`, or 1.5 times the average rank of the end (Zhang et al. 2023,
+    section 4.1), and never below it. Where they are fixed, or grow everywhere alike: the rank of the end. Where they
+    grow by importance: a multiple of the average rank of the end. Raises BenchError.
+    """
+    _check_shapes(cell, shapes)
+    if cell.method.adapter == "peft" and cell.budget.rank is None:
+        raise BenchError(
+            f"{cell.id}: what a rank of {cell.method.name!r} costs is PEFT's: give the budget {cell.budget_name!r} as "
+            "a rank"
+        )
+    average = _average_rank(cell, shapes)
+    growth = cell.method.growth
+    if growth is not None:
+        if average < growth.start_rank:
+            raise BenchError(
+                f"{cell.id}: ranks start at {growth.start_rank}, the budget {cell.budget_name!r} allows {average:g}"
+            )
+        return math.floor(average * growth.ceiling if cell.method.allocator == "increlora" else average)
+    if cell.method.allocator != "fixed":
+        return _rank_to_shrink(cell, average)
+    if cell.budget.rank is not None and average != int(average):
+        raise BenchError(f"{cell.id}: {_no_whole_rank(cell, average)}")
+    if average < 1:
+        least = sum(rank_cost(cell, shape) for shape in shapes)
+        raise BenchError(f"{cell.id}: {cell.budget.parameters} parameters don't pay for rank 1, which takes {least}")
+    return int(average)
+
+
+def rank_cost(cell: Cell, shape: Shape) -> int:
+    """Parameters of one rank: a row of A, a column of B, and a singular value where the adapter has them."""
+    return sum(shape) + (1 if cell.method.adapter == "adalora" else 0)
+
+
+def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedule:
+    """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`. Raises BenchError."""
+    for _, fault in faults_without_shapes(cell, train_rows):
+        raise BenchError(f"{cell.id}: {fault}")
+    total = cell.recipe.total_steps(train_rows - cell.recipe.holdout_rows)
+    if cell.method.adapter == "full":  # no budget binds it: every matrix keeps its full rank
+        _check_shapes(cell, shapes)
+        whole = sum(map(min, shapes))
+        return Schedule(initial_budget=whole, target_budget=whole, total_steps=total)
+    rank = largest_rank(cell, shapes)
+    if cell.method.grows:  # the cap stands from the first step; what is below it is for the allocator to fill
+        cap = _target(cell, shapes)
+        return Schedule(initial_budget=cap, target_budget=cap, total_steps=total)
+    costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
+    initial = rank * sum(costs)
+    if cell.method.allocator == "fixed":
+        return Schedule(initial_budget=initial, target_budget=initial, total_steps=total)
+    phases = cell.recipe.rank_schedule_at(total)
+    try:
+        return Schedule(
+            initial_budget=initial,
+            target_budget=_target(cell, shapes),
+            initial_steps=phases.initial_steps,
+            final_steps=phases.final_steps,
+            interval=phases.interval,
+            total_steps=total,
+        )
+    except ValidationError as error:
+        faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
+        raise BenchError(f"{cell.id}: {faults}") from error
+
+
+def _target(cell: Cell, shapes: Sequence[Shape]) -> int:
+    """The total at the end, never above what the budget says.
+
+    A rank budget counted in parameters holds what a LoRA of that rank holds, so that both are equal in parameters.
+    """
+    budget, unit = cell.budget, cell.method.unit
+    if budget.parameters is not None:
+        if unit == "ranks":
+            raise BenchError(
+                f"{cell.id}: method {cell.method.name!r} counts ranks and can't promise a cap of {budget.parameters} "
+                f"parameters: give the budget {cell.budget_name!r} as a rank, or take a method with unit: parameters"
+            )
+        return budget.parameters
+    assert budget.rank is not None  # a budget is one or the other
+    per_rank = len(shapes) if unit == "ranks" else sum(sum(shape) for shape in shapes)
+    return math.floor(budget.rank * per_rank + 1e-9)
+
+
+def _average_rank(cell: Cell, shapes: Sequence[Shape]) -> float:
+    """The average rank of the end: as given, or as many uniform ranks as the parameters pay for."""
+    if cell.budget.rank is not None:
+        return cell.budget.rank
+    assert cell.budget.parameters is not None  # a budget is one or the other
+    ranks = cell.budget.parameters / sum(rank_cost(cell, shape) for shape in shapes)
+    return math.floor(ranks) if cell.method.allocator == "fixed" else ranks
+
+
+def _rank_to_shrink(cell: Cell, average: float) -> int:
+    """The rank from which ranks shrink to `average`."""
+    start = cell.budget.initial_rank or math.floor(1.5 * average + 0.5)
+    return max(start, math.ceil(average))
+
+
+def _no_whole_rank(cell: Cell, rank: float) -> str:
+    return f"a fixed rank must be a whole number, the budget {cell.budget_name!r} says {rank:g}"
+
+
+def _no_step_to_prune(initial_steps: int, final_steps: int, total_steps: int) -> str | None:
+    """What is wrong with phases that leave nothing between them."""
+    if initial_steps + final_steps < total_steps:
+        return None
+    return (
+        f"no step is left to prune in: initial_steps {initial_steps} + final_steps {final_steps} "
+        f">= total_steps {total_steps}"
+    )
+
+
+def _check_shapes(cell: Cell, shapes: Sequence[Shape]) -> None:
+    if not shapes:
+        raise BenchError(f"{cell.id}: no matrix of the backbone is adapted")

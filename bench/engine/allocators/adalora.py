@@ -1,0 +1,114 @@
+"""AdaLoRA's allocator (Zhang et al. 2023, algorithm 1): the least important ranks go, as the schedule's budget shrinks.
+
+Between two masks pruned singular values train on and may grow back, as in PEFT: the next mask decides again. At
+`Schedule.freezes_at` the last mask is taken for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bench.config.rank_schedule import Schedule
+from bench.engine.allocators.base import Allocator, StepFacts
+from bench.engine.allocators.selection import affordable_ranks, top_ranks
+from bench.engine.flat import FlatParameters
+from bench.engine.importance import Importance, Kind
+from bench.engine.layout import Kept, Layout
+
+
+class AdaLora(Allocator):
+    """Prunes the singular values of `flat` to `schedule`, counted in `unit`.
+
+    gradient: the importance sees gradients as `clipped` (as published) or `raw`. compact: what is pruned at the last
+    mask leaves the flat parameters.
+    """
+
+    def __init__(
+        self,
+        flat: FlatParameters,
+        schedule: Schedule,
+        *,
+        unit: Literal["ranks", "parameters"] = "ranks",
+        importance: Kind = "sensitivity-uncertainty",
+        betas: tuple[float, float] = (0.85, 0.85),
+        gradient: Literal["clipped", "raw"] = "clipped",
+        compact: bool = True,
+    ) -> None:
+        self._flat, self._schedule = flat, schedule
+        self._unit, self._raw, self._compact = unit, gradient == "raw", compact
+        layout = flat.layout
+        # Ties go to the first ranks of every matrix alike, not to all ranks of the first matrices.
+        pairs = layout.ranks_of_triplets
+        order = sorted(range(layout.triplets), key=lambda t: (pairs[t][1], pairs[t][0]))
+        self._tie_order = torch.tensor(order, device=flat.device, dtype=torch.long)
+        costs = [layout.sites[site].parameters_per_rank + 1 for site, _ in pairs]
+        self._costs = torch.tensor(costs, device=flat.device, dtype=torch.long)
+        self._averages = (importance, betas)
+        self._importance = Importance(flat, *self._averages) if schedule.prunes else None
+        self._mask: Tensor | None = None  # the last one, as long as the ranks it spares and those it prunes both stand
+        self._decided = 0  # the step it was chosen after
+        self.frozen = False
+
+    def after_step(self, step: int, facts: StepFacts) -> bool:
+        if not self._schedule.prunes:
+            return False
+        if self.frozen:
+            self._prune()
+            return False
+        if self._importance is not None and step < self._schedule.freezes_at:
+            self._importance.update(facts.finite, facts.clip if self._raw else None, facts.hold)
+        if not self._schedule.is_mask_step(step) and step < self._schedule.freezes_at:
+            return False
+        self._mask, self._decided = self.mask(step), step
+        self._prune()
+        if step >= self._schedule.freezes_at:
+            self.frozen, self._importance = True, None
+        return True
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def mask(self, step: int) -> Tensor | None:
+        budget = self._schedule.budget(step)
+        if self.frozen or self._importance is None or step == self._decided:
+            return self._mask
+        if budget >= self._schedule.initial_budget:
+            return None
+        scores = self._importance.of_triplets()
+        if self._unit == "parameters":
+            return affordable_ranks(scores, self._costs, budget, self._tie_order)
+        return top_ranks(scores, budget, self._tie_order)
+
+    def kept(self) -> Kept | None:
+        if not (self.frozen and self._compact) or self._mask is None:
+            return None
+        return self._flat.layout.kept_by(self._mask.tolist())
+
+    def follow_layout(self, old: Layout) -> None:  # noqa: ARG002
+        self._mask = None
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {} if self._importance is None else dict(self._importance.tensors)
+        if self._mask is not None:
+            tensors["mask"] = self._mask
+        return tensors, {"frozen": self.frozen}
+
+    def load(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        self.frozen = bool(plain["frozen"])
+        averaged = self._schedule.prunes and not self.frozen
+        self._importance = Importance(self._flat, *self._averages) if averaged else None
+        self._decided = 0
+        if self._importance is not None:
+            for name, buffer in self._importance.tensors.items():
+                buffer.copy_(tensors[name])
+        self._mask = tensors["mask"].to(self._flat.device) if "mask" in tensors else None
+
+    def bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in self._importance.tensors.values()) if self._importance else 0
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def _prune(self) -> None:
+        if self._mask is not None:
+            self._flat.singular.mul_(self._mask)

@@ -1,0 +1,156 @@
+"""Ranks that grow: every matrix alike when a trigger fires, or first where importance is highest (IncreLoRA).
+
+The layers are made for the largest rank, which fixes the adapter's scale once for all; the flat parameters hold the
+first `start_rank` ranks of each. A new rank enters with the values that PEFT's initialization drew for it before the
+training, B (or E) being zero, so a growth changes no output; its optimizer state is fresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.config.growth import Growth
+from bench.engine.allocators.base import Allocator, StepFacts
+from bench.engine.allocators.triggers import Trigger
+from bench.engine.flat import FlatParameters, carry
+from bench.engine.importance import Importance
+from bench.engine.layout import Kept, Layout
+
+
+class Growing(Allocator):
+    """Lets the ranks of `flat`, which holds the largest ones at first, grow to `cap` in all.
+
+    At each of the steps `checks` the `trigger` is asked; when it fires, every matrix gets `growth.ranks` more, as long
+    as all of them together stay below `cap`.
+    """
+
+    def __init__(self, flat: FlatParameters, growth: Growth, trigger: Trigger, checks: Sequence[int], cap: int) -> None:
+        self._flat, self._growth, self._trigger, self._cap = flat, growth, trigger, cap
+        self._checks, self._last = frozenset(checks), max(checks)
+        self._full = flat.layout
+        self._drawn = flat.data[: flat.layout.adapter_elements].clone()
+        self._ranks = [min(growth.start_rank, rank) for rank in flat.layout.ranks]
+        self._growths: list[dict[str, Any]] = []
+        self.frozen = False
+
+    def after_step(self, step: int, facts: StepFacts) -> bool:  # noqa: ARG002
+        if self.frozen or self._trigger.watches:
+            return False
+        return self._check(step, None)
+
+    def watches(self, step: int) -> bool:
+        return self._trigger.watches and not self.frozen and step in self._checks
+
+    def after_validation(self, step: int, loss: float) -> bool:
+        return not self.frozen and self._check(step, loss)
+
+    def kept(self) -> Kept | None:
+        return tuple(tuple(range(rank)) for rank in self._ranks)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def follow_layout(self, old: Layout) -> None:
+        new = self._flat.layout
+        places = torch.tensor(new.elements_of(new.new_since(old)), device=self._flat.device, dtype=torch.long)
+        drawn = carry(self._drawn, self._full, new)
+        self._flat.data[places] = drawn[places]
+
+    def growths(self) -> list[dict[str, Any]]:
+        return list(self._growths)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {}, {
+            "ranks": list(self._ranks), "frozen": self.frozen, "growths": list(self._growths),
+            "trigger": self._trigger.state(),
+        }  # fmt: skip
+
+    def load(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:  # noqa: ARG002
+        self._ranks, self.frozen = list(plain["ranks"]), bool(plain["frozen"])
+        self._growths = list(plain["growths"])
+        self._trigger.load(plain["trigger"])
+
+    def _check(self, step: int, loss: float | None) -> bool:
+        reason = self._trigger.fires(step, loss) if step in self._checks else None
+        grown = reason is not None and self._grow(step)
+        if grown:
+            event = {"step": step, "ranks": sum(self._ranks), "reason": reason}
+            self._growths.append(event if loss is None else {**event, "loss": loss})
+        self.frozen = step >= self._last or not self._room()
+        return grown
+
+    def _grow(self, step: int) -> bool:  # noqa: ARG002
+        """More ranks for every matrix, as many for each; whether there was room."""
+        more = min(self._growth.ranks, self._room())
+        self._ranks = [rank + more for rank in self._ranks]
+        return more > 0
+
+    def _room(self) -> int:
+        """Ranks that every matrix can still get."""
+        below = min(most - rank for most, rank in zip(self._full.ranks, self._ranks, strict=True))
+        return min(below, (self._cap - sum(self._ranks)) // len(self._ranks))
+
+
+class IncreLora(Growing):
+    """IncreLoRA (Zhang et al. 2023, arXiv 2308.12043): at every check the matrices of highest importance get a rank.
+
+    The ranks to give are spread evenly over the checks. A matrix's importance is the mean over its ranks of AdaLoRA's.
+    Not taken over: the paper's training of a reserve rank ahead of its use.
+    """
+
+    def __init__(
+        self, flat: FlatParameters, growth: Growth, trigger: Trigger, checks: Sequence[int], cap: int,
+        betas: tuple[float, float],
+    ) -> None:  # fmt: skip
+        super().__init__(flat, growth, trigger, checks, cap)
+        self._order = sorted(checks)
+        self._start = sum(self._ranks)
+        self._betas = betas
+        self._importance = Importance(flat, "sensitivity-uncertainty", betas)
+
+    def after_step(self, step: int, facts: StepFacts) -> bool:
+        if not self.frozen:
+            self._importance.update(facts.finite, None, facts.hold)
+        return super().after_step(step, facts)
+
+    def follow_layout(self, old: Layout) -> None:
+        super().follow_layout(old)
+        self._importance.carry(old)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, plain = super().state()
+        return {**tensors, **self._importance.tensors}, plain
+
+    def load(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        super().load(tensors, plain)
+        self._importance = Importance(self._flat, "sensitivity-uncertainty", self._betas)
+        for name, buffer in self._importance.tensors.items():
+            buffer.copy_(tensors[name])
+
+    def bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in self._importance.tensors.values())
+
+    def _grow(self, step: int) -> bool:
+        """One rank for each of the most important matrices below their ceiling, the first among equals."""
+        done = self._order.index(step) + 1
+        due = self._start + (self._cap - self._start) * done // len(self._order) - sum(self._ranks)
+        scores = self._scores()
+        below = [site for site, most in enumerate(self._full.ranks) if self._ranks[site] < most]
+        chosen = sorted(below, key=lambda site: (-scores[site], site))[: max(0, due)]
+        for site in chosen:
+            self._ranks[site] += 1
+        return bool(chosen)
+
+    def _room(self) -> int:
+        below = sum(most - rank for most, rank in zip(self._full.ranks, self._ranks, strict=True))
+        return min(below, self._cap - sum(self._ranks))
+
+    def _scores(self) -> list[float]:
+        """Of each matrix, the mean importance of its ranks."""
+        scores, layout = self._importance.of_triplets().tolist(), self._flat.layout
+        return [
+            sum(scores[first : first + rank]) / rank
+            for first, rank in zip(layout.first_triplets, layout.ranks, strict=True)
+        ]

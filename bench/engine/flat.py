@@ -1,0 +1,249 @@
+"""All trainable parameters of a model in one flat float32 buffer, and their gradients in another.
+
+The modules keep their parameters: these become views. What an optimizer step does to every parameter (clip, AdamW,
+importance, zero) is then a handful of operations on long vectors instead of a handful for each of hundreds of tensors.
+Order: rows of A and B^T by length (`Layout`), singular values, the heads' matrices, the heads' vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.engine.fused_layers import ADAPTER, install, keep_task_loss
+from bench.engine.layout import Kept, Layout
+from bench.errors import BenchError
+from bench.models.sites import AdapterSite
+
+
+@dataclass(frozen=True)
+class _Product:
+    """E B of one block: B^T [rows, length], its product with E, the product's gradient, E [rows] and its gradient."""
+
+    b: Tensor
+    folded: Tensor
+    grad: Tensor
+    singular: Tensor
+    grad_singular: Tensor
+
+
+class FlatParameters:
+    """The buffers `data` and `grad` [elements] of `model`, whose adapters sit at `sites`. Whatever else is trainable
+    stands behind them, called `head`: without sites that is everything.
+
+    `rows` and `grad_rows` hold a view [rows, length] for each block of the layout, `singular` and `grad_singular` the
+    values E [triplets]. Gradients with respect to B arrive as those of E B; `unfold_gradients` makes them E's and B's.
+    """
+
+    def __init__(self, model: Any, sites: Sequence[AdapterSite]) -> None:
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._layers = [base.get_submodule(site.name) for site in sites]
+        self.device = next(base.parameters()).device
+        anchor = torch.zeros((), device=self.device, requires_grad=True)
+        self.sites = [install(layer, anchor) for layer in self._layers]
+        keep_task_loss(model)
+        svd = any(hasattr(layer, "lora_E") for layer in self._layers)
+        for layer in self._layers:
+            if svd:
+                layer.ranknum[ADAPTER].requires_grad_(False)  # constant: PEFT trains it on half-precision bases
+        factors = [tuple(_parameter(layer, name) for name in _names(svd)) for layer in self._layers]
+        adapter = {id(parameter) for group in factors for parameter in group}
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) not in adapter]
+        if not factors and not named:
+            raise BenchError("no adapted matrix: nothing to train")
+        _check_dtype(named)
+        self.head = [p for _, p in named if p.ndim > 1] + [p for _, p in named if p.ndim <= 1]
+        self.head_names = [n for n, p in named if p.ndim > 1] + [n for n, p in named if p.ndim <= 1]
+        self._parameters = factors
+        self._head_matrices = int(sum(p.numel() for p in self.head if p.ndim > 1))
+        self._head_elements = int(sum(p.numel() for p in self.head))
+
+        layout = Layout.initial(sites, [group[0].shape[0] for group in factors], svd)
+        values = [[parameter.detach().float() for parameter in group] for group in factors]
+        heads = [parameter.detach().clone() for parameter in self.head]
+        self._allocate(layout)
+        with torch.no_grad():
+            for views, old in zip(self.factors(self.data), values, strict=True):
+                for view, value in zip(views, old, strict=True):
+                    view.copy_(value)
+            for view, head in zip(self._head_views(self.data), heads, strict=True):
+                view.copy_(head)
+        self._bind()
+
+    @property
+    def decayed(self) -> int:
+        """Elements under weight decay, from the start of the buffer: all but the heads' vectors (biases, norms)."""
+        return self.layout.adapter_elements + self._head_matrices
+
+    @property
+    def elements(self) -> int:
+        return self.layout.adapter_elements + self._head_elements
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def fold(self) -> None:
+        """Make the layers see the present E and B. Called after whatever changes them."""
+        for part in self._products:
+            torch.mul(part.b, part.singular.unsqueeze(1), out=part.folded)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def unfold_gradients(self) -> None:
+        """From the gradient by E B: that by E (its product with B, summed over each row) and that by B (times E)."""
+        for part in self._products:
+            torch.sum(part.grad * part.b, dim=1, out=part.grad_singular)
+            part.grad.mul_(part.singular.unsqueeze(1))
+
+    def folded_bytes(self) -> int:
+        """Bytes of the copies of B times E."""
+        return sum(part.folded.numel() * part.folded.element_size() for part in self._products)
+
+    def zero_gradients(self) -> None:
+        self.grad.zero_()
+        for site in self.sites:
+            site.touched = False
+
+    def untouched(self) -> list[slice]:
+        """Where in the buffer stand the adapters that got no gradient since the last step."""
+        return [
+            part
+            for index, site in enumerate(self.sites)
+            if site.rank and not site.touched
+            for part in self.elements_of(index)
+        ]
+
+    def check_gradients(self) -> None:
+        """Raises BenchError where somebody took the heads' gradients out of the buffer (`zero_grad` does)."""
+        for name, parameter, view in zip(self.head_names, self.head, self._head_grads, strict=True):
+            if parameter.grad is not view:
+                raise BenchError(f"the gradient of {name} was replaced: only the core may clear gradients")
+
+    def elements_of(self, site: int) -> list[slice]:
+        """Where in the buffer A, B^T and E of a site stand."""
+        parts = []
+        for block in self.layout.blocks:
+            for factor in block.factors:
+                if factor.site == site:
+                    start = block.offset + factor.start * block.length
+                    parts.append(slice(start, start + factor.rows * block.length))
+        if self.layout.svd:
+            first = self.layout.row_elements + self.layout.first_triplets[site]
+            parts.append(slice(first, first + self.layout.ranks[site]))
+        return parts
+
+    def rebuild(self, kept: Kept) -> Layout:
+        """Hold the ranks `kept` of the initial ones, parameters as they were and new ranks zero, gradients zero; the
+        layout before is returned, for `carry`."""
+        old, data = self.layout, self.data
+        layout = Layout(old.sites, kept, old.svd)
+        self._allocate(layout, carry(data, old, layout))
+        self._bind()
+        return old
+
+    def reshape(self, kept: Kept) -> None:
+        """Room for the ranks `kept` of the initial ones, values unset: for a checkpoint that is about to be loaded."""
+        if kept != self.layout.kept:
+            self._allocate(Layout(self.layout.sites, kept, self.layout.svd))
+            self._bind()
+
+    def _allocate(self, layout: Layout, data: Tensor | None = None) -> None:
+        self.layout = layout
+        self.data = torch.zeros(self.elements, device=self.device) if data is None else data
+        self.grad = torch.zeros_like(self.data)
+        self.rows = [self.data[b.offset : b.end].view(b.rows, b.length) for b in layout.blocks]
+        self.grad_rows = [self.grad[b.offset : b.end].view(b.rows, b.length) for b in layout.blocks]
+        triplets = slice(layout.row_elements, layout.adapter_elements)
+        self.singular, self.grad_singular = self.data[triplets], self.grad[triplets]
+        self._products = []
+        for block, rows, grad_rows in zip(layout.blocks, self.rows, self.grad_rows, strict=True):
+            b, grad = rows[block.first_b :], grad_rows[block.first_b :]
+            part = slice(block.first_triplet, block.first_triplet + len(b))
+            if layout.svd:
+                self._products.append(
+                    _Product(b, torch.empty_like(b), grad, self.singular[part], self.grad_singular[part])
+                )
+
+    def _bind(self) -> None:
+        """Make every module's parameter a view of the buffer, and give the layers their tensors."""
+        views, grads = self.factors(self.data), self.factors(self.grad)
+        for site, layer, parameters, view, grad in zip(
+            self.sites, self._layers, self._parameters, views, grads, strict=True
+        ):
+            for parameter, value in zip(parameters, view, strict=True):
+                parameter.grad = None
+                parameter.data = value
+            layer.r[ADAPTER] = view[0].shape[0]
+            site.bind(view[0], view[1].t(), grad[0], grad[1].t())
+        for block, product in zip(self.layout.blocks, self._products, strict=False):
+            for factor in block.factors:
+                if factor.kind == "B":
+                    site, start = self.sites[factor.site], factor.start - block.first_b
+                    site.bind(site.a, product.folded[start : start + factor.rows], site.grad_a, site.grad_b)
+        self._head_grads = self._head_views(self.grad)
+        for parameter, value, grad in zip(self.head, self._head_views(self.data), self._head_grads, strict=True):
+            parameter.data, parameter.grad = value, grad
+        self.fold()
+
+    def factors(self, flat: Tensor) -> list[tuple[Tensor, ...]]:
+        """Of each site A [r, in], B [out, r] and, with singular values, E [r, 1], as views of `flat`."""
+        found: list[dict[str, Tensor]] = [
+            {"A": flat.new_empty(0, site.in_features), "B": flat.new_empty(0, site.out_features)}
+            for site in self.layout.sites
+        ]
+        for block in self.layout.blocks:
+            rows = flat[block.offset : block.end].view(block.rows, block.length)
+            for factor in block.factors:
+                found[factor.site][factor.kind] = rows[factor.start : factor.start + factor.rows]
+        views = [(pair["A"], pair["B"].t()) for pair in found]
+        if not self.layout.svd:
+            return list(views)
+        singular = flat[self.layout.row_elements : self.layout.adapter_elements].unsqueeze(1)
+        parts = zip(views, self.layout.first_triplets, self.layout.ranks, strict=True)
+        return [(*pair, singular[first : first + rank]) for pair, first, rank in parts]
+
+    def _head_views(self, flat: Tensor) -> list[Tensor]:
+        views, offset = [], self.layout.adapter_elements
+        for parameter in self.head:
+            views.append(flat[offset : offset + parameter.numel()].view(parameter.shape))
+            offset += parameter.numel()
+        return views
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def carry(flat: Tensor, old: Layout, new: Layout) -> Tensor:
+    """`flat` (parameters, or a moment or average of them) from the layout `old` to `new`, value for value; ranks that
+    `old` does not hold are zeros."""
+    parts = []
+    for block in new.blocks:
+        other = next((b for b in old.blocks if b.length == block.length), None)
+        rows = flat.new_zeros(0, block.length)
+        if other is not None:
+            rows = flat[other.offset : other.end].view(other.rows, other.length)
+        parts.append(_picked(rows, new.sources(block, old)).flatten())
+    if new.svd:
+        parts.append(_picked(flat[old.row_elements : old.adapter_elements], new.triplet_sources(old)))
+    parts.append(flat[old.adapter_elements :])
+    return torch.cat(parts)
+
+
+def _picked(values: Tensor, places: Sequence[int]) -> Tensor:
+    """values [n, ...] at `places`, zeros where a place is -1."""
+    padded = torch.cat([values, values.new_zeros(1, *values.shape[1:])])
+    return padded[torch.tensor(places, device=values.device, dtype=torch.long)]  # -1 is the row of zeros
+
+
+def _names(svd: bool) -> tuple[str, ...]:
+    return ("lora_A", "lora_B", "lora_E") if svd else ("lora_A", "lora_B")
+
+
+def _parameter(layer: Any, name: str) -> nn.Parameter:
+    held = getattr(layer, name)[ADAPTER]
+    return held if isinstance(held, nn.Parameter) else held.weight
+
+
+def _check_dtype(named: Sequence[tuple[str, nn.Parameter]]) -> None:
+    for name, parameter in named:
+        if parameter.dtype != torch.float32:
+            raise BenchError(f"trainable parameter {name} is {parameter.dtype}; what is trained must be float32")

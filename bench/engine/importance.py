@@ -1,0 +1,80 @@
+"""Importance of every adapter parameter, and of every rank: Zhang et al. 2023 (AdaLoRA), equations 7 to 11.
+
+The importance of a parameter is its sensitivity |p * gradient|, averaged over the steps, times the average deviation
+from that average (the uncertainty). A rank's is that of its singular value, plus the mean over its row of A, plus the
+mean over its column of B. Two float32 buffers as long as the adapter, six operations an update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bench.engine.flat import FlatParameters, carry
+from bench.engine.layout import Layout
+
+Kind = Literal["sensitivity-uncertainty", "sensitivity", "magnitude"]
+
+
+class Importance:
+    """Averages over steps with `betas` (beta1 of the sensitivity, beta2 of the uncertainty).
+
+    `kind`: the published product; `sensitivity` is that of the last step alone, and `magnitude` is |E| (the ablations
+    of Zhang et al. 2023, table 5). `tensors` holds the buffers [adapter elements], for checkpoints.
+    """
+
+    def __init__(self, flat: FlatParameters, kind: Kind, betas: tuple[float, float]) -> None:
+        self._flat, self._kind = flat, kind
+        self._weights = (1 - betas[0], 1 - betas[1]) if kind == "sensitivity-uncertainty" else (1.0, 0.0)
+        names = {"sensitivity-uncertainty": ("average", "deviation"), "sensitivity": ("average",), "magnitude": ()}
+        size = flat.layout.adapter_elements
+        self.tensors = {name: torch.zeros(size, device=flat.device) for name in names[kind]}
+        self._find_rows()
+
+    def carry(self, old: Layout) -> None:
+        """Follow a change of the layout from `old`: averages as they were, zeros for ranks that are new."""
+        for name, buffer in self.tensors.items():
+            self.tensors[name] = carry(buffer, old, self._flat.layout)
+        self._find_rows()
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def update(self, finite: Tensor, gradient_scale: Tensor | None = None, hold: Sequence[slice] = ()) -> None:
+        """Take in one optimizer step: the parameters after it times the gradient that led to it.
+
+        finite [] (1 or 0): after a step that was skipped nothing changes. gradient_scale []: divides the gradient, to
+        undo clipping. hold: elements that got no gradient and keep their averages.
+        """
+        if not self.tensors:
+            return
+        size = self._flat.layout.adapter_elements
+        held = [(buffer, part, buffer[part].clone()) for buffer in self.tensors.values() for part in hold]
+        sensitivity = torch.mul(self._flat.data[:size], self._flat.grad[:size]).abs_()
+        if gradient_scale is not None:
+            sensitivity.div_(gradient_scale)
+        sensitivity.nan_to_num_(0.0, 0.0, 0.0)
+        average = self.tensors["average"].lerp_(sensitivity, finite * self._weights[0])
+        if "deviation" in self.tensors:
+            sensitivity.sub_(average).abs_()
+            self.tensors["deviation"].lerp_(sensitivity, finite * self._weights[1])
+        for buffer, part, value in held:
+            buffer[part] = value
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def of_triplets(self) -> Tensor:
+        """The importance of every rank [triplets], in float32."""
+        layout = self._flat.layout
+        if self._kind == "magnitude":
+            return self._flat.singular.abs()
+        scores = self.tensors["average"]
+        if "deviation" in self.tensors:
+            scores = scores * self.tensors["deviation"]
+        means = torch.cat([scores[b.offset : b.end].view(b.rows, b.length).mean(dim=1) for b in layout.blocks])
+        return scores[layout.row_elements :] + (means[self._a_rows] + means[self._b_rows])
+
+    def _find_rows(self) -> None:
+        a_rows, b_rows = self._flat.layout.rows_of_triplets
+        self._a_rows = torch.tensor(a_rows, device=self._flat.device, dtype=torch.long)
+        self._b_rows = torch.tensor(b_rows, device=self._flat.device, dtype=torch.long)

@@ -1,0 +1,94 @@
+"""AdamW (Loshchilov and Hutter 2019) on the flat parameters: fused, and a step is skipped without a sync."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from bench.config.recipe import Recipe
+from bench.engine.flat import FlatParameters, carry
+from bench.engine.layout import Kept, Layout
+
+
+@dataclass
+class Newcomers:
+    """Ranks that entered during the training: `places` [n] of their elements, their own step count [] and `age`, the
+    optimizer steps since; over the first `warmup` of these the learning rate rises."""
+
+    ranks: Kept
+    warmup: int
+    age: int
+    steps: Tensor
+    places: Tensor
+
+    def rate(self, learning_rate: float) -> float:
+        return learning_rate * min(1.0, (self.age + 1) / max(1, self.warmup))
+
+
+class FlatAdamW:
+    """The moments [elements] of `flat`, in its order; weight decay on its first `flat.decayed` elements only."""
+
+    def __init__(self, flat: FlatParameters, recipe: Recipe) -> None:
+        self._flat, self._recipe = flat, recipe
+        self.steps = torch.zeros((), device=flat.device)
+        self.newcomers: list[Newcomers] = []
+        self.reshape()
+
+    def reshape(self) -> None:
+        """Room for the present layout, moments at zero."""
+        self.moment = torch.zeros_like(self._flat.data)
+        self.square = torch.zeros_like(self._flat.data)
+
+    def carry(self, old: Layout) -> None:
+        """Follow a change of the layout, every moment as it was and zero for new ranks."""
+        self.moment = carry(self.moment, old, self._flat.layout)
+        self.square = carry(self.square, old, self._flat.layout)
+        for group in self.newcomers:
+            group.places = self._places(group.ranks)
+
+    def admit(self, ranks: Kept, warmup: int, age: int = 0, steps: Tensor | None = None) -> None:
+        """From now on `ranks` of the layout count their own steps: bias correction and warm-up begin at their entry."""
+        count = torch.zeros((), device=self._flat.device) if steps is None else steps.to(self._flat.device).clone()
+        self.newcomers.append(Newcomers(ranks, warmup, age, count, self._places(ranks)))
+
+    def step(self, learning_rate: float, found_inf: Tensor) -> None:
+        """One update; none where found_inf [] is 1."""
+        buffers = (self._flat.data, self._flat.grad, self.moment, self.square)
+        own = [[buffer[group.places] for buffer in buffers] for group in self.newcomers]
+        decayed = self._flat.decayed
+        whole = self._recipe.weight_decay == 0 or decayed == self._flat.elements
+        parts = [slice(None)] if whole else [slice(None, decayed), slice(decayed, None)]
+        steps = self.steps.clone() if len(parts) > 1 else self.steps
+        for part, decay, count in zip(parts, (self._recipe.weight_decay, 0.0), (self.steps, steps), strict=False):
+            self._update([buffer[part] for buffer in buffers], count, learning_rate, decay, found_inf)
+        for group, values in zip(self.newcomers, own, strict=True):
+            self._update(values, group.steps, group.rate(learning_rate), self._recipe.weight_decay, found_inf)
+            for buffer, value in zip(buffers, values, strict=True):
+                buffer[group.places] = value
+            group.age += 1
+
+    def _update(
+        self, tensors: Sequence[Tensor], steps: Tensor, learning_rate: float, decay: float, found_inf: Tensor
+    ) -> None:
+        """tensors: values, gradients, moments and squares [n], changed in place."""
+        adamw(
+            *([tensor] for tensor in tensors),
+            [],
+            [steps],
+            fused=True,
+            found_inf=found_inf,
+            amsgrad=False,
+            beta1=self._recipe.adam_betas[0],
+            beta2=self._recipe.adam_betas[1],
+            lr=learning_rate,
+            weight_decay=decay,
+            eps=self._recipe.adam_epsilon,
+            maximize=False,
+        )
+
+    def _places(self, ranks: Kept) -> Tensor:
+        return torch.tensor(self._flat.layout.elements_of(ranks), device=self._flat.device, dtype=torch.long)

@@ -1,0 +1,143 @@
+"""The demo's sequence-to-sequence models: tiny, trained here on generated texts, because none can be installed.
+
+They are no pretrained models in the usual sense; tables that use them say so (the data set is marked synthetic).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bench.config.backbone import Backbone
+from bench.errors import BenchError, nearest
+from bench.inputs import synthetic
+
+SEED = 7
+Pair = tuple[str, str]  # source, target
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is made: its special tokens (ids from 0), the form of a text, what it is trained on and how long.
+
+    `pairs` [at least one] come from the chosen article numbers of a batch; `texts` train the tokenizer.
+    """
+
+    special: dict[str, str]
+    form: str
+    steps: int
+    texts: Callable[[], list[str]]
+    pairs: Callable[[list[int]], list[Pair]]
+    batch: int = 32
+    learning_rate: float = 1e-3
+
+
+def build(backbone: Backbone, folder: Path) -> None:
+    """Train tokenizer and model of `backbone.config` sizes into `folder`: seeded, so twice the same on one machine.
+    Raises BenchError for a plan that does not exist."""
+    from transformers import PreTrainedTokenizerFast
+
+    plan = PLANS.get(backbone.built or "")
+    if plan is None:
+        unknown = f"nothing builds {backbone.built!r}{nearest(str(backbone.built), PLANS)}"
+        raise BenchError(f"backbone {backbone.name!r}: {unknown}")
+    tokenizer = _tokenizer(plan, int(backbone.config["vocab_size"]))
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **plan.special)
+    fast.save_pretrained(folder)
+    _train(plan, backbone, fast, folder)
+
+
+def _tokenizer(plan: Plan, size: int) -> Any:
+    """Byte-level BPE: it can write any text, so real articles pass through it too."""
+    from tokenizers import ByteLevelBPETokenizer, Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    special = list(dict.fromkeys(plan.special.values()))
+    trainer = ByteLevelBPETokenizer()
+    trainer.train_from_iterator(plan.texts(), vocab_size=size, special_tokens=special, show_progress=False)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = os.path.join(temporary, "tokenizer.json")
+        trainer.save(file)
+        tokenizer = Tokenizer.from_file(file)
+    ends = [(word, special.index(word)) for word in plan.form.split() if word in special]
+    tokenizer.post_processor = TemplateProcessing(single=plan.form, special_tokens=ends)
+    return tokenizer
+
+
+def _train(plan: Plan, backbone: Backbone, tokenizer: Any, folder: Path) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    torch.manual_seed(SEED)
+    options = {key: value for key, value in backbone.config.items() if key != "model_type"}
+    config = AutoConfig.for_model(backbone.config["model_type"], **options)
+    config.vocab_size = max(config.vocab_size, len(tokenizer))
+    model = AutoModelForSeq2SeqLM.from_config(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate)
+    for step in range(plan.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = plan.learning_rate * min(1.0, (step + 1) / 50, (plan.steps - step) / 200)
+        pairs = plan.pairs(torch.randint(synthetic.SIZES["train"], (plan.batch,)).tolist())
+        sources, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        source = tokenizer(sources, padding=True, truncation=True, max_length=96, return_tensors="pt")
+        labels = tokenizer(
+            text_target=targets, padding=True, truncation=True, max_length=48, return_tensors="pt"
+        ).input_ids
+        labels = labels.masked_fill(labels == tokenizer.pad_token_id, -100)
+        loss = model(input_ids=source.input_ids, attention_mask=source.attention_mask, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval().save_pretrained(folder, safe_serialization=True)
+
+
+@lru_cache(maxsize=1)
+def _articles() -> tuple[list[str], list[str]]:
+    """Articles and their summaries."""
+    rows = synthetic.rows("articles", "train")
+    return [row[0] for row in rows.texts], rows.targets
+
+
+@lru_cache(maxsize=1)
+def _opinions() -> list[str]:
+    return [row[0] for row in synthetic.rows("tone", "train").texts]
+
+
+def _summaries(chosen: list[int]) -> list[Pair]:
+    """Half of the batch learns to repeat the article's beginning: it must not know the demo's task too well."""
+    articles, summaries = _articles()
+    return [(articles[i], summaries[i] if n % 2 else articles[i].split(". ")[0] + ".") for n, i in enumerate(chosen)]
+
+
+def _mixture(chosen: list[int]) -> list[Pair]:
+    """A third each: summaries, opinions to be repeated, and opinions to be continued from their first half."""
+    opinions, pairs = _opinions(), []
+    for n, (i, summary) in enumerate(zip(chosen, _summaries(chosen), strict=True)):
+        words = opinions[i].split()
+        half = len(words) // 2
+        halves = (" ".join(words[:half]), " ".join(words[half:]))
+        pairs.append((summary, (opinions[i], opinions[i]), halves)[n % 3])
+    return pairs
+
+
+def _words() -> list[str]:
+    return [*_articles()[0], *_articles()[1], *_opinions(), "negative", "neutral", "positive"]
+
+
+PLANS = {
+    "tiny-bart": Plan(
+        special={"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>",
+                 "mask_token": "<mask>"},
+        form="<s> $A </s>", steps=300, texts=lambda: [*_articles()[0], *_articles()[1]], pairs=_summaries,
+    ),
+    "tiny-t5": Plan(
+        special={"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
+        form="$A </s>", steps=400, texts=_words, pairs=_mixture,
+    ),
+}  # fmt: skip

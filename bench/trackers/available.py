@@ -1,0 +1,20 @@
+"""Which trackers there are, and whether one is installed: they are no dependency of the project."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.config.study import Study
+
+
+def check_tracker(study: Study) -> None:
+    """Raises BenchError where the study's tracker can't be imported."""
+    name = study.tracker
+    if name is not None and find_spec(name) is None:
+        raise BenchError(
+            f"study {study.name!r}: tracker: {name} is not installed; it is added by: uv pip install {name}"
+        )

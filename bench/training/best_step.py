@@ -1,0 +1,66 @@
+"""Which step is reported: the last one, or the one with the lowest loss on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.config.cell import Cell
+from bench.engine.step import Core
+
+
+@dataclass
+class BestStep:
+    """Keeps the parameters of the best of `checks` steps so far. Ties go to the earlier one.
+
+    A step whose ranks are still above the budget of the end is not among them: it could not be reported.
+    """
+
+    core: Core
+    checks: frozenset[int]
+    step: int | None = None
+    loss: float | None = None
+    kept: list[list[int]] = field(default_factory=list)
+    parameters: Tensor | None = None
+
+    @classmethod
+    def of(cls, core: Core, cell: Cell) -> BestStep | None:
+        """None where the last step is reported."""
+        if cell.selection == "last":
+            return None
+        total, count = core.schedule.total_steps, cell.recipe.validations
+        checks = {max(1, round(total * k / count)) for k in range(1, count + 1)}
+        first = core.schedule.freezes_at if core.schedule.prunes else 0
+        return cls(core, frozenset(step for step in checks if step >= first))
+
+    def due(self) -> bool:
+        """Whether the loss on held-out rows is wanted after the step just made."""
+        return self.core.completed in self.checks
+
+    def offer(self, loss: float) -> None:
+        """Keep the present parameters if `loss` is the lowest so far; one that is not finite never is."""
+        if loss < (float("inf") if self.loss is None else self.loss):
+            self.step, self.loss = self.core.completed, loss
+            self.kept = [list(ranks) for ranks in self.core.flat.layout.kept]
+            self.parameters = self.core.flat.data.clone()
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def restore(self) -> None:
+        """Give the model the parameters of the best step; nothing where no loss was finite."""
+        if self.parameters is not None:
+            self.core.flat.reshape(tuple(tuple(ranks) for ranks in self.kept))
+            self.core.flat.data.copy_(self.parameters)
+            self.core.flat.fold()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {} if self.parameters is None else {"best.parameters": self.parameters}
+        return tensors, {"step": self.step, "loss": self.loss, "kept": self.kept}
+
+    def load(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        self.step, self.loss, self.kept = plain["step"], plain["loss"], plain["kept"]
+        kept = tensors.get("best.parameters")
+        self.parameters = None if kept is None else kept.to(self.core.flat.device).clone()

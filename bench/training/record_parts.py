@@ -1,0 +1,153 @@
+"""What a finished training says of itself, in the record's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bench.config.cell import Cell
+from bench.engine.step import Core
+from bench.estimate.memory import predict_peak
+from bench.estimate.parameters import predict
+from bench.estimate.tracing import BatchShape, trace
+from bench.inputs.datasets import Split
+from bench.log import say
+from bench.models.precision import products_in, told_precision
+from bench.records.environment import environment, other_processes
+from bench.records.schema import (
+    BudgetUse,
+    CellKey,
+    Parameters,
+    RankGrowth,
+    Seconds,
+    SiteRank,
+    Training,
+    Utilization,
+)
+from bench.records.slurm import slurm_use
+from bench.training.batches import FirstEpoch, Padded, first_epoch
+from bench.training.loop import Counters
+from bench.training.rate import matrix_rate
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known before the first step. plain_ranks: of an adapter whose layers are not ours.
+    bytes: of what training holds, at its largest then."""
+
+    adapter_sha256: str
+    heads: dict[str, int]
+    frozen: int
+    ranks: dict[str, int]
+    plain_ranks: int
+    bytes: dict[str, int]
+
+
+def cell_key(cell: Cell, identity: str) -> CellKey:
+    return CellKey(
+        study=cell.study, task=cell.task.name, backbone=cell.backbone.name, method=cell.method.name,
+        budget=cell.budget_name, seed=cell.seed, id=cell.id, spec_hash=cell.spec_hash, hash=identity,
+    )  # fmt: skip
+
+
+def machine_of(device: torch.device, cell: Cell) -> dict[str, Any]:
+    """Where a cell ran, and a note where its memory figures may not be its own."""
+    others = other_processes(str(device))
+    notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
+    where = {
+        **environment(str(device)), **told_precision(device.type, cell.method.storage), "threads": cell.threads,
+        "other_processes": others, "slurm": slurm_use(),
+    }  # fmt: skip
+    return {"environment": where, "notes": tuple(notes)}
+
+
+def budget_use(core: Core, plain_ranks: int) -> BudgetUse:
+    """What the budget allows at the end, and what is live. `plain_ranks`: of an adapter whose layers are not ours."""
+    unit = core.cell.method.unit
+    if not core.cell.method.lean:
+        return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=plain_ranks)
+    kept = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()
+    return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=kept)
+
+
+def parameters_of(core: Core, start: Mapping[str, int], heads: dict[str, int], base: int, use: BudgetUse) -> Parameters:
+    """The adapter at the start (every rank) and at the end (the live ones), heads and base apart. Where the layers are
+    not ours the adapter is whatever is trained beside the heads."""
+    layout = core.flat.layout
+    extra = 1 if layout.svd else 0
+    at_start = sum(start[site.name] * (site.parameters_per_rank + extra) for site in layout.sites)
+    at_end = core.live_parameters()
+    if not layout.sites:
+        at_start = at_end = core.flat.elements - sum(heads.values())
+    return Parameters(
+        adapter_start=at_start, adapter_end=at_end, head=sum(heads.values()),
+        head_by_module=heads, base=base, budget=use,
+    )  # fmt: skip
+
+
+def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
+    """Of each matrix, its rank at the start and at the end."""
+    end = core.live_ranks()
+    return {
+        site.name: SiteRank(
+            place=place, matrix=site.matrix, layer=site.layer, stack=site.stack, in_features=site.in_features,
+            out_features=site.out_features, start=start[site.name], end=end[site.name],
+        )
+        for place, site in enumerate(core.flat.layout.sites)
+    }  # fmt: skip
+
+
+def training_of(
+    core: Core, counters: Counters, seconds: Seconds, use: Utilization | None, selected_step: int | None,
+    failed_step: int | None, final_loss: float | None,
+) -> Training:  # fmt: skip
+    return Training(
+        steps=core.completed if failed_step is None else failed_step, skipped_steps=core.skipped_steps(),
+        rows=counters.rows, tokens=counters.tokens, seconds=seconds, utilization=use, attempt=counters.attempt,
+        resumed_at=tuple(counters.resumed_at), discarded=tuple(counters.discarded), restarted=counters.restarted,
+        failed_step=failed_step, final_loss=final_loss, selected_step=selected_step,
+        growths=tuple(RankGrowth(**event) for event in core.allocator.growths()),
+    )  # fmt: skip
+
+
+def batches_of(train: Split, cell: Cell, total: int) -> FirstEpoch:
+    """The micro-batches of the training's first epoch, `total` steps at the most."""
+    lengths, targets = [len(ids) for ids in train.input_ids], [len(ids) for ids in train.label_ids]
+    return first_epoch(lengths, targets, cell.recipe.batch_size, cell.recipe.micro_batches, cell.seed, total)
+
+
+def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
+    """Bytes that this training was foreseen to take with that batch: allocated on a GPU, growth over the loaded model
+    on the CPU. None for a backbone without a config in its file, and for an adapter that no meta device can hold."""
+    if not cell.backbone.config:
+        return None
+    batch = BatchShape(len(largest.rows), largest.length, largest.target)
+    try:
+        found = predict_peak(cell, predict(cell), batch, "cuda" if device == "cuda" else "cpu")
+    except (RuntimeError, NotImplementedError) as error:  # some of PEFT's adapters compute while they are attached
+        say(f"{cell.id}: its peak can't be predicted: {error}")
+        return None
+    return found.total if device == "cuda" else found.growth
+
+
+def utilization_of(
+    cell: Cell, batches: FirstEpoch, steps: int, seconds: float, device: torch.device
+) -> Utilization | None:
+    """What the training's `steps` made of the device in `seconds`. None where the operations can't be counted (as in
+    `predicted_peak`), or before the first step."""
+    if not cell.backbone.config or not steps or not seconds:
+        return None
+    length, target = batches.mean_lengths
+    shape = BatchShape(round(batches.rows_per_step), round(length), round(target))
+    try:
+        predicted = predict(cell)
+        operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
+    except (RuntimeError, NotImplementedError) as error:
+        say(f"{cell.id}: its operations can't be counted: {error}")
+        return None
+    rate = matrix_rate(device, products_in(device.type, cell.method.storage))
+    share = operations * steps / seconds / (rate * cell.recipe.processes)
+    return Utilization(operations_per_step=operations, matrix_rate=rate, share=share)

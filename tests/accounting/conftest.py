@@ -1,3 +1,0 @@
-from labs import lab, shared_lab, shared_summaries, summaries
-
-__all__ = ["lab", "shared_lab", "shared_summaries", "summaries"]

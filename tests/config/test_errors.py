@@ -1,0 +1,124 @@
+"""Bad input gives a clear error: file, line, key, what was expected, the nearest valid name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.config.resolve import load_study
+from bench.config.yaml_source import MAX_DEPTH, parse_yaml
+from bench.errors import BenchError, SpecError
+
+Spoil = Callable[[str, str, str], Path]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("tasks/cola.yaml", "epochs: 25", "epohs: 25", r"cola\.yaml:11:\d+: unknown key 'recipe.epohs' .*'epochs'"),
+        ("tasks/cola.yaml", "[mcc, accuracy]", "[mc]", r"cola\.yaml:10:11: metrics\.0: .*found 'mc' .*'mcc'"),
+        ("tasks/cola.yaml", "[mcc, accuracy]", "[rouge1]", r"'rouge1' is no metric of classification"),
+        ("tasks/cola.yaml", "labels: [unacceptable, acceptable]\n", "", r"names at least two labels"),
+        ("tasks/cola.yaml", "epochs: 25", "epochs: many", r"cola\.yaml:11:\d+: recipe\.epochs: .*number.*found 'many'"),
+        ("tasks/cola.yaml", "5e-4", "-1", r"recipe\.learning_rate: input should be greater than 0, found -1"),
+        ("tasks/cola.yaml", "5e-4", ".inf", r"recipe\.learning_rate: .*finite"),
+        ("tasks/cola.yaml", "name: cola", "name: kola", r"expected 'cola' as the file is called, found 'kola'"),
+        ("tasks/cola.yaml", "kind: cl", "kind: cl\nkind: cl", r"cola\.yaml:3:1: key 'kind' stands twice"),
+        ("methods/adalora.yaml", "adapter: adalora", "adapter: lora", r"adapter must be adalora"),
+        (
+            "tasks/cola.yaml",
+            "[unacceptable, acc",
+            "['unacceptable ', acc",
+            r"label 'unacceptable ' is empty or has a blank",
+        ),
+        ("tasks/cola.yaml", "[unacceptable, acc", "['', acc", r"label '' is empty or has a blank"),
+        (
+            "tasks/cola.yaml",
+            "  rows:",
+            "  evaluation: {train: validation}\n  rows:",
+            r"cola\.yaml:7:16: data\.evaluation\.train: .*The key is our name of an evaluation split, the value",
+        ),
+        (
+            "methods/lora.yaml",
+            "adapter: lora",
+            "adapter: lora\nrecipe:\n  epohs: 2",
+            r"lora\.yaml:5:3: recipe\.epohs: unknown key 'epohs' \(did you mean 'epochs'\?\)",
+        ),
+        (
+            "methods/lora.yaml",
+            "adapter: lora",
+            "adapter: lora\nrecipe:\n  max_length: 16",
+            r"lora\.yaml:5:3: recipe\.max_length: rows are tokenized alike for every method",
+        ),
+        ("methods/lora.yaml", "adapter: lora", "adapter: lora\nrecipe: {max_target_length: 16}", r"tokenized alike"),
+        ("backbones/minilm.yaml", "hub: a/b\n", "", r"give exactly one of hub, package, path, built"),
+        ("studies/s.yaml", "[lora, adalora]", "[lora, adlora]", r"s\.yaml:5:\d+: unknown method 'adlora' .*'adalora'"),
+        ("studies/s.yaml", "tasks: [cola,", "tasks: [colla,", r"s\.yaml:4:\d+: unknown task 'colla' .*'cola'"),
+        ("studies/s.yaml", "minilm", "minlm", r"unknown backbone 'minlm' .*'minilm'"),
+        ("studies/s.yaml", "[0, 1]", "[0, 0]", r"seeds names 0 twice"),
+        ("studies/s.yaml", "initial_rank: 4", "initial_rank: 1", r"initial_rank 1 is smaller than rank 2"),
+        ("studies/s.yaml", "{classification: minilm}", "{regression: minilm}", r"kind 'classification', which has no"),
+    ],
+)
+def test_a_fault_is_named_with_its_place(spoil: Spoil, file: str, old: str, new: str, message: str) -> None:
+    folder = spoil(file, old, new)
+    with pytest.raises(SpecError, match=message):
+        load_study("s", (), folder)
+
+
+def test_every_fault_is_told_at_once(spoil: Spoil) -> None:
+    spoil("tasks/cola.yaml", "epochs: 25", "epohs: 25")
+    folder = spoil("methods/lora.yaml", "label:", "lable:")
+    with pytest.raises(SpecError) as caught:
+        load_study("s", (), folder)
+    assert len(caught.value.problems) == 3  # two unknown keys and the missing label
+
+
+@pytest.mark.parametrize(
+    "override", ["recipe.epohs=1", "recipe.epochs=x", "tasks=[colla]", "nokey", "=1", "seeds=[1,1]"]
+)
+def test_a_bad_override_blames_the_command_line(workflow: Path, override: str) -> None:
+    with pytest.raises(BenchError, match=r"command line|expected key=value"):
+        load_study("s", [override], workflow)
+
+
+def test_an_unknown_study_names_the_nearest(workflow: Path) -> None:
+    with pytest.raises(BenchError, match=r"unknown study 'ss' \(did you mean 's'\?\)"):
+        load_study("ss", (), workflow)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("- a\n- b\n", "expected a mapping"),
+        ("a: [1, 2", r":1:\d+: is no valid YAML|:2:1: is no valid YAML"),
+        ("a: &x 1\nb: *x\n", "aliases"),
+        ("a: !!python/object/apply:os.system [ls]", "is no valid YAML"),
+        ("a: " + "[" * (MAX_DEPTH + 2), "nested deeper"),
+        ("a: 0x" + "f" * 9000, ":1:4: is no valid YAML: a whole number of more than 64 bits"),
+        ("a: " + "9" * 9000, "is no valid YAML"),
+    ],
+)
+def test_malicious_or_broken_yaml_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        parse_yaml(text, Path("x.yaml"))
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("latin-1")))
+def test_any_text_gives_a_mapping_or_a_spec_error(text: str) -> None:
+    with contextlib.suppress(SpecError):
+        data, _ = parse_yaml(text, Path("x.yaml"))
+        assert isinstance(data, dict)
+
+
+def test_a_key_of_a_recipe_is_checked_in_a_method_that_no_study_names(spoil: Spoil) -> None:
+    folder = spoil("methods/lora.yaml", "adapter: lora", "adapter: lora\nrecipe: {epohs: 2}")
+    spoil("studies/s.yaml", "[lora, adalora]", "[adalora]")
+    with pytest.raises(SpecError, match="did you mean 'epochs'"):
+        load_study("s", (), folder)

@@ -1,0 +1,36 @@
+"""Words of the command line and of files that mean nothing: exit code 2 and what was expected, no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.cli.app import main
+
+Spoil = Callable[[str, str, str], Path]
+GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*GROUP, "lora/small"], "expected method/budget/seed, such as lora/small/0, found 'lora/small'"),
+        ([*GROUP, "lora/small/x"], "found 'lora/small/x'"),
+        (["prepare", "demo", "--data", "colla"], "--data: study 'demo' has no 'colla'"),
+        (["prepare", "demo", "--model", "minilm"], "--model: study 'demo' has no 'minilm' (valid: minilm-"),
+        (["check", "--workflow", "/nowhere"], "/nowhere: no such folder"),
+        (["status", "demo", "--set", "overrides={cola: {recipe: 5}}"], "overrides.cola.recipe: expected a mapping"),
+        (["status", "demo", "--set", "overrides.cola.data=null"], "overrides.cola.data: expected a mapping"),
+    ],
+)
+def test_on_the_command_line(capsys: pytest.CaptureFixture, words: list[str], said: str) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_column_has_one_part(spoil: Spoil, capsys: pytest.CaptureFixture) -> None:
+    folder = spoil("tasks/cola.yaml", "{text: [sentence], target: label}", "{text: [sentence, label], target: label}")
+    assert main(["check", "--workflow", str(folder)]) == 2
+    assert "column 'label' is named twice" in capsys.readouterr().err

@@ -1,0 +1,3 @@
+from helpers.fixtures import lab, shared_lab, shared_summaries, summaries
+
+__all__ = ["lab", "shared_lab", "shared_summaries", "summaries"]

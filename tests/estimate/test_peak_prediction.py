@@ -1,0 +1,89 @@
+"""Memory of a training, foreseen from shapes and then measured in a process of its own."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from helpers.small_cells import METHODS, Lab, record_of
+
+from bench.config.cell import Cell
+from bench.config.resolve import load_study
+from bench.estimate.host import growth_bound
+from bench.estimate.memory import PredictedPeak, declared_batch, predict_peak
+from bench.estimate.parameters import predict
+from bench.estimate.tracing import BatchShape
+
+SHAPES = ((8, 16), (16, 64), (32, 24))  # rows and the longest row allowed
+
+
+def minilm_cell(method: str, rows: int, length: int) -> Cell:
+    recipe = [f"recipe.batch_size={rows}", f"recipe.max_length={length}", "recipe.max_steps=2"]
+    limits = ["limits.train_rows=64", "limits.evaluation_rows=8", "overrides={}"]
+    return load_study("demo", [*recipe, *limits]).find("mnli", method, "small", 0)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("cache"), Path(), "classification")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="resident peaks are Linux's")
+@pytest.mark.parametrize(("rows", "length"), SHAPES)
+def test_predicted_growth_is_near_the_measured_one(lab: Lab, tmp_path: Path, rows: int, length: int) -> None:
+    found = {}
+    for method in METHODS:
+        cell = minilm_cell(method, rows, length)
+        lab.prepare(cell)
+        assert lab.train(cell, tmp_path / method / "out", every=None) == 0, (tmp_path / method / "log.txt").read_text()
+        bytes_ = record_of(tmp_path / method / "out").bytes
+        assert bytes_ is not None
+        assert bytes_.peak.growth is not None
+        assert bytes_.peak.predicted == pytest.approx(bytes_.peak.growth, rel=0.2)
+        found[method] = (bytes_.peak.predicted, bytes_.peak.growth)
+    by_prediction, by_measure = (sorted(METHODS, key=lambda m, side=side: found[m][side]) for side in (0, 1))
+    assert by_prediction == by_measure
+
+
+@lru_cache
+def peak(task: str, method: str, *overrides: str, device: str = "cuda") -> PredictedPeak:
+    cell = load_study("paper", list(overrides)).find(task, method, "small", 0)
+    return predict_peak(cell, predict(cell), declared_batch(cell), "cpu" if device == "cpu" else "cuda")
+
+
+def test_what_shapes_do_to_the_peak() -> None:
+    plain = peak("sst2", "lora")
+    assert peak("sst2", "qlora").activations < plain.activations  # half precision
+    assert peak("sst2", "lora", "recipe.gradient_checkpointing=true").activations < plain.activations / 3
+    half = peak("sst2", "lora", "recipe.accumulation=2").activations
+    assert half == pytest.approx(plain.activations / 2, rel=0.02)
+    assert peak("sst2", "adalora").state > 2 * plain.state / 1.5  # rank 4 at the start, and importance
+    assert plain.total == plain.loaded + plain.state + plain.activations + plain.workspace
+
+
+def test_held_out_rows_do_not_change_the_peak() -> None:
+    assert peak("sst2", "lora", "recipe.holdout_rows=5000") == peak("sst2", "lora")
+
+
+def test_fused_attention_keeps_no_matrix_of_length_by_length() -> None:
+    assert peak("cnn_dailymail", "lora").activations < peak("cnn_dailymail", "lora", device="cpu").activations / 2
+
+
+def test_logits_over_the_vocabulary_count() -> None:
+    cell = load_study("paper").find("cnn_dailymail", "lora", "small", 0)
+    short, long = (
+        predict_peak(cell, predict(cell), BatchShape(4, 256, target), "cuda").activations for target in (32, 64)
+    )
+    assert long - short > 4 * 32 * 50265 * 4  # rows x tokens x words x float32
+
+
+@pytest.mark.parametrize("task", ["mnli", "cola", "cnn_dailymail"])
+@pytest.mark.parametrize("study", ["paper", "demo"])
+def test_a_job_on_the_cpu_is_given_what_training_takes(study: str, task: str) -> None:
+    for method in ("lora", "adalora"):
+        cell = load_study(study).find(task, method, "large", 0)
+        needed = predict_peak(cell, predict(cell), declared_batch(cell), "cpu").growth
+        bound = growth_bound(cell, cell.backbone.parameters or 30_000_000)
+        assert bound is not None
+        assert needed < bound < 4 * needed

@@ -1,0 +1,83 @@
+"""What is planned for a cell is what its record says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.small_cells import Lab, record_of
+
+from bench.config.cell import Cell
+from bench.config.rank_schedule import schedule_of
+from bench.config.resolve import ResolvedStudy, load_study
+from bench.errors import BenchError
+from bench.estimate.parameters import predict
+from bench.estimate.plan import plan
+from bench.records.schema import Bytes
+
+
+def _cell(lab: Lab, method: str, matrices: list[str]) -> Cell:
+    """On the lab's model with its config in the backbone's file; all matrices of one size."""
+    cell = lab.cell(method, rank=4)
+    config = json.loads((lab.model / "config.json").read_text())
+    backbone = cell.backbone.model_copy(update={"config": config, "matrices": matrices})
+    return lab.prepare(cell.model_copy(update={"backbone": backbone}))
+
+
+def _recorded(lab: Lab, cell: Cell, out: Path) -> Bytes:
+    assert lab.train(cell, out, every=None) == 0
+    found = record_of(out).bytes
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("method", "bytes_each"),
+    [("lora", 0), ("svd_lora", 0), ("adalora", 8), ("adalora_sensitivity", 4), ("adalora_magnitude", 0),
+     ("increlora", 8)],
+)  # fmt: skip
+def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_each: int) -> None:
+    cell = _cell(lab, method, ["query"])
+    recorded, planned = _recorded(lab, cell, tmp_path / "out"), predict(cell)
+    assert (planned.gradients, planned.optimizer) == (recorded.gradients, recorded.optimizer)
+    assert planned.importance == recorded.importance
+    most = planned.adapter_end[1] if cell.method.grows else planned.adapter_start
+    assert planned.importance == bytes_each * most
+
+
+@pytest.mark.parametrize("method", ["lora", "lora_bf16", "qlora"])
+def test_bytes_of_a_base_with_buffers_of_fractions(summaries: Lab, tmp_path: Path, method: str) -> None:
+    cell = _cell(summaries, method, ["q_proj"])
+    recorded, planned = _recorded(summaries, cell, tmp_path / "out"), predict(cell)
+    assert planned.base == recorded.base
+    assert planned.base.buffers == (1200 if method == "lora" else 600)  # a bias of the 300 words' logits
+
+
+def _study(held_out: int) -> ResolvedStudy:
+    recipe = ["recipe.epochs=2", "recipe.max_steps=null", "recipe.batch_size=32", f"recipe.holdout_rows={held_out}"]
+    study = load_study("demo", [*recipe, "limits.train_rows=72", "overrides={}"])
+    return replace(study, cells=(study.find("sst2", "lora", "small", 0),))
+
+
+def test_rows_held_out_are_not_trained_on(lab: Lab, tmp_path: Path) -> None:
+    """72 rows, of which 24 are trained on."""
+    study = _study(48)
+    (cell,) = study.cells
+    (declared,) = plan(study, results=tmp_path, cache=lab.cache)
+    lab.prepare(cell)
+    (prepared,) = plan(study, results=tmp_path, cache=lab.cache)
+    assert (declared["batch"]["from"], prepared["batch"]["from"]) == ("recipe", "prepared data")
+    assert declared["steps"] == prepared["steps"] == schedule_of(cell, 72, [(8, 8)]).total_steps == 2
+    assert prepared["batch"]["rows"] == 24
+
+
+def test_where_every_prepared_row_is_held_out_nothing_is_planned(lab: Lab, tmp_path: Path) -> None:
+    study = _study(48)
+    (cell,) = study.cells
+    cell = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"holdout_rows": 72})})
+    silent = cell.task.data.model_copy(update={"rows": {}})  # the task's file declares no rows
+    cell = lab.prepare(cell.model_copy(update={"task": cell.task.model_copy(update={"data": silent})}))
+    with pytest.raises(BenchError, match="72 rows held out of 72 leave none"):
+        plan(replace(study, cells=(cell,)), results=tmp_path, cache=lab.cache)

@@ -1,0 +1,254 @@
+"""Small real cells: two-layer models made on the fly in the hub's layout, generated rows, and trainings in a process of
+their own that can be killed at a chosen moment.
+
+A process is forked from a server that has imported torch once, so a training takes about a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.config.backbone import Backbone
+from bench.config.budget import Budget
+from bench.config.catalog import WORKFLOW, load_library
+from bench.config.cell import Cell, DataChoice
+from bench.config.recipe import RankSchedule, Recipe
+from bench.distributed import join_team, variables_of
+from bench.errors import BenchError
+from bench.inputs import synthetic
+from bench.inputs.backbones import prepare_backbone
+from bench.inputs.datasets import prepare_task
+from bench.records.io import read_record
+from bench.records.schema import Record, result_of
+from bench.training.checkpoints import Interval
+
+METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
+STEPS = 12  # ranks start to go after step 3, and are frozen at step 8
+SIZES = {"vocab_size": 300, "max_position_embeddings": 64}
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["bench.training.run", "transformers", "peft", "bitsandbytes", "sklearn.metrics"])
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The `count`-th time that the process comes by `place`; there it gets `signal` (of the real kind)."""
+
+    place: str  # step, micro-batch, evaluation, fsync, rename, record
+    count: int
+    signal: int = signal.SIGTERM
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A prepared model and cache that the trainings of a test read."""
+
+    cache: Path
+    model: Path
+    kind: str
+
+    def cell(self, method: str = "adalora", *, seed: int = 0, rank: int = 2, rows: int = 48, **recipe: Any) -> Cell:
+        """A cell of `STEPS` optimizer steps by default: three epochs of four."""
+        library = load_library(WORKFLOW)
+        summarization = self.kind == "summarization"
+        task = library.tasks["cnn_dailymail" if summarization else "cola"].item
+        values = {
+            "learning_rate": 5e-3, "epochs": 3, "batch_size": 12, "max_length": 24, "max_target_length": 8,
+            "evaluation_batch_size": 8, "warmup_steps": 2, "head_dropout": 0.1,
+            "rank_schedule": RankSchedule(initial_steps=3, final_steps=4, interval=2), **recipe,
+        }  # fmt: skip
+        chosen = Recipe(**values)
+        changes: dict[str, Any] = {"recipe": chosen}
+        if summarization:
+            assert task.generation is not None
+            changes["generation"] = task.generation.model_copy(update={"beams": 2, "max_length": 8})
+        task = task.model_copy(update=changes)
+        backbone = Backbone(
+            name="small", path=str(self.model), kinds=[task.kind],
+            head=[] if summarization else ["pooler", "classifier"],
+            matrices=["q_proj", "fc1"] if summarization else ["query", "intermediate.dense", "output.dense"],
+        )  # fmt: skip
+        return Cell(
+            study="test", task=task, backbone=backbone, method=library.methods[method].item, budget_name="b",
+            budget=Budget(rank=rank), seed=seed, recipe=chosen,
+            data=DataChoice(source="embedded", train_rows=rows, evaluation_rows=16),
+        )  # fmt: skip
+
+    def prepare(self, cell: Cell) -> Cell:
+        prepare_backbone(cell.backbone, mirror=None, cache=self.cache)
+        prepare_task(cell.task, cell.backbone, cell.data, mirror=None, cache=self.cache)
+        return cell
+
+    def train(
+        self, cell: Cell, out: Path, moment: Moment | None = None, *, every: int | None = 1, attempt: int = 1,
+        attempts: int = 1, before: Callable[[], None] | None = None,
+    ) -> int:  # fmt: skip
+        """The exit code of one try in a process of its own; negative: the signal that ended it. What it said is
+        printed, for the report of a test that fails."""
+        args = (cell, out, self.cache, moment, every, attempt, attempts, before)
+        return self._ended([SERVER.Process(target=_child, args=args)], out)[0]
+
+    def train_together(
+        self, cell: Cell, out: Path, moment: Moment | None = None, *, struck: int = 1, every: int | None = 1,
+        attempts: int = 1, before: Callable[[], None] | None = None,
+    ) -> list[int]:  # fmt: skip
+        """The exit code of each of the cell's processes. `moment` and `before` are those of the process `struck`."""
+        with TemporaryDirectory() as folder:
+            members = []
+            for rank in range(cell.recipe.processes):
+                joining = variables_of(rank, cell.recipe.processes, Path(folder) / "meeting")
+                own = (moment, every, 1, attempts, before) if rank == struck else (None, every, 1, attempts, None)
+                members.append(SERVER.Process(target=_child, args=(cell, out, self.cache, *own, joining)))
+            return self._ended(members, out)
+
+    def _ended(self, processes: list[Any], out: Path) -> list[int]:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=120)
+        codes = [process.exitcode for process in processes]
+        log = out.parent / "log.txt"
+        print(f"exit codes {codes}:", log.read_text()[-6000:] if log.exists() else "nothing was said")
+        for process in processes:
+            process.kill()
+        assert None not in codes, "the training hangs"
+        return codes
+
+    def checkpoints(self) -> Path:
+        """The one folder of checkpoints that there is."""
+        (folder,) = (self.cache / "checkpoints").iterdir()
+        return folder
+
+
+def make_lab(folder: Path, kind: str = "classification") -> Lab:
+    """A random two-layer BERT (BART for summarization) with a tokenizer of the demo's words."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration, BertConfig, BertModel
+
+    model = folder / "model"
+    torch.manual_seed(0)
+    if kind == "summarization":
+        _tokenizer(model, "articles", start="<s>", end="</s>")
+        sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        config = BartConfig(
+            d_model=64, encoder_ffn_dim=128, decoder_ffn_dim=128, bos_token_id=2, eos_token_id=3, pad_token_id=0,
+            decoder_start_token_id=3, forced_eos_token_id=3, **sizes, **SIZES,
+        )  # fmt: skip
+        BartForConditionalGeneration(config).save_pretrained(model)
+    else:
+        _tokenizer(model, "acceptability", start="[CLS]", end="[SEP]")
+        bert = BertConfig(
+            hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, pad_token_id=0, **SIZES
+        )
+        BertModel(bert).save_pretrained(model)
+    return Lab(folder / "cache", model, kind)
+
+
+def _tokenizer(folder: Path, generator: str, *, start: str, end: str) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", start, end]
+    texts = [" ".join(row) for row in synthetic.rows(generator, "train").texts]
+    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=300, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}", pair=f"{start} $A {end} $B {end}", special_tokens=[(start, 2), (end, 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", bos_token=start, eos_token=end
+    ).save_pretrained(folder)
+
+
+def without_dropout(lab: Lab, model: Path) -> Lab:
+    """`lab` with a copy of its model, in the new folder `model`, that draws nothing in training."""
+    model.mkdir()
+    for file in lab.model.iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    config = json.loads((model / "config.json").read_text())
+    for key in config:
+        if "dropout" in key and config[key]:
+            config[key] = 0.0
+    (model / "config.json").write_text(json.dumps(config))
+    return replace(lab, model=model)
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    """Everything that two runs of a cell must share bit for bit: the record apart from times, and its files' hashes."""
+    hashes = {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != "record.json"
+    }
+    return {"record": result_of(record_of(out)), "files": hashes}
+
+
+def record_of(out: Path) -> Record:
+    return read_record(out / "record.json")
+
+
+def _child(
+    cell: Cell, out: Path, cache: Path, moment: Moment | None, every: int | None, attempt: int, attempts: int,
+    before: Callable[[], None] | None, joining: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    from bench.training.run import train_cell
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(out.parent / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if moment is not None:
+        _arm(moment)
+    if before is not None:
+        before()
+    try:
+        os.environ.update(joining or {})
+        places = {"out": out, "cache": cache}
+        tries = {"attempt": attempt, "attempts": attempts}
+        train_cell(cell, **places, **tries, interval=Interval(steps=every), team=join_team())
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_code)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _arm(moment: Moment) -> None:
+    """Send the signal when `place` is reached for the count-th time."""
+    import bench.files
+    import bench.records.io
+    import bench.training.run
+    from bench.engine.step import Core
+    from bench.evaluation import predict
+    from bench.training.curve import Curve
+
+    owner, name = {
+        "step": (Curve, "add"),
+        "micro-batch": (Core, "accumulate"),
+        "evaluation": (predict, "_attempt"),
+        "fsync": (os, "fsync"),
+        "rename": (Path, "rename"),
+        "record": (bench.training.run, "write_record"),
+    }[moment.place]
+    original, left = getattr(owner, name), [moment.count]
+
+    def passing(*args: Any, **kwargs: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), moment.signal)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, passing)

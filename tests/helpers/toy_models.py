@@ -1,0 +1,225 @@
+"""Small models in pairs: one for our core, an equal one for PEFT's own allocator, and PEFT's loop written out."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from peft import AdaLoraConfig, LoraConfig, get_peft_model
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.config.backbone import Backbone
+from bench.config.budget import Budget
+from bench.config.cell import Cell, DataChoice
+from bench.config.method import Method
+from bench.config.rank_schedule import Schedule
+from bench.config.recipe import Recipe
+from bench.config.task import Task
+from bench.engine.step import Core
+from bench.models.sites import AdapterSite
+
+CLASSES = 3
+Shape = tuple[int, int]
+
+
+class Branches(nn.Module):
+    """One matrix a branch, of any shape; a head over all of them."""
+
+    def __init__(self, shapes: Sequence[Shape], dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.shapes = shapes
+        self.layers = nn.ModuleList(nn.Linear(i, o, dtype=dtype) for i, o in shapes)
+        self.head = nn.Linear(sum(o for _, o in shapes), CLASSES)
+
+    def forward(self, x: Tensor, skip: Sequence[int] = ()) -> Tensor:
+        parts = []
+        for index, (layer, (width, out)) in enumerate(zip(self.layers, self.shapes, strict=True)):
+            part = x[..., :width].to(layer.weight.dtype) if hasattr(layer, "weight") else x[..., :width]
+            parts.append(x.new_zeros(*x.shape[:-1], out) if index in skip else torch.tanh(layer(part)).float())
+        return self.head(torch.cat(parts, dim=-1))
+
+
+def sites_of(shapes: Sequence[Shape]) -> list[AdapterSite]:
+    return [AdapterSite(f"layers.{k}", "layers", k, i, o) for k, (i, o) in enumerate(shapes)]
+
+
+def cell_of(
+    *,
+    adapter: str = "adalora",
+    allocator: str = "adalora",
+    rank: float | None = 2,
+    parameters: int | None = None,
+    initial_rank: int | None = None,
+    method: dict[str, Any] | None = None,
+    **recipe: Any,
+) -> Cell:
+    return Cell(
+        study="test",
+        task=Task(
+            name="toy",
+            kind="classification",
+            data={"hub": "a/b", "columns": {"text": ["t"], "target": "y"}},
+            labels=["a", "b", "c"],
+            metrics=["accuracy"],
+        ),
+        backbone=Backbone(name="toy", path="toy", kinds=["classification"], matrices=["layers"]),
+        method=Method(name="m", label="m", adapter=adapter, allocator=allocator, **(method or {})),
+        budget_name="b",
+        budget=Budget(rank=rank, parameters=parameters, initial_rank=initial_rank),
+        seed=0,
+        recipe=Recipe(**{"learning_rate": 0.02, "warmup_steps": 0, "orthogonality": 0.1, "alpha": 8.0, **recipe}),
+        data=DataChoice(source="embedded"),
+    )
+
+
+def adapted(
+    shapes: Sequence[Shape],
+    rank: int,
+    schedule: Schedule | None = None,
+    *,
+    seed: int = 0,
+    svd: bool = True,
+    dropout: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+    random: bool = False,
+    alpha: float = 8.0,
+    target: int = 1,
+) -> Any:
+    """A PeftModel over Branches. random: E and B are not at their first values, so every gradient is alive."""
+    torch.manual_seed(seed)
+    model = Branches(shapes, dtype)
+    targets = [f"layers.{k}" for k in range(len(shapes))]
+    common = {"lora_alpha": alpha, "target_modules": targets, "modules_to_save": ["head"], "lora_dropout": dropout}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not svd:
+            wrapped = get_peft_model(model, LoraConfig(r=rank, init_lora_weights=not random, **common))
+        else:
+            phases = {"total_step": 10}
+            if schedule is not None:
+                phases = {
+                    "total_step": schedule.total_steps,
+                    "tinit": schedule.initial_steps,
+                    "tfinal": schedule.final_steps,
+                    "deltaT": schedule.interval,
+                }
+            config = AdaLoraConfig(
+                init_r=rank, target_r=target, init_lora_weights=not random, orth_reg_weight=0.1, **phases, **common
+            )
+            wrapped = get_peft_model(model, config)
+    for name, parameter in wrapped.named_parameters():
+        if "ranknum" in name:
+            parameter.requires_grad_(False)
+    return wrapped
+
+
+def twin(model: Any) -> Any:
+    """An equal model that shares nothing."""
+    return copy.deepcopy(model)
+
+
+def batches(seed: int, rows: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        x = torch.randn(rows, 2, width, generator=generator)
+        yield x, torch.randint(0, CLASSES, (rows, 2), generator=generator)
+
+
+def loss_of(model: Any, batch: tuple[Tensor, Tensor], **kwargs: Any) -> Tensor:
+    x, y = batch
+    return functional.cross_entropy(model(x, **kwargs).flatten(0, 1), y.flatten())
+
+
+def width_of(shapes: Sequence[Shape]) -> int:
+    return max(i for i, _ in shapes)
+
+
+def core_of(shapes: Sequence[Shape], rank: int, schedule: Schedule, cell: Cell | None = None, **kwargs: Any) -> Core:
+    svd = cell is None or cell.method.adapter == "adalora"
+    model = adapted(shapes, rank, schedule, svd=svd, **kwargs)
+    core = Core(model, sites_of(shapes), cell or cell_of(), schedule)
+    core.model = model  # type: ignore[attr-defined]
+    return core
+
+
+def peft_regularizer(model: Any, weight: float) -> Tensor:
+    """PEFT's expression (AdaLoraModel.forward), with autograd."""
+    norms = []
+    for name, p in model.named_parameters():
+        if "lora_A" in name or "lora_B" in name:
+            gram = p @ p.T if "lora_A" in name else p.T @ p
+            norms.append(torch.norm(gram - torch.eye(*gram.shape), p="fro"))
+    return weight * sum(norms) / len(norms)
+
+
+class PeftLoop:
+    """The loop that PEFT's documentation shows, with clipping and the learning rates of `core`."""
+
+    def __init__(self, model: Any, core: Core) -> None:
+        self.model, self.core, self.recipe = model, core, core.cell.recipe
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        decayed = [p for p in parameters if p.ndim > 1]
+        rest = [p for p in parameters if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            lr=0.0,
+            betas=self.recipe.adam_betas,
+            eps=self.recipe.adam_epsilon,
+        )
+        self.step_count = 0
+        self.scores: dict[tuple[str, int], float] = {}  # PEFT's, by site and rank, when it last chose a mask
+        choose = self.allocator.mask_to_budget
+
+        def choose_and_tell(tuned: Any, budget: int) -> Any:
+            self.scores = self._scores()
+            return choose(tuned, budget)
+
+        self.allocator.mask_to_budget = choose_and_tell
+
+    @property
+    def allocator(self) -> Any:
+        return self.model.base_model.rankallocator
+
+    def step(self, batch: tuple[Tensor, Tensor], *, allocate: bool = True) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.core.learning_rate(self.step_count)
+        loss = loss_of(self.model, batch)
+        total = loss
+        if self.recipe.orthogonality:
+            total = loss + peft_regularizer(self.model, self.recipe.orthogonality)
+        total.backward()
+        if self.recipe.gradient_clip:
+            nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.recipe.gradient_clip)
+        self.optimizer.step()
+        self.step_count += 1
+        if allocate:
+            self.model.base_model.update_and_allocate(self.step_count)
+        self.optimizer.zero_grad()
+        return loss.detach()
+
+    def pattern(self) -> dict[str, list[bool]] | None:
+        """PEFT's rank_pattern by site name."""
+        found = self.model.peft_config["default"].rank_pattern
+        return found and {
+            name.removesuffix(".lora_E.default").removeprefix("model."): mask for name, mask in found.items()
+        }
+
+    def _scores(self) -> dict[tuple[str, int], float]:
+        """Equations 7 to 11 of the paper from PEFT's averages."""
+        found = {}
+        for site in self.core.flat.layout.sites:
+            a, b, e = (
+                self.allocator._element_score(f"{site.name}.{factor}.default")
+                for factor in ("lora_A", "lora_B", "lora_E")
+            )
+            for rank, score in enumerate((e[:, 0] + a.mean(1) + b.mean(0)).tolist()):
+                found[site.name, rank] = score
+        return found
+
+    def factors(self, site: AdapterSite) -> tuple[Tensor, Tensor, Tensor]:
+        layer = self.model.get_base_model().get_submodule(site.name)
+        return layer.lora_A["default"], layer.lora_B["default"], layer.lora_E["default"]

@@ -1,0 +1,176 @@
+"""Rows are read from a folder in the hub's layout and checked before any model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.config.catalog import load_library
+from bench.config.cell import DataChoice
+from bench.config.task import Task
+from bench.errors import BenchError
+from bench.inputs import synthetic
+from bench.inputs.backbones import prepare_backbone
+from bench.inputs.datasets import open_data, prepare_task
+from bench.inputs.sources import read_source
+
+HUB = DataChoice(source="hub")
+RTE: dict[str, Any] = {
+    "name": "rte",
+    "kind": "classification",
+    "data": {
+        "hub": "nyu-mll/glue",
+        "config": "rte",
+        "columns": {"text": ["sentence1", "sentence2"], "target": "label"},
+    },
+    "labels": ["entailment", "not_entailment"],
+    "metrics": ["accuracy"],
+}
+COLUMNS: dict[str, list[Any]] = {
+    "sentence1": ["A cat sleeps.", "Rain fell.", "He left."],
+    "sentence2": ["It rests.", "It was dry.", "He stayed."],
+    "label": [0, 1, 1],
+}
+
+
+def write(folder: Path, split: str = "train", **changes: list[Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({**COLUMNS, **changes}), folder / f"{split}-00000-of-00001.parquet")
+
+
+@pytest.fixture
+def rte(tmp_path: Path) -> Path:
+    for split in ("train", "validation"):
+        write(tmp_path / "datasets/nyu-mll/glue/rte", split)
+    return tmp_path
+
+
+def test_a_set_without_a_readme_is_found_by_the_hubs_names(rte: Path) -> None:
+    source = read_source(Task.model_validate(RTE), HUB, rte)
+    assert source.splits["train"].texts[0] == ["A cat sleeps.", "It rests."]
+    assert source.splits["validation"].targets == [0, 1, 1]
+    assert set(source.files) == {f"rte/{s}-00000-of-00001.parquet" for s in ("train", "validation")}
+    assert not source.synthetic
+
+
+def test_a_readme_says_where_the_files_are(rte: Path) -> None:
+    folder = rte / "datasets/nyu-mll/glue"
+    (folder / "rte").rename(folder / "elsewhere")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: rte\n  data_files:\n  - {split: train, path: elsewhere/train-*}\n"
+        "  - {split: validation, path: elsewhere/validation-*}\n---\n"
+    )
+    assert len(read_source(Task.model_validate(RTE), HUB, rte).splits["train"].targets) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": [0, 1, 2]}, r"split 'validation', row 2: column 'label' should hold 0 to 1 .*found 2"),
+        ({"label": [0, -1, 1]}, r"row 1: .*unlabeled"),
+        ({"label": ["entailment", "entailmnt", "entailment"]}, r"row 1: .*did you mean 'entailment'"),
+        ({"sentence1": ["a", None, "b"]}, r"row 1: column 'sentence1' should hold a text, found None"),
+        ({"sentence1": [], "sentence2": [], "label": []}, r"split 'validation': it has no row"),
+    ],
+)
+def test_bad_rows_are_named(rte: Path, changes: dict[str, list[Any]], message: str) -> None:
+    write(rte / "datasets/nyu-mll/glue/rte", "validation", **changes)
+    with pytest.raises(BenchError, match=message):
+        read_source(Task.model_validate(RTE), HUB, rte)
+
+
+def test_a_missing_column_names_the_nearest(rte: Path) -> None:
+    data = {**RTE["data"], "columns": {"text": ["sentence_1"], "target": "label"}}
+    with pytest.raises(BenchError, match=r"expected the column 'sentence_1'.*did you mean 'sentence1'"):
+        read_source(Task.model_validate({**RTE, "data": data}), HUB, rte)
+
+
+def test_missing_files_and_splits_are_named(rte: Path) -> None:
+    data = {**RTE["data"], "evaluation": {"validation": "validatio"}}
+    with pytest.raises(BenchError, match=r"no parquet file of split 'validatio'.*did you mean 'validation'"):
+        read_source(Task.model_validate({**RTE, "data": data}), HUB, rte)
+    with pytest.raises(BenchError, match=r"the mirror has no data set nobody/nothing"):
+        read_source(Task.model_validate({**RTE, "data": {**RTE["data"], "hub": "nobody/nothing"}}), HUB, rte)
+
+
+def several(folder: Path, *entries: str) -> None:
+    """Configs `one` with train alone, `two` with train and validation; `entries` stand in theirs."""
+    for config, split in (("one", "train"), ("two", "train"), ("two", "validation")):
+        write(folder / config, split, label=[0, 0, 0] if config == "one" else [1, 1, 1])
+    text = ["---", "configs:"]
+    for config, entry in zip(("one", "two"), (*entries, "", ""), strict=False):
+        splits = ("train",) if config == "one" else ("train", "validation")
+        text += [f"- config_name: {config}", *([f"  {entry}"] if entry else []), "  data_files:"]
+        text += [f"  - {{split: {split}, path: {config}/{split}-*}}" for split in splits]
+    (folder / "README.md").write_text("\n".join([*text, "---", ""]))
+
+
+@pytest.mark.parametrize(
+    ("config", "entries", "found"),
+    [("two", (), 1), (None, ("", "default: true"), 1), (None, (), "several configs and no default: .*one, two"),
+     (None, ("default: true",), "no parquet file of split 'validation'"), ("thre", (), "one of one, two")],
+)  # fmt: skip
+def test_all_splits_come_from_one_config(
+    tmp_path: Path, config: str | None, entries: tuple[str, ...], found: int | str
+) -> None:
+    several(tmp_path / "datasets/nyu-mll/glue", *entries)
+    task = Task.model_validate({**RTE, "data": {**RTE["data"], "config": config}})
+    if isinstance(found, str):
+        with pytest.raises(BenchError, match=found):
+            read_source(task, HUB, tmp_path)
+    else:
+        source = read_source(task, HUB, tmp_path)
+        assert all(split.targets == [found] * 3 for split in source.splits.values())
+
+
+def test_a_forgotten_config_is_told_which_there_are(rte: Path) -> None:
+    write(rte / "datasets/nyu-mll/glue/sst2")
+    with pytest.raises(BenchError, match=r"no config.*split 'train' in .*; `config` should be one of rte, sst2"):
+        read_source(Task.model_validate({**RTE, "data": {**RTE["data"], "config": None}}), HUB, rte)
+
+
+def test_a_path_that_leaves_the_folder_is_refused(rte: Path) -> None:
+    (rte / "datasets/nyu-mll/glue/README.md").write_text(
+        "---\nconfigs:\n- config_name: rte\n  data_files:\n  - {split: train, path: ../../../secret/train-*}\n---\n"
+    )
+    with pytest.raises(BenchError, match="leaves the data set's folder"):
+        read_source(Task.model_validate(RTE), HUB, rte)
+    (rte / "datasets/nyu-mll/glue/README.md").unlink()
+    write(rte / "outside")
+    file = rte / "datasets/nyu-mll/glue/rte/train-00000-of-00001.parquet"
+    file.unlink()
+    file.symlink_to(rte / "outside/train-00000-of-00001.parquet")
+    with pytest.raises(BenchError, match="only parquet files inside"):
+        read_source(Task.model_validate(RTE), HUB, rte)
+
+
+@pytest.mark.parametrize("name", synthetic.generators())
+def test_generated_rows_repeat_and_never_stand_in_two_splits(name: str) -> None:
+    train, again, validation = (synthetic.rows(name, split) for split in ("train", "train", "validation"))
+    assert train == again
+    assert not {tuple(row) for row in train.texts} & {tuple(row) for row in validation.texts}
+    assert len(set(train.targets)) >= 2
+
+
+def test_prepared_rows_are_refused_once_a_byte_differs(tmp_path: Path) -> None:
+    library = load_library()
+    task, backbone = library.tasks["cola"].item, library.backbones["minilm"].item
+    choice = DataChoice(source="embedded", train_rows=40, evaluation_rows=20)
+    prepare_backbone(backbone, mirror=None, cache=tmp_path)
+    folder = prepare_task(task, backbone, choice, mirror=None, cache=tmp_path)
+    data = open_data(folder)
+    assert (len(data.train), len(data.evaluation["validation"]), data.manifest["synthetic"]) == (40, 20, True)
+    assert data.train.input_ids[0][0] == 101  # [CLS]
+    file = folder / "train.parquet"
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(BenchError, match=r"train\.parquet is not what was prepared.*bench prepare"):
+        open_data(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(BenchError, match=r"manifest\.json is missing"):
+        open_data(folder)
