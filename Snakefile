@@ -5,6 +5,7 @@
 # Every job reads this file again: no torch and no pandas here.
 from functools import partial
 
+from bench.paths import cell_id
 from bench.pipeline.environment import export_lock
 from bench.pipeline.failures import refuse, report_failures
 from bench.pipeline.study import pipeline_of
@@ -16,7 +17,7 @@ with refuse():
 if workflow.is_main_process:
     announce_holder()
 
-FOLDER, CACHE = PIPELINE.folder, PIPELINE.cache.as_posix()
+PATHS, CACHED = PIPELINE.paths, PIPELINE.cached
 RETRIES = 2
 # The Snakemake inside a cluster's job tries once: the main one tries again, in a new job with more memory and time.
 RETRIES_HERE = RETRIES if workflow.is_main_process else 0
@@ -30,7 +31,7 @@ report: "workflow/report/study.rst"
 rule all:
     input:
         PIPELINE.records,  # named here, so that a deleted record is missed
-        PIPELINE.views,
+        PATHS.views,
 
 
 include: "workflow/rules/prepare.smk"

@@ -16,10 +16,18 @@ from typing import Any
 from bench.errors import TransientError
 
 
-def sha256_file(file: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with file.open("rb") as stream:
+def digest(content: bytes | Path) -> str:
+    """SHA-256 (64 hex digits) of some bytes, or of the bytes of a file."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys. Raises ValueError on NaN and infinity."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return digest(text.encode())
 
 
 def canonical_json(value: Any) -> bytes:

@@ -17,7 +17,7 @@ from bench.files import write_atomic
 def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
     """Write results/<study>/tables/ in every format, and the tidy frame beside them; the files. Raises BenchError."""
     read = _read(study, results, strict)
-    folder = read.folder / "tables"
+    folder = read.paths.tables
     files = []
     for table in tables(read, Comparer(read)):
         for suffix, render in FORMATS.items():
@@ -25,8 +25,8 @@ def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) ->
             write_atomic(files[-1], render(table).encode())
     stream = io.BytesIO()
     tidy(read).to_parquet(stream, index=False)
-    write_atomic(folder / "tidy.parquet", stream.getvalue())
-    return [*files, folder / "tidy.parquet"]
+    write_atomic(read.paths.tidy, stream.getvalue())
+    return [*files, read.paths.tidy]
 
 
 def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
@@ -35,7 +35,7 @@ def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -
     from bench.analysis.figures.style import save
 
     read = _read(study, results, strict)
-    folder = read.folder / "figures"
+    folder = read.paths.figures
     folder.mkdir(parents=True, exist_ok=True)  # a study may have nothing to draw
     return [file for name, _, figure in figures(read) for file in save(figure, folder, name)]
 
@@ -45,7 +45,7 @@ def make_page(study: ResolvedStudy, results: Path, *, strict: bool = False) -> l
     from bench.analysis.page.page import page
 
     read = _read(study, results, strict)
-    file = read.folder / "report.html"
+    file = read.paths.page
     write_atomic(file, page(read).encode())
     return [file]
 

@@ -11,6 +11,7 @@ from bench.analysis.results import Results
 from bench.analysis.tables.model import DASH, Entry
 from bench.config.study import Limits
 from bench.errors import BenchError
+from bench.paths import reference_numbers
 
 NEEDED = ("source", "table", "task", "metric", "method", "budget", "value", "unit", "seeds", "remark")
 SCALES = {"points": 1.0, "percent": 1.0, "%": 1.0, "fraction": 100.0}
@@ -75,8 +76,8 @@ def read_published(results: Results) -> Published:
     first = {name: task.primary_split for name, task in results.tasks.items()}
     if any(record.data.get("synthetic") for record in results.records.values()):
         return Published((), first)
-    folder = results.study.library.folder.parent / "results" / "reference"
-    numbers = [number for file in sorted(folder.glob("*.csv")) for number in _read(file)]
+    files = reference_numbers(results.study.library.folder.parent)
+    numbers = [number for file in files for number in _read(file)]
     backbones = {cell.task.name: cell.backbone.name for cell in results.cells}
     ranks = {name: budget.rank for name, budget in results.study.study.budgets.items()}
     same = [

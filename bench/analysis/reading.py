@@ -5,7 +5,6 @@ A record that is not exactly as `write_record` left it goes the slow way, which 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bench.files import digest
 from bench.records.io import read_record
 from bench.records.schema import SCHEMA_VERSION, Record
 
@@ -51,7 +51,7 @@ def _intact_fields(raw: bytes) -> dict[str, bytes] | None:
         written = json.loads(fields["checksums"])
     except ValueError:
         return None
-    found = {name: hashlib.sha256(text + b"\n").hexdigest()[:16] for name, text in fields.items()}
+    found = {name: digest(text + b"\n")[:16] for name, text in fields.items()}
     del found["checksums"]
     return fields if found == written else None
 

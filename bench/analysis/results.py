@@ -13,7 +13,8 @@ from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.records.io import NAME, read_record
+from bench.paths import StudyPaths
+from bench.records.io import read_record
 from bench.records.schema import Record
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Results:
 
     study: ResolvedStudy
     records: dict[str, Record]
-    folder: Path  # results/<study>
+    paths: StudyPaths
     outdated: tuple[str, ...] = ()  # cells whose record answers another spec
     cells: tuple[Cell, ...] = field(default=())
 
@@ -83,10 +84,7 @@ class Results:
 
     def full(self, name: str) -> Record:
         """The whole record of the cell called `name`, with spec and ranks."""
-        return read_record(self.cell_folder(name) / NAME)
-
-    def cell_folder(self, name: str) -> Path:
-        return self.folder / "cells" / name
+        return read_record(self.paths.cell(name).record)
 
     def only(self, methods: Collection[str]) -> Results:
         """The results of some methods, for a table of these alone."""
@@ -100,10 +98,10 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
 
     A record whose spec is no longer the study's is left out: its numbers answer another question.
     """
-    folder = results / study.name
+    paths = StudyPaths(results, study.name)
     records, outdated = {}, []
     for cell in study.cells:
-        file = folder / "cells" / cell.id / NAME
+        file = paths.cell(cell.id).record
         if file.is_file():
             record = read_summary(file)
             if record.cell.spec_hash == cell.spec_hash:
@@ -112,8 +110,8 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
                 outdated.append(cell.id)
     if not records:
         old = f" ({len(outdated)} answer an older spec of it)" if outdated else ""
-        raise BenchError(f"no record of study {study.name!r} below {folder / 'cells'}{old}: train some cells first")
-    return Results(study, records, folder, tuple(outdated))
+        raise BenchError(f"no record of study {study.name!r} below {paths.cells}{old}: train some cells first")
+    return Results(study, records, paths, tuple(outdated))
 
 
 def tidy(results: Results) -> pd.DataFrame:

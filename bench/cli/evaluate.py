@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.cli.options import add_workflow, cache_of
 from bench.errors import BenchError, nearest
+from bench.paths import RESULTS, CellPaths, evaluation_folder
 from bench.pipeline.gpus import hold_gpus
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embedded", action="store_true", help="score on the generated rows, not on the hub's")
     parser.add_argument("--rows", type=int, metavar="N", help="evaluate so many rows of a split at the most")
     parser.add_argument("--out", type=Path, metavar="DIR", help=OUT)
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: results")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared data and models; default: RESULTS/cache")
     parser.add_argument("--mirror", type=Path, metavar="DIR", help="read data sets and models here, not from the hub")
     add_workflow(parser)
@@ -44,12 +45,13 @@ def run(args: argparse.Namespace) -> None:
     from bench.inputs.backbones import prepare_backbone
     from bench.inputs.datasets import prepare_task
 
-    folder = next((args.path / name for name in ("adapter", "model") if (args.path / name).is_dir()), args.path)
+    cell_paths = CellPaths(args.path)
+    folder = next((path for path in (cell_paths.adapter, cell_paths.model) if path.is_dir()), args.path)
     saved = Saved.at(folder)
     recorded = recorded_cell(folder)
     cell = _cell(args, recorded)
     name = f"{recorded.study}/{cell.id}" if recorded else f"{cell.task.name}/{args.path.resolve().name}"
-    out: Path = args.out or args.results / "evaluations" / _inside(args.path, name)
+    out: Path = args.out or evaluation_folder(args.results, _inside(args.path, name))
     _spare_training(out)
     cache = cache_of(args)
     prepare_backbone(cell.backbone, mirror=args.mirror, cache=cache)
@@ -59,14 +61,14 @@ def run(args: argparse.Namespace) -> None:
     for split, found in record.metrics.items():
         for metric, value in found["last"].items():
             print(f"{cell.task.name} {split} {metric}: {'undefined' if value is None else f'{100 * value:.2f}'}")
-    print(out / "record.json")
+    print(CellPaths(out).record)
 
 
 def _spare_training(out: Path) -> None:
     """Raises BenchError where `out` holds the record of a training, which would be lost."""
-    from bench.records.io import NAME, read_record
+    from bench.records.io import read_record
 
-    if (out / NAME).is_file() and read_record(out / NAME).kind == "training":
+    if (file := CellPaths(out).record).is_file() and read_record(file).kind == "training":
         raise BenchError(f"--out {out}: holds the record of a training; name another folder")
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.paths import ADAPTER_CONFIG, CellPaths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Raises BenchError where the cell has no adapter or DIR already holds something."""
-    adapter = args.cell / "adapter"
-    if not (adapter / "adapter_config.json").is_file():
+    adapter = CellPaths(args.cell).adapter
+    if not (adapter / ADAPTER_CONFIG).is_file():
         raise BenchError(f"{args.cell}: expected the folder of a cell, with adapter/adapter_config.json in it")
     if args.out.exists() and any(args.out.iterdir()):
         raise BenchError(f"{args.out}: is not empty")

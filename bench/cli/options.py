@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.config.catalog import WORKFLOW
 from bench.errors import BenchError
+from bench.paths import RESULTS, default_cache
 
 if TYPE_CHECKING:
     from bench.config.resolve import ResolvedStudy
@@ -24,7 +25,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Where things are read and written, and what is laid over the study."""
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: results")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared data and models; default: RESULTS/cache")
     parser.add_argument("--mirror", type=Path, metavar="DIR", help="read data sets and models here, not from the hub")
     parser.add_argument(
@@ -56,4 +57,4 @@ def study_of(args: argparse.Namespace, *, reads: bool = False) -> ResolvedStudy:
 
 def cache_of(args: argparse.Namespace) -> Path:
     cache: Path | None = args.cache
-    return cache if cache is not None else args.results / "cache"
+    return cache if cache is not None else default_cache(args.results)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from bench.cli.options import add_tries, cache_of, study_of
 from bench.distributed import ALONE, Team, end_with_parent, is_member, join_team
 from bench.estimate.jobs import gpus
+from bench.paths import MANIFEST, CachePaths, CellPaths, StudyPaths
 from bench.pipeline.environment import check_lock
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.lease import lease
@@ -66,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _train_in_team(cell: Cell, args: argparse.Namespace, inputs: Inputs, gpus: Sequence[str]) -> int:
     """Start the cell's processes under one lease, and see to what they leave; their exit code. Raises BenchError."""
-    from bench.training.done import checkpoints_folder, recorded
+    from bench.training.done import recorded
 
     with lease(args.out):
         code = run_team(args.words, cell.recipe.processes, gpus)
         record = recorded(args.out, inputs)
         if record is not None and record.status != "failed":  # one that failed for all can't clear up after the others
-            shutil.rmtree(checkpoints_folder(cache_of(args), inputs.identity, args.out), ignore_errors=True)
+            shutil.rmtree(CachePaths(cache_of(args)).checkpoints(inputs.identity, args.out), ignore_errors=True)
     if code == 0:
         _touch(args.out)
     return code
@@ -113,7 +114,7 @@ def train_one(cell: Cell, out: Path, args: argparse.Namespace, tracker: str | No
 
 
 def _train(cell: Cell, out: Path, args: argparse.Namespace, tracker: str | None, team: Team = ALONE) -> None:
-    with feed(tracker, args.results / cell.study / "tracker", cell.study, cell.id) as watch:
+    with feed(tracker, StudyPaths(args.results, cell.study), cell.id) as watch:
         from bench.training.curve import unwatched
         from bench.training.run import train_cell
 
@@ -127,18 +128,18 @@ def _touch(out: Path) -> None:
     """Snakemake compares times: what stands is what was asked for now. A network file system may show it late, or there
     is none; an empty file is never put in its place."""
     with suppress(FileNotFoundError):
-        os.utime(out / "record.json")
+        os.utime(CellPaths(out).record)
 
 
 def _prepare(cell: Cell, mirror: Path | None, cache: Path) -> None:
     """What the cell reads, where it does not stand yet."""
-    from bench.inputs.places import backbone_folder, data_folder
+    from bench.inputs.cache_keys import backbone_folder, data_folder
 
-    if not (backbone_folder(cell.backbone, mirror, cache) / "manifest.json").is_file():
+    if not (backbone_folder(cell.backbone, mirror, cache) / MANIFEST).is_file():
         from bench.inputs.backbones import prepare_backbone
 
         prepare_backbone(cell.backbone, mirror=mirror, cache=cache)
-    if not (data_folder(cell.task, cell.backbone, cell.data, mirror, cache) / "manifest.json").is_file():
+    if not (data_folder(cell.task, cell.backbone, cell.data, mirror, cache) / MANIFEST).is_file():
         from bench.inputs.datasets import prepare_task
 
         prepare_task(cell.task, cell.backbone, cell.data, mirror=mirror, cache=cache)

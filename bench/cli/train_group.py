@@ -14,6 +14,7 @@ from bench.cli.options import add_tries, cache_of, study_of
 from bench.cli.train import import_for, settle, train_one
 from bench.errors import EXIT_TRY_AGAIN, BenchError
 from bench.estimate.jobs import gpus
+from bench.paths import StudyPaths
 from bench.pipeline.gpus import hold_gpus
 from bench.trackers.available import check_tracker
 
@@ -27,13 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 once every record stands; else the largest exit code of a cell. Raises BenchError."""
-    from bench.records.io import NAME
     from bench.training.done import inputs_of, recorded
     from bench.training.group import Group
 
     study = study_of(args, reads=True)
     check_tracker(study.study)
-    folder = args.results / study.name
+    paths = StudyPaths(args.results, study.name)
     cells = []
     for name in args.cells:
         parts = name.split("/")
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
             raise BenchError(f"--cells: expected method/budget/seed, such as lora/small/0, found {name!r}")
         cells.append(study.find(args.task, parts[0], parts[1], int(parts[2])))
     settle(cells, args)
-    places = {cell.id: folder / "cells" / cell.id for cell in cells}
+    places = {cell.id: paths.cell(cell.id).folder for cell in cells}
     missing = [c for c in cells if recorded(places[c.id], inputs_of(c, cache_of(args), args.mirror)) is None]
     for cell in cells:
         if cell not in missing:
-            (places[cell.id] / NAME).touch()  # Snakemake compares times
+            paths.cell(cell.id).record.touch()  # Snakemake compares times
     if not missing:
         return 0
     group, worst = Group(), 0
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         for cell in missing:
             if group.stopped is not None:
                 return EXIT_TRY_AGAIN
-            log = folder / "logs" / f"{cell.id}.log"
+            log = paths.log(cell.id)
             code = group.run(partial(train_one, cell, places[cell.id], args, study.study.tracker), log)
             print(f"{cell.id}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
             worst = max(worst, code)

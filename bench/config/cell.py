@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any, Literal
 
 from bench.config.backbone import Backbone
@@ -12,6 +10,8 @@ from bench.config.method import Method
 from bench.config.recipe import Recipe
 from bench.config.task import Task
 from bench.config.types import Frozen
+from bench.files import digest_json
+from bench.paths import cell_id
 
 # What describes or schedules a cell without deciding a bit of its result.
 _NOT_IDENTITY = {
@@ -56,7 +56,7 @@ class Cell(Frozen):
     @property
     def id(self) -> str:
         """Where the cell's record stands below results/<study>/cells/: 'cola/lora/small/seed-0'."""
-        return f"{self.task.name}/{self.method.name}/{self.budget_name}/seed-{self.seed}"
+        return cell_id(self.task.name, self.method.name, self.budget_name, self.seed)
 
     @property
     def spec_hash(self) -> str:
@@ -66,11 +66,11 @@ class Cell(Frozen):
             for key, value in keys.items():
                 if spec[part][key] == value:
                     del spec[part][key]
-        return _sha256(spec)
+        return digest_json(spec)
 
     def identity(self, data_fingerprint: str) -> str:
         """SHA-256 (hex) of spec and prepared data: the name of a cell's checkpoints and the key of reruns."""
-        return _sha256({"spec": self.spec_hash, "data": data_fingerprint})
+        return digest_json({"spec": self.spec_hash, "data": data_fingerprint})
 
     @property
     def declared_train_rows(self) -> int | None:
@@ -80,8 +80,3 @@ class Cell(Frozen):
         if rows is None:
             return None
         return min(rows, limit) if limit else rows
-
-
-def _sha256(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

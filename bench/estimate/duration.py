@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from bench.config.cell import Cell
+from bench.paths import all_records
 
 SHAPE = ("batch_size", "accumulation", "max_length", "max_target_length", "evaluation_batch_size",
          "gradient_checkpointing")  # fmt: skip
@@ -79,7 +80,7 @@ class Forecaster:
 @lru_cache(maxsize=8)
 def forecaster(results: Path) -> Forecaster:
     """From every record below results/; a file that is no record that ended well tells nothing."""
-    files = sorted(results.glob("*/cells/*/*/*/seed-*/record.json"))
+    files = all_records(results)
     return Forecaster([one for one in map(_timed, files) if one is not None])
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from bench.config.cell import Cell
-from bench.inputs.places import data_folder
+from bench.inputs.cache_keys import data_folder
 
 
 @dataclass(frozen=True)

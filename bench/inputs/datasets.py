@@ -20,10 +20,11 @@ from bench.config.backbone import Backbone
 from bench.config.cell import DataChoice
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.files import canonical_json, folder_in_one_step, sha256_file
+from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.backbones import open_backbone
-from bench.inputs.places import backbone_folder, data_folder
+from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.sources import Rows, read_source
+from bench.paths import MANIFEST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,7 +54,7 @@ class PreparedData:
 def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: Path | None, cache: Path) -> Path:
     """Read, check and tokenize the rows of `task` where that is not done yet; the folder. Raises BenchError."""
     folder = data_folder(task, backbone, choice, mirror, cache)
-    if (folder / "manifest.json").is_file():
+    if (folder / MANIFEST).is_file():
         return folder
     model = backbone_folder(backbone, mirror, cache)
     open_backbone(model, backbone)
@@ -64,7 +65,7 @@ def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: 
         splits = {}
         for name, rows in source.splits.items():
             _write(new / f"{name}.parquet", _tokenized(task, name, rows, tokenizer))
-            splits[name] = {"rows": len(rows.targets), "sha256": sha256_file(new / f"{name}.parquet")}
+            splits[name] = {"rows": len(rows.targets), "sha256": digest(new / f"{name}.parquet")}
         content = {
             "splits": splits,
             "evaluation": list(task.data.evaluation),
@@ -72,10 +73,10 @@ def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: 
             "revision": source.revision,
             "files": source.files,
             "hub": task.data.hub,
-            "tokenizer_sha256": sha256_file(model / "tokenizer.json"),
+            "tokenizer_sha256": digest(model / "tokenizer.json"),
         }
         fingerprint = _fingerprint(content)
-        (new / "manifest.json").write_bytes(canonical_json({**content, "fingerprint": fingerprint}))
+        (new / MANIFEST).write_bytes(canonical_json({**content, "fingerprint": fingerprint}))
     return folder
 
 
@@ -87,7 +88,7 @@ def open_data(folder: Path) -> PreparedData:
         file = folder / f"{name}.parquet"
         if not file.is_file():
             raise BenchError(f"{file} is missing: {_again(folder)}")
-        if sha256_file(file) != facts["sha256"]:
+        if digest(file) != facts["sha256"]:
             raise BenchError(f"{file} is not what was prepared (its SHA-256 differs): {_again(folder)}")
         splits[name] = _open(file)
     return PreparedData(splits["train"], {name: splits[name] for name in manifest["evaluation"]}, manifest)
@@ -95,7 +96,7 @@ def open_data(folder: Path) -> PreparedData:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a data folder. Raises BenchError where there is none or its fingerprint is not its own."""
-    file = folder / "manifest.json"
+    file = folder / MANIFEST
     if not file.is_file():
         raise BenchError(f"no prepared data: {file} is missing; {_again(folder)}")
     try:
@@ -133,11 +134,7 @@ def _again(folder: Path) -> str:
 
 
 def _fingerprint(content: dict[str, Any]) -> str:
-    import hashlib
-
-    return hashlib.sha256(
-        canonical_json({k: content[k] for k in ("splits", "evaluation", "tokenizer_sha256")})
-    ).hexdigest()
+    return digest(canonical_json({k: content[k] for k in ("splits", "evaluation", "tokenizer_sha256")}))
 
 
 def _tokenized(task: Task, name: str, rows: Rows, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:

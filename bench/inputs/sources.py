@@ -16,7 +16,7 @@ import yaml
 from bench.config.cell import DataChoice
 from bench.config.task import Data, Task
 from bench.errors import BenchError, nearest
-from bench.files import sha256_file
+from bench.files import digest
 from bench.inputs import synthetic
 from bench.inputs.hub import fetch
 
@@ -62,7 +62,7 @@ def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
     splits = {}
     for name, split in names.items():
         found = split_files(folder, task.data, split)
-        files |= {file.relative_to(folder).as_posix(): sha256_file(file) for file in found}
+        files |= {file.relative_to(folder).as_posix(): digest(file) for file in found}
         splits[name] = _checked(task, name, _limited(task, name, _read(task, split, found), choice))
     return Source(splits, revision, files, synthetic=False)
 

@@ -20,6 +20,7 @@ from bench.engine.fused_layers import ADAPTER
 from bench.models.backbone import head_modules, load_backbone
 from bench.models.others import config_of, state_of
 from bench.models.sites import AdapterSite
+from bench.paths import ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_WEIGHTS, MODEL_FOLDER, MODEL_WEIGHTS
 
 
 def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
@@ -81,7 +82,7 @@ def save_adapter(
     state = state_of(peft_model) if plain else {k: _copy(v) for k, v in peft_model.state_dict().items() if _saved(k)}
     peft_model.save_pretrained(folder, safe_serialization=True, state_dict=state, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty form for a model card
-    _settle_config(folder / "adapter_config.json")
+    _settle_config(folder / ADAPTER_CONFIG)
 
 
 def _tell_ranks(config: Any, ranks: Mapping[str, int]) -> None:
@@ -96,7 +97,7 @@ def _tell_ranks(config: Any, ranks: Mapping[str, int]) -> None:
 
 def weights_file(method: Method) -> str:
     """Where in a cell's folder stands what was trained: an adapter, or a whole model."""
-    return "model/model.safetensors" if method.adapter == "full" else "adapter/adapter_model.safetensors"
+    return f"{MODEL_FOLDER}/{MODEL_WEIGHTS}" if method.adapter == "full" else f"{ADAPTER_FOLDER}/{ADAPTER_WEIGHTS}"
 
 
 def save_model(model: Any, folder: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.files import canonical_json, folder_in_one_step
+from bench.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 KEPT = ("base_model_name_or_path", "task_type", "modules_to_save", "lora_dropout", "bias", "fan_in_fan_out", "revision")
 
 
@@ -24,9 +24,9 @@ def export_lora(adapter: Path, out: Path) -> None:
 
     config = _config(adapter)
     try:
-        tensors = load_file(adapter / WEIGHTS)
+        tensors = load_file(adapter / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise BenchError(f"{adapter / WEIGHTS}: no readable adapter: {error}") from error
+        raise BenchError(f"{adapter / ADAPTER_WEIGHTS}: no readable adapter: {error}") from error
     try:
         folded, ranks = _folded(tensors, config["lora_alpha"] / (config["init_r"] + 1e-5))
     except (KeyError, TypeError, RuntimeError, ArithmeticError, IndexError) as error:
@@ -46,8 +46,8 @@ def export_lora(adapter: Path, out: Path) -> None:
         "inference_mode": True,
     }
     with folder_in_one_step(out) as folder:
-        save_file(folded, folder / WEIGHTS)
-        (folder / CONFIG).write_bytes(canonical_json(new))
+        save_file(folded, folder / ADAPTER_WEIGHTS)
+        (folder / ADAPTER_CONFIG).write_bytes(canonical_json(new))
 
 
 def _folded(tensors: dict[str, Any], scale: float) -> tuple[dict[str, Any], dict[str, int]]:
@@ -66,7 +66,7 @@ def _folded(tensors: dict[str, Any], scale: float) -> tuple[dict[str, Any], dict
 
 
 def _config(adapter: Path) -> dict[str, Any]:
-    file = adapter / CONFIG
+    file = adapter / ADAPTER_CONFIG
     try:
         config = json.loads(file.read_bytes())
         canonical_json(config)  # no infinity, whose place in JSON Python alone knows

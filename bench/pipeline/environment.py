@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
 from bench.errors import BenchError
+from bench.files import digest
 
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 VARIABLE = "BENCH_LOCK_SHA256"
@@ -14,7 +14,7 @@ VARIABLE = "BENCH_LOCK_SHA256"
 
 def lock_hash(file: Path = LOCK) -> str:
     """SHA-256 (hex) of requirements.lock; empty where the package is used without it."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    return digest(file) if file.is_file() else ""
 
 
 def export_lock() -> None:

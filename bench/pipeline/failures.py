@@ -29,13 +29,13 @@ def report_failures(pipeline: Pipeline) -> None:
 
     Raises SystemExit(2) where bad input was found by `prepare`; nothing was trained then.
     """
-    refused = [message for name in _unprepared(pipeline) if (message := _message(_prepare_log(pipeline, name)))]
+    refused = [message for name in _unprepared(pipeline) if (message := _message(pipeline.paths.prepare_log(name)))]
     if refused:
         print("\n".join(dict.fromkeys(refused)), file=sys.stderr, flush=True)
         raise SystemExit(EXIT_BAD_INPUT)
     failed = [cell for cell in pipeline.cells if _failed(pipeline, cell.id)]
     for cell in failed[:SHOWN]:
-        log = _log(pipeline, cell.id)
+        log = pipeline.paths.log(cell.id)
         print(f"{cell.id}: {last_words(log)} (whole log: {log})", file=sys.stderr)
     if failed:
         print(
@@ -50,18 +50,9 @@ def _unprepared(pipeline: Pipeline) -> list[str]:
     return [Path(file).parent.name for file in pipeline.manifests if not Path(file).is_file()]
 
 
-def _prepare_log(pipeline: Pipeline, name: str) -> Path:
-    return Path(pipeline.folder) / "logs" / "prepare" / f"{name}.log"
-
-
-def _log(pipeline: Pipeline, cell: str) -> Path:
-    return Path(pipeline.folder) / "logs" / f"{cell}.log"
-
-
 def _failed(pipeline: Pipeline, cell: str) -> bool:
     """Whether the cell was started and left no record."""
-    record = Path(pipeline.folder) / "cells" / cell / "record.json"
-    return not record.is_file() and _log(pipeline, cell).is_file()
+    return not pipeline.paths.cell(cell).record.is_file() and pipeline.paths.log(cell).is_file()
 
 
 def last_words(log: Path) -> str:

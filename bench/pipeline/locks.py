@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from bench.files import write_atomic
+from bench.paths import SnakemakePaths
 
-FOLDER = Path(".snakemake")
+PATHS = SnakemakePaths()
 UNLOCK = "uv run snakemake --unlock --cores 1"
 
 
@@ -23,16 +24,16 @@ def note_holder(study: str) -> None:
         "pid": os.getpid(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
-    write_atomic(FOLDER / "holder.json", json.dumps(holder).encode())
+    write_atomic(PATHS.holder, json.dumps(holder).encode())
 
 
 def announce_holder() -> None:
     """Where a lock stands: whose it is, whether that process still runs, and the command that removes a dead one's."""
-    locks = FOLDER / "locks"
+    locks = PATHS.locks
     if not locks.is_dir() or not any(locks.iterdir()):
         return
     try:
-        holder = json.loads((FOLDER / "holder.json").read_text())
+        holder = json.loads((PATHS.holder).read_text())
         who = f"study {holder['study']}, process {holder['pid']} on {holder['host']}, since {holder['since']}"
         ended = holder["host"] == socket.gethostname() and not Path(f"/proc/{holder['pid']}").exists()
     except (OSError, ValueError, KeyError):

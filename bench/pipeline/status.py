@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -11,14 +10,13 @@ from pathlib import Path
 
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
+from bench.paths import StudyPaths
 from bench.pipeline.failures import SHOWN, last_words
 from bench.pipeline.groups import groups_of
 from bench.pipeline.queue import comment_of, comment_of_rule, slurm_jobs
 from bench.pipeline.study import Pipeline
 
-NAME = "record.json"
 FAILURES = ("oom", "diverged", "failed")
-SET_ASIDE = "record.{status}-{number}.json"
 
 
 @dataclass(frozen=True)
@@ -35,22 +33,23 @@ def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
     jobs = slurm_jobs(Path.cwd())
     groups = groups_of(study.cells, study.study.cells_per_job)
     shared = {cell.id: comment_of_rule(group.name) for group in groups for cell in group.cells}
+    paths = StudyPaths(results, study.name)
     states = []
     for cell in study.cells:
         job = jobs.get(comment_of(cell)) or jobs.get(shared.get(cell.id, ""))
-        recorded = _recorded(cell, results / study.name / "cells" / cell.id / NAME)
+        recorded = _recorded(cell, paths.cell(cell.id).record)
         if recorded is not None:
             states.append(recorded)
         elif job is not None:
             states.append(CellState(cell, "running" if job.state == "RUNNING" else "queued", str(job)))
         else:
-            states.append(_unrecorded(cell, results / study.name / "logs" / f"{cell.id}.log"))
+            states.append(_unrecorded(cell, paths.log(cell.id)))
     return states
 
 
 def report_unscored(pipeline: Pipeline) -> None:
     """At a run's end: each cell whose record says that it ended without a score, and what to do."""
-    files = [(cell, pipeline.results / pipeline.study.name / "cells" / cell.id / NAME) for cell in pipeline.cells]
+    files = [(cell, pipeline.paths.cell(cell.id).record) for cell in pipeline.cells]
     states = [state for cell, file in files if (state := _recorded(cell, file)) and state.name in FAILURES]
     for state in states[:SHOWN]:
         message = state.detail.strip().splitlines()
@@ -70,9 +69,8 @@ def set_failures_aside(states: Sequence[CellState], study: str, results: Path) -
     kept = []
     for state in states:
         if state.name in FAILURES:
-            file = results / study / "cells" / state.cell.id / NAME
-            names = (file.with_name(SET_ASIDE.format(status=state.name, number=n)) for n in itertools.count(1))
-            kept.append(file.rename(next(name for name in names if not name.exists())))
+            cell = StudyPaths(results, study).cell(state.cell.id)
+            kept.append(cell.record.rename(cell.free_set_aside(state.name)))
     return kept
 
 

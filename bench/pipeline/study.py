@@ -15,13 +15,13 @@ from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError, nearest
 from bench.estimate.duration import forecaster
 from bench.estimate.jobs import cores, gpus, memory_mb, minutes
-from bench.inputs.places import backbone_folder, data_folder
+from bench.inputs.cache_keys import backbone_folder, data_folder
+from bench.paths import MANIFEST, RESULTS, CachePaths, StudyPaths, default_cache
 from bench.pipeline.groups import Group, groups_of
 from bench.trackers.available import check_tracker
 
 KEYS = ("study", "mirror", "results", "cache", "workflow", "tasks", "methods", "budgets", "seeds", "set")
 DEFAULT_STUDY = "demo"
-RESULTS = Path("results")
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,16 @@ class Pipeline:
         return self.study.study.threads
 
     @property
-    def folder(self) -> str:
-        """results/<study>."""
-        return (self.results / self.study.name).as_posix()
+    def paths(self) -> StudyPaths:
+        return StudyPaths(self.results, self.study.name)
 
     @property
-    def prepared(self) -> str:
-        """Stands once every manifest does: no cell starts before the whole study's input was found valid."""
-        return f"{self.folder}/prepared"
-
-    @property
-    def views(self) -> str:
-        """Stands once tables, figures and page were made from all records."""
-        return f"{self.folder}/views"
+    def cached(self) -> CachePaths:
+        return CachePaths(self.cache)
 
     @property
     def records(self) -> list[str]:
-        return [f"{self.folder}/cells/{cell.id}/record.json" for cell in self.cells]
+        return [self.paths.cell(cell.id).record.as_posix() for cell in self.cells]
 
     @property
     def groups(self) -> list[Group]:
@@ -70,7 +63,7 @@ class Pipeline:
         return groups_of(self.cells, self.study.study.cells_per_job)
 
     def records_of(self, group: Group) -> list[str]:
-        return [f"{self.folder}/cells/{cell.id}/record.json" for cell in group.cells]
+        return [self.paths.cell(cell.id).record.as_posix() for cell in group.cells]
 
     @property
     def data(self) -> dict[str, Cell]:
@@ -85,8 +78,9 @@ class Pipeline:
     @property
     def manifests(self) -> list[str]:
         """What must stand before a cell can start."""
-        data = [f"{self.cache.as_posix()}/data/{name}/manifest.json" for name in self.data]
-        return data + [f"{self.cache.as_posix()}/models/{name}/manifest.json" for name in self.models]
+        data = [self.cached.data_manifest(name) for name in self.data]
+        models = [self.cached.model_manifest(name) for name in self.models]
+        return [file.as_posix() for file in data + models]
 
     def data_folder(self, cell: Cell) -> Path:
         return data_folder(cell.task, cell.backbone, cell.data, self.mirror, self.cache)
@@ -100,13 +94,13 @@ class Pipeline:
         if cell is None:
             return {}
         return {
-            "data": (self.data_folder(cell) / "manifest.json").as_posix(),
-            "model": (self.model_folder(cell) / "manifest.json").as_posix(),
+            "data": (self.data_folder(cell) / MANIFEST).as_posix(),
+            "model": (self.model_folder(cell) / MANIFEST).as_posix(),
         }
 
     def model_of(self, data: str) -> str:
         """The manifest of the model whose tokenizer prepares the data folder called `data`."""
-        return (self.model_folder(self.data[data]) / "manifest.json").as_posix()
+        return (self.model_folder(self.data[data]) / MANIFEST).as_posix()
 
     def cell(self, task: str, wildcards: Any) -> Cell:
         return self.study.find(task, wildcards.method, wildcards.budget, int(wildcards.seed))
@@ -143,7 +137,7 @@ class Pipeline:
         The rules stay the same text whatever is chosen, so that no choice alone makes a finished cell run again.
         """
         chosen = ["--results", str(self.results)] if self.results != RESULTS else []
-        chosen += ["--cache", str(self.cache)] if self.cache != self.results / "cache" else []
+        chosen += ["--cache", str(self.cache)] if self.cache != default_cache(self.results) else []
         chosen += ["--mirror", str(self.mirror)] if self.mirror else []
         chosen += ["--workflow", str(self.workflow)] if self.workflow != WORKFLOW else []
         chosen += [word for override in self.overrides for word in ("--set", override)]
@@ -174,7 +168,7 @@ def pipeline_of(config: Mapping[str, Any]) -> Pipeline:
         study=study,
         cells=_narrowed(study, config),
         results=results,
-        cache=Path(str(config.get("cache", results / "cache"))),
+        cache=Path(str(config.get("cache", default_cache(results)))),
         mirror=_mirror(study, config.get("mirror")),
         workflow=workflow,
         overrides=overrides,

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.files import sha256_file
+from bench.files import digest
 
 PACKAGES = (
     "torch",
@@ -37,7 +37,7 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
-        "lock_sha256": sha256_file(lock) if lock.is_file() else None,
+        "lock_sha256": digest(lock) if lock.is_file() else None,
         "commit": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         "dirty": None if changed is None else bool(changed),
         "device": device,

@@ -5,7 +5,6 @@ A record of an older schema is brought up to date in memory when it is read; its
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.errors import BenchError
-from bench.files import canonical_json, clear_when_full, write_atomic
+from bench.files import canonical_json, clear_when_full, digest, write_atomic
+from bench.paths import RECORD
 from bench.records import schema
 from bench.records.schema import Record
 
-NAME = "record.json"
 MAX_BYTES = 20_000_000
 
 # UPDATES[n] turns the data of a record of schema n into that of schema n + 1.
@@ -28,7 +27,7 @@ UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 def write_record(record: Record, folder: Path) -> Path:
     """Write `record` as folder/record.json. Raises ValueError at NaN or infinity, TransientError at a full disk."""
     data = record.model_dump(mode="json", exclude={"checksums"})
-    file = folder / NAME
+    file = folder / RECORD
     text = canonical_json({**data, "checksums": checksums(data)})
     with clear_when_full(folder, len(text)):
         write_atomic(file, text)
@@ -59,7 +58,7 @@ def read_record(file: Path) -> Record:
 
 def checksums(data: dict[str, Any]) -> dict[str, str]:
     """Of each field the first 16 hex digits of the SHA-256 of its canonical JSON."""
-    return {k: hashlib.sha256(canonical_json(v)).hexdigest()[:16] for k, v in data.items() if k != "checksums"}
+    return {k: digest(canonical_json(v))[:16] for k, v in data.items() if k != "checksums"}
 
 
 def _data(file: Path) -> dict[str, Any]:

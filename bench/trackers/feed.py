@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.log import say
+from bench.paths import StudyPaths
 
 WAITING = 8 * 2**20  # bytes that may wait for the tracker before it counts as stuck
 PATIENCE = 20.0  # seconds that it gets to end
@@ -88,14 +89,13 @@ class Feed:
 
 
 @contextlib.contextmanager
-def feed(tracker: str | None, folder: Path, project: str, run: str) -> Iterator[Feed | None]:
-    """A feed to `tracker`, whose files stand in `folder`; None where no tracker is asked for."""
+def feed(tracker: str | None, paths: StudyPaths, run: str) -> Iterator[Feed | None]:
+    """A feed to `tracker` for the cell `run` of a study; None where no tracker is asked for."""
     if tracker is None:
         yield None
         return
-    place = folder / tracker
-    command = [sys.executable, "-m", "bench.trackers.sink", tracker, str(place), project, run]
-    found = Feed(command, folder / "logs" / f"{run.replace('/', '-')}.log")
+    command = [sys.executable, "-m", "bench.trackers.sink", tracker, str(paths.tracker(tracker)), paths.study, run]
+    found = Feed(command, paths.tracker_log(run))
     try:
         yield found
     finally:

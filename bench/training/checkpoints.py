@@ -6,7 +6,6 @@ deletes). Whatever is wrong with one is told by name, and the next older one is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,13 +20,14 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.files import canonical_json, clear_when_full, folder_in_one_step
+from bench.files import canonical_json, clear_when_full, digest, folder_in_one_step
 from bench.log import say
+from bench.paths import CURVE, MANIFEST
 from bench.training.curve import curve_matches
 
 KEPT = 2
 BAD = (BenchError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, SafetensorError)
-TENSORS, STATE, MANIFEST, CURVE = "state.safetensors", "state.json", "manifest.json", "curve.jsonl"
+TENSORS, STATE = "state.safetensors", "state.json"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Checkpoints:
             TENSORS: safetensors.save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}),
             STATE: canonical_json({**state, "identity": self._identity}),
         }
-        manifest = {"step": step, "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
+        manifest = {"step": step, "sha256": {name: digest(data) for name, data in files.items()}}
         files[MANIFEST] = canonical_json(manifest)
         with (
             clear_when_full(self.folder, sum(map(len, files.values()))),
@@ -129,7 +129,7 @@ class Checkpoints:
         data = {}
         for name in (TENSORS, STATE):
             data[name] = (folder / name).read_bytes()
-            if hashlib.sha256(data[name]).hexdigest() != manifest["sha256"][name]:
+            if digest(data[name]) != manifest["sha256"][name]:
                 raise ValueError(f"{name} does not have the SHA-256 of its manifest")
         state = json.loads(data[STATE])
         if state["identity"] != self._identity:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,11 @@ from typing import Any
 from bench.config.cell import Cell
 from bench.errors import BenchError
 from bench.inputs.backbones import open_backbone
+from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import read_manifest
-from bench.inputs.places import backbone_folder, data_folder
 from bench.log import say
-from bench.records.io import NAME, read_record
+from bench.paths import RECORD
+from bench.records.io import read_record
 from bench.records.schema import Record
 
 
@@ -38,21 +37,12 @@ def inputs_of(cell: Cell, cache: Path, mirror: Path | None) -> Inputs:
     return Inputs(data, rows, model, manifest, cell.identity(str(rows["fingerprint"])))
 
 
-def checkpoints_folder(cache: Path, identity: str, out: Path) -> Path:
-    """Where the checkpoints of the cell of that `identity` stand until it is recorded in `out`.
-
-    Two studies can hold the same cell, and train it at once: what is recorded in two places is kept in two.
-    """
-    place = hashlib.sha256(os.path.abspath(out).encode()).hexdigest()
-    return cache / "checkpoints" / f"{identity}-{place[:8]}"
-
-
 def recorded(out: Path, inputs: Inputs) -> Record | None:
     """The record in `out`, if it is of these inputs; one of another cell, or a damaged one, is written anew."""
     try:
-        record = read_record(out / NAME)
+        record = read_record(out / RECORD)
     except BenchError as error:
-        if (out / NAME).exists():
+        if (out / RECORD).exists():
             say(f"warning: {error}; the cell is trained again")
         return None
     whole = all((out / name).is_file() for name in record.files)

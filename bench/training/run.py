@@ -10,11 +10,12 @@ from bench.distributed import ALONE, Team
 from bench.errors import BenchError, TransientError
 from bench.evaluation.memory import is_out_of_memory
 from bench.log import say
+from bench.paths import CachePaths
 from bench.records.io import write_record
 from bench.records.schema import Record
 from bench.training.checkpoints import Checkpoints, Interval
 from bench.training.curve import Diverged, Watch, unwatched
-from bench.training.done import checkpoints_folder, inputs_of, recorded
+from bench.training.done import inputs_of, recorded
 from bench.training.signals import stop_flag
 from bench.training.trial import Trial
 
@@ -36,7 +37,7 @@ def train_cell(
         return standing
     identity = inputs.identity
     places = {"cell": identity, "model": inputs.model_manifest["files"]}
-    checkpoints = Checkpoints(checkpoints_folder(cache, identity, out), places, interval)
+    checkpoints = Checkpoints(CachePaths(cache).checkpoints(identity, out), places, interval)
     with stop_flag() as flag:
         trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch, team)
         try:

@@ -16,7 +16,7 @@ from bench.errors import BenchError, TransientError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.loss import task_loss
 from bench.evaluation.predictions_file import write_predictions
-from bench.files import clear_when_full, folder_in_one_step, sha256_file
+from bench.files import clear_when_full, digest, folder_in_one_step
 from bench.inputs.backbones import check_backbone
 from bench.inputs.collate import Batch, Collator
 from bench.inputs.datasets import load_tokenizer, open_data
@@ -25,6 +25,7 @@ from bench.models.adapters import adapter_hash, attach, reload_trained, save_tra
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.others import plain_ranks
 from bench.models.sites import chosen_sites
+from bench.paths import CURVE, PREDICTIONS
 from bench.records.schema import (
     BaseBytes,
     Bytes,
@@ -48,8 +49,6 @@ from bench.training.measure import base_bytes, frozen_parameters, trained_heads
 from bench.training.peak import PeakMemory
 from bench.training.rng import restore_random_state, seed_apart, seed_everything
 from bench.training.signals import StopFlag
-
-CURVE, PREDICTIONS = "curve.jsonl", "predictions.parquet"
 
 
 class Trial:
@@ -276,7 +275,7 @@ class Trial:
             evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
             initial_adapter_sha256=start.adapter_sha256,
             files={
-                name: sha256_file(self.out / name) for name in (CURVE, PREDICTIONS, weights_file(self.cell.method))
+                name: digest(self.out / name) for name in (CURVE, PREDICTIONS, weights_file(self.cell.method))
             },
         )  # fmt: skip
 

@@ -15,8 +15,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 from bench.errors import TransientError
 from bench.evaluation.predict import predict
 from bench.evaluation.predictions_file import write_predictions
+from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import load_tokenizer, open_data
-from bench.inputs.places import backbone_folder, data_folder
 from bench.models.backbone import load_backbone
 
 CPU = torch.device("cpu")

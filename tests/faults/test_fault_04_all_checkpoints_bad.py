@@ -9,7 +9,7 @@ from typing import Any
 from helpers.small_cells import Lab, outcome, record_of
 from helpers.spoiling import killed
 
-from bench.training.done import checkpoints_folder
+from bench.paths import CachePaths
 
 
 def test_starts_again_and_says_so(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any]) -> None:
@@ -29,7 +29,7 @@ def test_a_checkpoint_of_other_data_is_not_taken(lab: Lab, tmp_path: Path) -> No
     other = lab.cell("adalora", seed=1)
     foreign = folders[0].parent
     lab.train(other, tmp_path / "other", every=None)  # only to know its folder
-    own = checkpoints_folder(lab.cache, record_of(tmp_path / "other").cell.hash, tmp_path / "other")
+    own = CachePaths(lab.cache).checkpoints(record_of(tmp_path / "other").cell.hash, tmp_path / "other")
     (tmp_path / "other" / "record.json").unlink()
     foreign.rename(own)
     assert lab.train(other, tmp_path / "other") == 0

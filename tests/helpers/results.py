@@ -12,6 +12,7 @@ from bench.analysis.results import Results
 from bench.analysis.stats.comparison import Comparer
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
+from bench.paths import StudyPaths
 from bench.records.schema import Record
 from helpers.records import make_record
 
@@ -38,7 +39,7 @@ class Memory:
             split = cell.task.primary_split
             tables[cell.id] = {split: rows}
             records[cell.id] = self._scored(cell, {split: {"last": {"accuracy": float(right.mean())}}})
-        return Comparer(Results(self.study, records, Path("nowhere")), tables, draws=200)
+        return Comparer(Results(self.study, records, StudyPaths(Path("nowhere"), self.study.name)), tables, draws=200)
 
     def _scored(self, cell: Cell, metrics: dict[str, Any]) -> Record:
         return self._records[cell.id].model_copy(update={"metrics": metrics})

@@ -12,7 +12,7 @@ from helpers.small_cells import METHODS, STEPS, Lab, record_of
 
 from bench.evaluation.metrics import score
 from bench.evaluation.predict import predict
-from bench.files import sha256_file
+from bench.files import digest
 from bench.inputs.datasets import load_tokenizer, open_data
 from bench.models.backbone import load_backbone
 
@@ -71,7 +71,7 @@ def test_curve_and_record_agree(lab: Lab, tmp_path: Path) -> None:
     assert record.training is not None
     assert record.training.final_loss == curve[-1]["loss"]
     assert record.training.rows == 3 * 48
-    assert {name: sha256_file(out / name) for name in record.files} == record.files
+    assert {name: digest(out / name) for name in record.files} == record.files
 
 
 def test_methods_of_a_task_see_the_same_rows_in_the_same_order(lab: Lab, tmp_path: Path) -> None:

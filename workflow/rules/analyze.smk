@@ -11,21 +11,21 @@ localrules:
 
 rule tables:
     log:
-        f"{FOLDER}/logs/tables.log",
+        PATHS.view_log("tables"),
     shell:
         "bench tables $STUDY 2>&1 | tee {log}"
 
 
 rule figures:
     log:
-        f"{FOLDER}/logs/figures.log",
+        PATHS.view_log("figures"),
     shell:
         "bench figures $STUDY 2>&1 | tee {log}"
 
 
 rule page:
     log:
-        f"{FOLDER}/logs/page.log",
+        PATHS.view_log("page"),
     shell:
         "bench page $STUDY 2>&1 | tee {log}"
 
@@ -34,21 +34,21 @@ rule views:
     input:
         PIPELINE.records,
     output:
-        touch(PIPELINE.views),
-        report(f"{FOLDER}/report.html", caption="../report/page.rst", category="Page"),
+        touch(PATHS.views),
+        report(PATHS.page, caption="../report/page.rst", category="Page"),
         report(
-            directory(f"{FOLDER}/tables"),
+            directory(PATHS.tables),
             patterns=["{table}.html"],
             caption="../report/table.rst",
             category="Tables",
         ),
         report(
-            directory(f"{FOLDER}/figures"),
+            directory(PATHS.figures),
             patterns=["{figure}.png"],
             caption="../report/figure.rst",
             category="Figures",
         ),
     log:
-        f"{FOLDER}/logs/views.log",
+        PATHS.view_log("views"),
     shell:
         "(bench tables $STUDY && bench figures $STUDY && bench page $STUDY) 2>&1 | tee {log}"

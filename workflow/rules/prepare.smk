@@ -8,9 +8,9 @@ localrules:
 
 rule prepare_model:
     output:
-        f"{CACHE}/models/{{model}}/manifest.json",
+        CACHED.model_manifest("{model}"),
     log:
-        f"{FOLDER}/logs/prepare/{{model}}.log",
+        PATHS.prepare_log("{model}"),
     threads: 1
     shell:
         "bench prepare $STUDY --model {wildcards.model} > {log} 2>&1"
@@ -20,9 +20,9 @@ rule prepare_data:
     input:
         model=lambda wildcards: PIPELINE.model_of(wildcards.data),
     output:
-        f"{CACHE}/data/{{data}}/manifest.json",
+        CACHED.data_manifest("{data}"),
     log:
-        f"{FOLDER}/logs/prepare/{{data}}.log",
+        PATHS.prepare_log("{data}"),
     threads: 1
     shell:
         "bench prepare $STUDY --data {wildcards.data} > {log} 2>&1"
@@ -32,4 +32,4 @@ rule prepared:
     input:
         PIPELINE.manifests,
     output:
-        touch(PIPELINE.prepared),
+        touch(PATHS.prepared),

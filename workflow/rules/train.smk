@@ -7,11 +7,11 @@ for task in PIPELINE.tasks:
             f"train_{task}"
         input:
             **PIPELINE.inputs(task),
-            prepared=ancient(PIPELINE.prepared),
+            prepared=ancient(PATHS.prepared),
         output:
-            record=update(f"{FOLDER}/cells/{task}/{{method}}/{{budget}}/seed-{{seed}}/record.json"),
+            record=update(PATHS.cell(cell_id(task, "{method}", "{budget}", "{seed}")).record),
         log:
-            f"{FOLDER}/logs/{task}/{{method}}/{{budget}}/seed-{{seed}}.log",
+            PATHS.log(cell_id(task, "{method}", "{budget}", "{seed}")),
         retries: RETRIES_HERE
         threads: partial(PIPELINE.cores, task)
         resources:
@@ -38,11 +38,11 @@ for group in PIPELINE.groups:
             group.name
         input:
             **PIPELINE.inputs(group.task),
-            prepared=ancient(PIPELINE.prepared),
+            prepared=ancient(PATHS.prepared),
         output:
             records=update(PIPELINE.records_of(group)),
         log:
-            f"{FOLDER}/logs/{group.task}/{group.name}.log",
+            PATHS.group_log(group.task, group.name),
         retries: RETRIES_HERE
         threads: PIPELINE.threads
         resources:

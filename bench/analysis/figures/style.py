@@ -33,5 +33,5 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 def read_curve(results: Results, record: Record) -> list[dict[str, Any]]:
     """The lines of a cell's curve.jsonl, none where there is no file."""
-    file = results.folder / "cells" / record.cell.id / "curve.jsonl"
+    file = results.paths.cell(record.cell.id).curve
     return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []

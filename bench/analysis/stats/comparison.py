@@ -14,7 +14,6 @@ from bench.analysis.stats.paired import Interval, detectable, mcnemar, paired_in
 from bench.analysis.stats.resampling import DRAWS, Floats, Sums, replicates, sums_of
 from bench.errors import BenchError
 
-NAME = "predictions.parquet"
 NEEDED = ("split", "row", "reference", "prediction")
 TOLERANCE = 1e-6  # between a recorded metric and the same made again from the saved predictions
 
@@ -142,7 +141,7 @@ class Comparer:
         if made is not None:
             again = float(made.metric(made.columns.sum(axis=0)))
             if recorded is None or abs(again - recorded) > TOLERANCE:
-                file = self.results.cell_folder(cell) / NAME
+                file = self.results.paths.cell(cell).predictions
                 raise BenchError(
                     f"{file}: gives {metric} {again:.6f} on {split}, but the record beside it says {recorded:.6f}: "
                     "they are not of the same run; delete the record and train the cell again"
@@ -152,7 +151,7 @@ class Comparer:
     def _table(self, cell: str) -> dict[str, Any] | None:
         """By split: arrays of the file's columns. None where there is no file. Raises BenchError."""
         if cell not in self.tables:
-            self.tables[cell] = _read(self.results.cell_folder(cell) / NAME)
+            self.tables[cell] = _read(self.results.paths.cell(cell).predictions)
         return self.tables[cell]
 
 

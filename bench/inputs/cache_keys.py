@@ -5,15 +5,16 @@ The Snakefile asks at every parse, so nothing here reads a data set or imports a
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.config.cell import DataChoice
 from bench.config.task import Task
+from bench.files import digest_json
+from bench.paths import CachePaths
 
+HEX = 12  # digits of a key
 FORMAT = 1  # raise it when the prepared files change their meaning: everything is then prepared anew
 
 
@@ -32,12 +33,12 @@ def data_folder(task: Task, backbone: Backbone, choice: DataChoice, mirror: Path
         "mirror": _mirror_key(mirror) if choice.source == "hub" else None,
         "tokenizer": _backbone_key(backbone, mirror),
     }
-    return cache / "data" / f"{task.name}-{_key(what)}"
+    return CachePaths(cache).data(f"{task.name}-{digest_json(what)[:HEX]}")
 
 
 def backbone_folder(backbone: Backbone, mirror: Path | None, cache: Path) -> Path:
     """<cache>/models/<backbone>-<key>; the key follows from where the weights come from."""
-    return cache / "models" / f"{backbone.name}-{_key(_backbone_key(backbone, mirror))}"
+    return CachePaths(cache).model(f"{backbone.name}-{digest_json(_backbone_key(backbone, mirror))[:HEX]}")
 
 
 def _backbone_key(backbone: Backbone, mirror: Path | None) -> dict[str, Any]:
@@ -52,8 +53,3 @@ def _backbone_key(backbone: Backbone, mirror: Path | None) -> dict[str, Any]:
 
 def _mirror_key(mirror: Path | None) -> str | None:
     return str(mirror.resolve()) if mirror else None
-
-
-def _key(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

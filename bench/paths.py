@@ -1,0 +1,231 @@
+"""The place of every file below results/ and cache/. No other module spells out one of these names.
+
+    results/<study>/
+        cells/<task>/<method>/<budget>/seed-<k>/
+            record.json  curve.jsonl  predictions.parquet  and adapter/ or model/
+        logs/                   <cell>.log, <task>/<group>.log, prepare/<folder>.log, tables.log, ...
+        tables/  figures/  report.html  tracker/<tracker>/
+        prepared  views         markers: all inputs are checked, all views are up to date
+    results/evaluations/        records of `bench evaluate`
+    cache/
+        data/<task>-<key>/      tokenized rows      (the keys: bench/inputs/cache_keys.py)
+        models/<backbone>-<key>/
+        checkpoints/<identity>-<key>/
+        datasets/               what the library `datasets` converts
+
+The module takes names, not cells, and imports nothing that Snakemake would wait for at each parse.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.files import digest
+
+RESULTS = Path("results")  # the default, relative to the working folder
+
+# Files in the folder of a cell.
+RECORD = "record.json"
+CURVE = "curve.jsonl"
+PREDICTIONS = "predictions.parquet"
+ADAPTER_FOLDER = "adapter"
+MODEL_FOLDER = "model"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # the name that PEFT gives it
+ADAPTER_CONFIG = "adapter_config.json"  # likewise
+MODEL_WEIGHTS = "model.safetensors"  # the name that transformers gives it
+MODEL_CONFIG = "config.json"  # likewise
+
+# Written last into a folder of the cache: a folder that has it is complete.
+MANIFEST = "manifest.json"
+
+
+def cell_id(task: str, method: str, budget: str, seed: int | str) -> str:
+    """The name of a cell, which is its folder below cells/ as well: 'cola/lora/small/seed-0'."""
+    return f"{task}/{method}/{budget}/seed-{seed}"
+
+
+@dataclass(frozen=True)
+class CellPaths:
+    """The files of one trained or evaluated cell, in `folder`."""
+
+    folder: Path
+
+    @property
+    def record(self) -> Path:
+        return self.folder / RECORD
+
+    @property
+    def curve(self) -> Path:
+        """One JSON line per optimizer step."""
+        return self.folder / CURVE
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / PREDICTIONS
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter, as PEFT saves it; absent where the whole model was trained."""
+        return self.folder / ADAPTER_FOLDER
+
+    @property
+    def model(self) -> Path:
+        """The whole trained model, as transformers saves it; absent where an adapter was trained."""
+        return self.folder / MODEL_FOLDER
+
+    def free_set_aside(self, status: str) -> Path:
+        """Where the record of a failure is moved before a rerun: record.<status>-<n>.json, the first n that is free."""
+        stem, suffix = RECORD.split(".")
+        names = (self.folder / f"{stem}.{status}-{number}.{suffix}" for number in itertools.count(1))
+        return next(name for name in names if not name.exists())
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """The files of one study, in results/<study>."""
+
+    results: Path
+    study: str
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.study
+
+    @property
+    def cells(self) -> Path:
+        return self.folder / "cells"
+
+    def cell(self, cell_id: str) -> CellPaths:
+        return CellPaths(self.cells / cell_id)
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    def log(self, cell_id: str) -> Path:
+        """What the latest attempt at a cell printed."""
+        return self.logs / f"{cell_id}.log"
+
+    def group_log(self, task: str, group: str) -> Path:
+        """What a job that trains several cells of `task` printed."""
+        return self.logs / task / f"{group}.log"
+
+    def prepare_log(self, name: str) -> Path:
+        """What the preparation of the cache folder `name` printed."""
+        return self.logs / "prepare" / f"{name}.log"
+
+    def view_log(self, view: str) -> Path:
+        """What the making of `view` (tables, figures, page, views) printed."""
+        return self.logs / f"{view}.log"
+
+    @property
+    def prepared(self) -> Path:
+        """Marker: every data set and model of the study is prepared and valid, so cells may start."""
+        return self.folder / "prepared"
+
+    @property
+    def views(self) -> Path:
+        """Marker: tables, figures and page were made from the records of all cells."""
+        return self.folder / "views"
+
+    @property
+    def tables(self) -> Path:
+        return self.folder / "tables"
+
+    @property
+    def tidy(self) -> Path:
+        """All results as one data frame: one row per cell and metric."""
+        return self.tables / "tidy.parquet"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def trackers(self) -> Path:
+        return self.folder / "tracker"
+
+    def tracker(self, tracker: str) -> Path:
+        """The files that `tracker` (trackio, wandb, ...) keeps."""
+        return self.trackers / tracker
+
+    def tracker_log(self, cell_id: str) -> Path:
+        """What the tracker's process printed while the cell was trained."""
+        return self.trackers / "logs" / f"{cell_id.replace('/', '-')}.log"
+
+
+@dataclass(frozen=True)
+class CachePaths:
+    """What is computed once and shared by studies: inputs, and the checkpoints of cells in training."""
+
+    cache: Path
+
+    @property
+    def all_data(self) -> Path:
+        return self.cache / "data"
+
+    @property
+    def all_models(self) -> Path:
+        return self.cache / "models"
+
+    def data(self, name: str) -> Path:
+        return self.all_data / name
+
+    def model(self, name: str) -> Path:
+        return self.all_models / name
+
+    def data_manifest(self, name: str) -> Path:
+        return self.data(name) / MANIFEST
+
+    def model_manifest(self, name: str) -> Path:
+        return self.model(name) / MANIFEST
+
+    def checkpoints(self, identity: str, out: Path) -> Path:
+        """The checkpoints of the cell with that identity, until it is recorded in the folder `out`.
+
+        `out` is part of the name because two studies can hold the same cell and train it at the same time.
+        """
+        return self.cache / "checkpoints" / f"{identity}-{digest(os.path.abspath(out).encode())[:8]}"
+
+
+def default_cache(results: Path) -> Path:
+    """The cache folder where none is named."""
+    return results / "cache"
+
+
+def all_records(results: Path) -> list[Path]:
+    """The records of every cell of every study below `results`, sorted by path."""
+    pattern = StudyPaths(Path(), "*").cell(cell_id("*", "*", "*", "*")).record
+    return sorted(results.glob(pattern.as_posix()))
+
+
+def evaluation_folder(results: Path, name: str) -> Path:
+    """Where `bench evaluate` leaves its record: `name` is a study and a cell, or a task and a folder's name."""
+    return results / "evaluations" / name
+
+
+def reference_numbers(root: Path) -> list[Path]:
+    """The CSV files of published numbers in the project folder `root`."""
+    return sorted((root / RESULTS / "reference").glob("*.csv"))
+
+
+@dataclass(frozen=True)
+class SnakemakePaths:
+    """Snakemake's own folder in the working folder, and the file in which we note who holds its lock."""
+
+    folder: Path = Path(".snakemake")
+
+    @property
+    def locks(self) -> Path:
+        return self.folder / "locks"
+
+    @property
+    def holder(self) -> Path:
+        return self.folder / "holder.json"
