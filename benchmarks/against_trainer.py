@@ -82,7 +82,7 @@ class Bench:
         parts = {**spent.parts_of_startup.model_dump(), "training": spent.training, "evaluation": spent.evaluation}
         return Run(
             {**parts, "writing": whole - sum(parts.values()), "whole": whole}, record.reported.value,
-            _last_losses(out), use.operations_per_step if use else 0.0, use.matrix_rate if use else 0.0,
+            _last_losses(out), use.flops_per_step if use else 0.0, use.matmul_flops_per_second if use else 0.0,
         )  # fmt: skip
 
     def peer(self, method: str) -> Run:

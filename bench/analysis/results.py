@@ -150,7 +150,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "task": key.task, "backbone": key.backbone, "method": key.method, "budget": key.budget, "seed": key.seed,
         "status": record.status,
         "adapter_start": counts and counts.adapter_start, "adapter_end": counts and counts.adapter_end,
-        "head": counts and counts.head, "budget_kept": counts and counts.budget.kept,
+        "head": counts and counts.head, "budget_kept": counts and counts.budget.used,
         "budget_limit": counts and counts.budget.limit, "budget_unit": counts and counts.budget.unit,
         "base_bytes": sizes and sizes.base and sizes.base.total,
         "adapter_file_bytes": sizes and sizes.adapter_file, "optimizer_bytes": sizes and sizes.optimizer,

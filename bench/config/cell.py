@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from bench.config.backbone import Backbone
@@ -13,10 +14,9 @@ from bench.config.types import Frozen
 from bench.files import digest_json
 from bench.paths import cell_id
 
-# What describes or schedules a cell without deciding a bit of its result.
-_NOT_IDENTITY = {
-    "study": True,
-    "budget_name": True,
+# What describes or schedules a cell without deciding a bit of its result: whole parts, and fields of parts.
+_PARTS_NOT_IDENTITY = {"study", "budget_name"}
+_FIELDS_NOT_IDENTITY = {
     "task": {"description", "resources", "recipe"},
     "backbone": {"description"},
     "method": {"description", "label", "recipe"},
@@ -61,16 +61,11 @@ class Cell(Frozen):
     @property
     def spec_hash(self) -> str:
         """SHA-256 (hex) of everything in the spec that decides the result."""
-        spec = self.model_dump(mode="json", exclude=_NOT_IDENTITY)  # type: ignore[arg-type]
-        for part, keys in _LATER.items():
-            for key, value in keys.items():
-                if spec[part][key] == value:
-                    del spec[part][key]
-        return digest_json(spec)
+        return spec_hash_of(self.model_dump(mode="json"))
 
     def identity(self, data_fingerprint: str) -> str:
         """SHA-256 (hex) of spec and prepared data: the name of a cell's checkpoints and the key of reruns."""
-        return digest_json({"spec": self.spec_hash, "data": data_fingerprint})
+        return identity_of(self.spec_hash, data_fingerprint)
 
     @property
     def declared_train_rows(self) -> int | None:
@@ -80,3 +75,19 @@ class Cell(Frozen):
         if rows is None:
             return None
         return min(rows, limit) if limit else rows
+
+
+def spec_hash_of(spec: Mapping[str, Any]) -> str:
+    """`Cell.spec_hash` of a cell as JSON data (`Cell.model_dump(mode="json")`), as a record stores it."""
+    deciding = {part: fields for part, fields in spec.items() if part not in _PARTS_NOT_IDENTITY}
+    for part, names in _FIELDS_NOT_IDENTITY.items():
+        deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}
+    for part, defaults in _LATER.items():
+        fields = deciding[part]
+        deciding[part] = {name: v for name, v in fields.items() if name not in defaults or v != defaults[name]}
+    return digest_json(deciding)
+
+
+def identity_of(spec_hash: str, data_fingerprint: str) -> str:
+    """`Cell.identity` of a cell with that spec hash."""
+    return digest_json({"spec": spec_hash, "data": data_fingerprint})

@@ -29,7 +29,7 @@ def products_in(device: str, storage: str) -> torch.dtype:
 
 def told_precision(device: str, storage: str) -> dict[str, str]:
     """The same for a record's environment."""
-    return {"products_in": str(products_in(device, storage)).removeprefix("torch.")}
+    return {"matmul_precision": str(products_in(device, storage)).removeprefix("torch.")}
 
 
 def multiply_in_float32(model: nn.Module) -> None:

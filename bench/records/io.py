@@ -1,12 +1,12 @@
-"""Read and write records: whole or not at all, no NaN, nothing edited by hand, nothing from a future version.
+"""Read and write what a cell leaves: record.json, and curve.jsonl with one line per optimizer step.
 
-A record of an older schema is brought up to date in memory when it is read; its file stays as it was written.
+A record is written whole or not at all and never holds a NaN. Reading refuses one that was edited by hand, is damaged,
+or comes from a newer version. A record of an older schema is brought up to date in memory.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,17 @@ from bench.errors import BenchError
 from bench.files import canonical_json, clear_when_full, digest, write_atomic
 from bench.paths import RECORD
 from bench.records import schema
+from bench.records.migrations import MIGRATIONS, current_curve_line
 from bench.records.schema import Record
 
-MAX_BYTES = 20_000_000
-
-# UPDATES[n] turns the data of a record of schema n into that of schema n + 1.
-UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MAX_BYTES = 20_000_000  # a real record has 15 to 60 kB; reading a file of gigabytes would fill the memory
 
 
 def write_record(record: Record, folder: Path) -> Path:
-    """Write `record` as folder/record.json. Raises ValueError at NaN or infinity, TransientError at a full disk."""
+    """Write `record` as folder/record.json and return that path.
+
+    Raises ValueError if it holds a NaN or infinity, TransientError if the disk is full.
+    """
     data = record.model_dump(mode="json", exclude={"checksums"})
     file = folder / RECORD
     text = canonical_json({**data, "checksums": checksums(data)})
@@ -35,7 +36,7 @@ def write_record(record: Record, folder: Path) -> Path:
 
 
 def read_record(file: Path) -> Record:
-    """The record in `file`. Raises BenchError that names the file and the version or field that is wrong."""
+    """The record in `file`, brought up to date. Raises BenchError with the file and the version or field at fault."""
     data = _data(file)
     version = data.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -45,9 +46,13 @@ def read_record(file: Path) -> Record:
             f"{file}: schema_version {_short(version)} is newer than this harness, which reads 1 to "
             f"{schema.SCHEMA_VERSION}: update it"
         )
-    _refuse_edits(file, data)
-    for old in range(version, schema.SCHEMA_VERSION):
-        data = {**UPDATES[old](data), "schema_version": old + 1}
+    _refuse_edits(file, data)  # before a migration changes what the checksums were taken of
+    try:
+        for old in range(version, schema.SCHEMA_VERSION):
+            data = {**MIGRATIONS[old](data), "schema_version": old + 1}
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise BenchError(f"{file}: no record of schema_version {version} can be read from it: {what}") from error
     try:
         return Record.model_validate(data)
     except ValidationError as error:
@@ -57,8 +62,18 @@ def read_record(file: Path) -> Record:
 
 
 def checksums(data: dict[str, Any]) -> dict[str, str]:
-    """Of each field the first 16 hex digits of the SHA-256 of its canonical JSON."""
+    """Per field, the first 16 hex digits of the SHA-256 of its canonical JSON."""
     return {k: digest(canonical_json(v))[:16] for k, v in data.items() if k != "checksums"}
+
+
+def read_curve(file: Path) -> list[dict[str, Any]]:
+    """The lines of a curve.jsonl, with today's keys whatever its age; empty if there is no such file.
+
+    Each line has `step`, `loss`, `learning_rate`, `gradient_norm`, `regularizer` and `budget`; some have `live_ranks`
+    (see `SiteRank.index`), `held_out_loss`, `scores` or `skipped`.
+    """
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return [current_curve_line(json.loads(line)) for line in lines]
 
 
 def _data(file: Path) -> dict[str, Any]:
@@ -76,14 +91,14 @@ def _data(file: Path) -> dict[str, Any]:
 def _refuse_edits(file: Path, data: dict[str, Any]) -> None:
     written = data.get("checksums")
     if not isinstance(written, dict):
-        raise BenchError(f"{file}: field checksums is missing: edited by hand, or none of our records")
+        raise BenchError(f"{file}: field checksums is missing: edited by hand, or not a record")
     try:
-        found = checksums(data)
+        actual = checksums(data)
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{file}: no readable record: {error}") from error
-    for name in sorted(found.keys() | written.keys()):
-        if found.get(name) != written.get(name):
-            what = "removed" if name not in found else "added" if name not in written else "changed"
+    for name in sorted(actual.keys() | written.keys()):
+        if actual.get(name) != written.get(name):
+            what = "removed" if name not in actual else "added" if name not in written else "changed"
             raise BenchError(
                 f"{file}: field {name} was {what} after the record was written (by hand, or the file is damaged); "
                 "delete the record and train the cell again"
@@ -91,12 +106,12 @@ def _refuse_edits(file: Path, data: dict[str, Any]) -> None:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 def _short(value: Any) -> str:
     try:
         text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
+    except ValueError:  # Python refuses to print an integer of thousands of digits
         return "a huge number"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,4 +1,7 @@
-"""The record that a finished cell leaves. Records are the truth: every table, figure and page is made from them."""
+"""The record that a finished cell leaves. Records are the truth: every table, figure and page is made from them.
+
+A field that is renamed or removed raises SCHEMA_VERSION by one and gets a migration in bench/records/migrations.py.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from pydantic import ConfigDict, Field
 
 from bench.config.types import Frozen
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Status = Literal["ok", "oom", "diverged", "failed"]
 
 
 class CellKey(Frozen):
-    """Names of the cell, and the hashes that identify it (`Cell.spec_hash`, `Cell.identity`)."""
+    """The names of the cell, and the hashes that identify it: `Cell.spec_hash`, and as `hash` `Cell.identity`."""
 
     study: str
     task: str
@@ -27,7 +30,11 @@ class CellKey(Frozen):
 
 
 class Reported(Frozen):
-    """What the tables show: a fraction from 0 to 1 (or -1 to 1); None: undefined (a correlation of constants)."""
+    """The score that the tables show.
+
+    `value` is a fraction from 0 to 1 (a correlation: from -1 to 1), or None where the metric is undefined, as the
+    correlation of constant predictions is.
+    """
 
     split: str
     metric: str
@@ -35,8 +42,11 @@ class Reported(Frozen):
 
 
 class StartUp(Frozen):
-    """Seconds before the first step. libraries: from the process's start; data: the prepared rows and the tokenizer;
-    model: the base with its adapter, the rehearsal of the largest batch, a checkpoint where there is one."""
+    """Seconds before the first step.
+
+    `libraries`: from the start of the process until everything is imported. `data`: reading the prepared rows and the
+    tokenizer. `model`: loading the base, attaching the adapter, and reading a checkpoint where there is one.
+    """
 
     libraries: float
     data: float
@@ -44,11 +54,12 @@ class StartUp(Frozen):
 
 
 class Seconds(Frozen):
-    """Wall time by the monotonic clock. Training without evaluation; start-up until the first step; evaluation between
-    the steps (held-out losses, scores of an epoch) and at the end.
+    """Wall time, measured with the monotonic clock.
 
-    training, saving and evaluation between the steps: of all tries, without the steps that an interruption lost; the
-    rest: of the last try.
+    `startup` lasts until the first step. `training` excludes evaluation. `evaluation` holds what happens between the
+    steps (held-out losses, scores after an epoch) and the evaluation at the end. If a cell needed several attempts,
+    `training`, `saving` and the evaluation between the steps add up over all of them, without the steps that an
+    interruption lost; the rest is that of the last attempt.
     """
 
     startup: float
@@ -60,8 +71,11 @@ class Seconds(Frozen):
 
 
 class RankGrowth(Frozen):
-    """Ranks grew after optimizer step `step`, to `ranks` of all matrices together. loss: on held-out rows, where the
-    reason is one."""
+    """One event in which an allocator added ranks.
+
+    After optimizer step `step` all matrices together had `ranks` ranks. `loss` is the held-out loss that triggered the
+    growth, if it was triggered by one.
+    """
 
     step: int
     ranks: int
@@ -70,21 +84,27 @@ class RankGrowth(Frozen):
 
 
 class Utilization(Frozen):
-    """operations_per_step: floating-point, of forward and backward at the mean padded lengths, from the shapes.
-    matrix_rate: operations a second of the device's own matrix product in the base's precision, measured in the same
-    job. share: of that rate, over the training's seconds and all processes."""
+    """How much of the device the training used.
 
-    operations_per_step: int
-    matrix_rate: float
-    share: float
+    `flops_per_step`: floating-point operations of one forward and backward pass, counted from the shapes at the mean
+    padded lengths. `matmul_flops_per_second`: what the device reaches in a plain matrix multiplication in the base's
+    precision, measured in the same job. `fraction`: the training's rate over all its seconds, divided by that of all
+    its processes.
+    """
+
+    flops_per_step: int
+    matmul_flops_per_second: float
+    fraction: float
 
 
 class Training(Frozen):
-    """rows and tokens: of all steps, padding not counted. attempt: which try ended it.
+    """What the training did.
 
-    resumed_at: the steps at which a try went on from a checkpoint; discarded: checkpoints that were refused, with their
-    faults; restarted: all of them were, so a try began again at step 0. failed_step: where the loss was not finite.
-    selected_step: which one is reported where that is the best on held-out rows; None: the last.
+    `rows` and `tokens` are sums over all steps, without padding. `attempt` counts from 1 and says which attempt
+    finished. `resumed_at` lists the steps at which an attempt continued from a checkpoint; `discarded_checkpoints`
+    those that failed their checks, each with its fault; `restarted` says that no checkpoint was usable and an attempt
+    began again at step 0. `failed_step` is the step whose loss was not finite. `selected_step` is the step that is
+    reported if the study selects the best step on held-out rows, else None: the last step is reported.
     """
 
     steps: int
@@ -95,7 +115,7 @@ class Training(Frozen):
     utilization: Utilization | None = None
     attempt: int = 1
     resumed_at: tuple[int, ...] = ()
-    discarded: tuple[str, ...] = ()
+    discarded_checkpoints: tuple[str, ...] = ()
     restarted: bool = False
     failed_step: int | None = None
     final_loss: float | None = None
@@ -104,15 +124,22 @@ class Training(Frozen):
 
 
 class BudgetUse(Frozen):
-    """`limit` and `kept` in `unit`; a record with kept > limit is never written as ok."""
+    """The budget's `limit` and what the finished adapter has `used` of it, both in `unit`.
+
+    A record with used > limit is never written with status `ok`.
+    """
 
     unit: Literal["ranks", "parameters"]
     limit: int
-    kept: int
+    used: int
 
 
 class Parameters(Frozen):
-    """One counting rule for all methods: the adapter alone (A, B, E) at the start and at the end, heads apart."""
+    """Parameter counts, by one rule for all methods.
+
+    The adapter is counted alone (LoRA's A and B, AdaLoRA's P, Lambda and Q) before and after training. The head is
+    everything else that is trained.
+    """
 
     adapter_start: int
     adapter_end: int
@@ -123,9 +150,12 @@ class Parameters(Frozen):
 
 
 class SiteRank(Frozen):
-    """A matrix and its ranks. place: where it stands among `live_ranks` in the curve (the order of the model)."""
+    """One adapted matrix and its rank at the start and at the end of training.
 
-    place: int | None = None
+    `index` is its position in each `live_ranks` of curve.jsonl, which follows the order of the model's modules.
+    """
+
+    index: int | None = None
     matrix: str
     layer: int | None
     stack: str
@@ -136,7 +166,7 @@ class SiteRank(Frozen):
 
 
 class BaseBytes(Frozen):
-    """The frozen base as stored: weights, quantization state (codes' constants), buffers."""
+    """Bytes of the frozen base as stored: weights, quantization constants, buffers."""
 
     weights: int
     quantization: int
@@ -148,9 +178,13 @@ class BaseBytes(Frozen):
 
 
 class PeakBytes(Frozen):
-    """GPU: allocated and reserved at the most. CPU: resident at the most, and its growth over the loaded model in the
-    step with the largest batch (None where that step was made by an earlier try). predicted: before the first step, on
-    a GPU for `peak`, on the CPU for `growth`."""
+    """Peak memory of the training.
+
+    On a GPU, `peak` is the most that was allocated and `reserved` the most that PyTorch's allocator held. On the CPU,
+    `peak` is the largest resident set and `growth` how far it rose above that of the loaded model in the step with the
+    largest batch, None if an earlier attempt ran that step. `predicted` is the prediction made before the first step:
+    of `peak` on a GPU, of `growth` on the CPU.
+    """
 
     device: str
     peak: int
@@ -160,8 +194,11 @@ class PeakBytes(Frozen):
 
 
 class Bytes(Frozen):
-    """What a failure prevented from being known is None. gradients, optimizer, importance: at
-    their largest: the start where ranks shrink, the end where they grow. peak: of the training."""
+    """Sizes in bytes. None: a failure came before the size was known.
+
+    `gradients`, `optimizer` and `importance` are at their largest: at the start if ranks shrink, at the end if they
+    grow.
+    """
 
     base: BaseBytes | None
     adapter_file: int | None
@@ -172,7 +209,10 @@ class Bytes(Frozen):
 
 
 class Record(Frozen):
-    model_config = ConfigDict(ser_json_inf_nan="constants")  # so that a hidden NaN is refused, not written as null
+    """Everything that one cell leaves in its record.json; `kind` tells a training from an evaluation by itself."""
+
+    # Written as constants, a NaN or infinity makes canonical_json refuse the record; the default would write null.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["training", "evaluation"] = "training"
@@ -180,7 +220,7 @@ class Record(Frozen):
     spec: dict[str, Any]
     status: Status
     message: str | None = None
-    log_tail: tuple[str, ...] = Field((), description="last lines of a failure")
+    log_tail: tuple[str, ...] = Field((), description="last lines of the log, if the cell failed")
     notes: tuple[str, ...] = Field((), description="what a reader of the numbers should know")
     selection: str = "last"
     reported: Reported | None = None
@@ -198,14 +238,17 @@ class Record(Frozen):
     model: dict[str, Any] = Field(default_factory=dict)
     initial_adapter_sha256: str | None = None
     files: dict[str, str] = Field({}, description="SHA-256 of the files beside the record, by path")
-    checksums: dict[str, str] = Field({}, description="by field: an edit by hand is found and named")
+    checksums: dict[str, str] = Field({}, description="by field, so that an edit by hand is noticed and named")
 
 
 def result_of(record: Record) -> dict[str, Any]:
-    """What a second run of the same cell must repeat bit for bit, interrupted or not: all but times, tries, places."""
+    """The part of a record that a second run of the same cell must repeat bit for bit, interrupted or not.
+
+    Left out are times, attempts and the machine.
+    """
     plain = record.model_dump(mode="json", exclude={"checksums", "environment", "notes", "log_tail"})
     if plain["training"]:
-        for key in ("seconds", "utilization", "attempt", "resumed_at", "discarded", "restarted"):
+        for key in ("seconds", "utilization", "attempt", "resumed_at", "discarded_checkpoints", "restarted"):
             del plain["training"][key]
     if plain["bytes"]:
         del plain["bytes"]["peak"]

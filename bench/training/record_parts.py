@@ -68,9 +68,9 @@ def budget_use(core: Core, plain_ranks: int) -> BudgetUse:
     """What the budget allows at the end, and what is live. `plain_ranks`: of an adapter whose layers are not ours."""
     unit = core.cell.method.unit
     if not core.cell.method.lean:
-        return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=plain_ranks)
-    kept = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()
-    return BudgetUse(unit=unit, limit=core.schedule.target_budget, kept=kept)
+        return BudgetUse(unit=unit, limit=core.schedule.target_budget, used=plain_ranks)
+    used = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()
+    return BudgetUse(unit=unit, limit=core.schedule.target_budget, used=used)
 
 
 def parameters_of(core: Core, start: Mapping[str, int], heads: dict[str, int], base: int, use: BudgetUse) -> Parameters:
@@ -93,10 +93,10 @@ def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
     end = core.live_ranks()
     return {
         site.name: SiteRank(
-            place=place, matrix=site.matrix, layer=site.layer, stack=site.stack, in_features=site.in_features,
+            index=index, matrix=site.matrix, layer=site.layer, stack=site.stack, in_features=site.in_features,
             out_features=site.out_features, start=start[site.name], end=end[site.name],
         )
-        for place, site in enumerate(core.flat.layout.sites)
+        for index, site in enumerate(core.flat.layout.sites)
     }  # fmt: skip
 
 
@@ -107,8 +107,8 @@ def training_of(
     return Training(
         steps=core.completed if failed_step is None else failed_step, skipped_steps=core.skipped_steps(),
         rows=counters.rows, tokens=counters.tokens, seconds=seconds, utilization=use, attempt=counters.attempt,
-        resumed_at=tuple(counters.resumed_at), discarded=tuple(counters.discarded), restarted=counters.restarted,
-        failed_step=failed_step, final_loss=final_loss, selected_step=selected_step,
+        resumed_at=tuple(counters.resumed_at), discarded_checkpoints=tuple(counters.discarded),
+        restarted=counters.restarted, failed_step=failed_step, final_loss=final_loss, selected_step=selected_step,
         growths=tuple(RankGrowth(**event) for event in core.allocator.growths()),
     )  # fmt: skip
 
@@ -150,4 +150,4 @@ def utilization_of(
         return None
     rate = matrix_rate(device, products_in(device.type, cell.method.storage))
     share = operations * steps / seconds / (rate * cell.recipe.processes)
-    return Utilization(operations_per_step=operations, matrix_rate=rate, share=share)
+    return Utilization(flops_per_step=operations, matmul_flops_per_second=rate, fraction=share)

@@ -253,8 +253,8 @@ class Trial:
         """The record `ok`. Raises BenchError where the budget was not kept."""
         use = facts.budget_use(core, start.plain_ranks)
         held = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}  # ranks shrink, or grow
-        if use.kept > use.limit:
-            raise BenchError(f"{self.cell.id}: {use.kept} {use.unit} kept, the budget is {use.limit}")
+        if use.used > use.limit:
+            raise BenchError(f"{self.cell.id}: {use.used} {use.unit} kept, the budget is {use.limit}")
         split, metric = self.cell.task.primary_split, self.cell.task.metric
         return Record(
             **self._common(),

@@ -70,7 +70,7 @@ def record(cell: Cell, value: float | None, status: Any = "ok", **changes: Any) 
         ),
         parameters=Parameters(
             adapter_start=end, adapter_end=end, head=770, head_by_module={"classifier": 770}, base=1000,
-            budget=BudgetUse(unit="ranks", limit=72, kept=72),
+            budget=BudgetUse(unit="ranks", limit=72, used=72),
         ),
         ranks={
             f"layer.{i}.query": SiteRank(

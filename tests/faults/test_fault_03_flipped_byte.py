@@ -24,7 +24,7 @@ def test_a_flipped_bit(
     training = record_of(tmp_path / "out").training
     assert training is not None
     assert training.resumed_at == (6,)
-    assert "SHA-256" in training.discarded[0]
+    assert "SHA-256" in training.discarded_checkpoints[0]
     assert outcome(tmp_path / "out") == undisturbed(lab, cell)
 
 

@@ -19,7 +19,7 @@ def test_starts_again_and_says_so(lab: Lab, tmp_path: Path, undisturbed: Callabl
     assert lab.train(cell, tmp_path / "out") == 0
     training = record_of(tmp_path / "out").training
     assert training is not None
-    assert (training.resumed_at, training.restarted, len(training.discarded)) == ((), True, 2)
+    assert (training.resumed_at, training.restarted, len(training.discarded_checkpoints)) == ((), True, 2)
     assert outcome(tmp_path / "out") == undisturbed(lab, cell)
 
 
@@ -36,4 +36,4 @@ def test_a_checkpoint_of_other_data_is_not_taken(lab: Lab, tmp_path: Path) -> No
     training = record_of(tmp_path / "other").training
     assert training is not None
     assert training.restarted
-    assert "another cell" in training.discarded[0]
+    assert "another cell" in training.discarded_checkpoints[0]

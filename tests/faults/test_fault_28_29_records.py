@@ -12,21 +12,32 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError
 from bench.files import canonical_json
-from bench.records import io, schema
+from bench.records import schema
 from bench.records.io import checksums, read_record, write_record
+from bench.records.migrations import MIGRATIONS
 from bench.records.schema import CellKey, Record, Reported
 
 
 def record(**changes: Any) -> Record:
     key = CellKey(
-        study="s", task="cola", backbone="b", method="lora", budget="small", seed=0, id="cola/lora/small/seed-0",
-        spec_hash="0" * 64, hash="1" * 64,
-    )  # fmt: skip
+        study="s",
+        task="cola",
+        backbone="b",
+        method="lora",
+        budget="small",
+        seed=0,
+        id="cola/lora/small/seed-0",
+        spec_hash="0" * 64,
+        hash="1" * 64,
+    )
     values: dict[str, Any] = {
-        "cell": key, "spec": {"a": [1, 2.5, None]}, "status": "ok",
+        "cell": key,
+        "spec": {"a": [1, 2.5, None]},
+        "status": "ok",
         "reported": Reported(split="validation", metric="mcc", value=0.5),
-        "metrics": {"validation": {"last": {"mcc": 0.5, "accuracy": None}}}, **changes,
-    }  # fmt: skip
+        "metrics": {"validation": {"last": {"mcc": 0.5, "accuracy": None}}},
+        **changes,
+    }
     return Record(**values)
 
 
@@ -50,10 +61,11 @@ def test_fault_28_an_older_record_is_migrated_and_the_original_kept(
     def rename(data: dict[str, Any]) -> dict[str, Any]:
         return {**{k: v for k, v in data.items() if k != "status_text"}, "message": "was: " + str(data["status_text"])}
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setitem(io.UPDATES, 1, rename)
+    today = schema.SCHEMA_VERSION
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", today + 1)
+    monkeypatch.setitem(MIGRATIONS, today, rename)
     migrated = read_record(file)
-    assert (migrated.schema_version, migrated.message) == (2, "was: None")
+    assert (migrated.schema_version, migrated.message) == (today + 1, "was: None")
     assert file.read_bytes() == before
 
 
@@ -62,7 +74,7 @@ def test_fault_29_a_newer_record_is_refused_by_version(tmp_path: Path) -> None:
     data = json.loads(file.read_bytes())
     data["schema_version"] = 7
     file.write_bytes(canonical_json(data))
-    with pytest.raises(BenchError, match=r"schema_version 7 is newer than this harness, which reads 1 to 1"):
+    with pytest.raises(BenchError, match=r"schema_version 7 is newer than this harness, which reads 1 to 2"):
         read_record(file)
 
 

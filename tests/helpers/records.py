@@ -69,7 +69,7 @@ def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status:
         ),
         parameters=Parameters(
             adapter_start=start, adapter_end=end, head=770, head_by_module={"classifier": 770}, base=22_000_000,
-            budget=BudgetUse(unit="ranks", limit=end // 1536, kept=end // 1536),
+            budget=BudgetUse(unit="ranks", limit=end // 1536, used=end // 1536),
         ),
         ranks=ranks,
         bytes=Bytes(

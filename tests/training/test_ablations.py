@@ -33,7 +33,7 @@ def test_every_ablation_keeps_other_ranks_within_the_same_budget(lab: Lab, tmp_p
         assert first != second, f"{one} and {other} chose the same ranks"
     for record, masks in found.values():
         assert record.parameters is not None
-        assert record.parameters.budget.kept == record.parameters.budget.limit == sum(map(sum, masks.values()))
+        assert record.parameters.budget.used == record.parameters.budget.limit == sum(map(sum, masks.values()))
         assert {name.removesuffix(".lora_E"): sum(mask) for name, mask in masks.items()} == {
             name: rank.end for name, rank in record.ranks.items()
         }

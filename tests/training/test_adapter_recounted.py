@@ -46,7 +46,7 @@ def over_by_one() -> None:
 
     def dishonest(*args: Any) -> Any:
         use = honest(*args)
-        return use.model_copy(update={"kept": use.limit + 1})
+        return use.model_copy(update={"used": use.limit + 1})
 
     facts.budget_use = dishonest
 

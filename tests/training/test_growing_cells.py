@@ -39,7 +39,7 @@ def test_the_record_says_when_ranks_grew_and_why(lab: Lab, tmp_path: Path, metho
         (line["step"], sum(line["live_ranks"])) for line in curve if "live_ranks" in line and line["step"] > 1
     ]
     use = record.parameters.budget
-    assert use.kept == growths[-1].ranks == sum(rank.end for rank in record.ranks.values()) <= use.limit
+    assert use.used == growths[-1].ranks == sum(rank.end for rank in record.ranks.values()) <= use.limit
     assert {rank.start for rank in record.ranks.values()} == {1}
     assert record.parameters.adapter_start < record.parameters.adapter_end
     watched = [line["step"] for line in curve if "held_out_loss" in line]

@@ -62,7 +62,7 @@ def test_the_adapter_is_trained_counted_saved_and_reloaded(lab: Lab, tmp_path: P
     adapter = sum(p.numel() for n, p in loaded.named_parameters() if p.requires_grad and "modules_to_save" not in n)
     assert record.parameters.adapter_end == adapter
     assert record.parameters.base == frozen
-    assert record.parameters.budget.kept == RANKS[method] * len(sites)
+    assert record.parameters.budget.used == RANKS[method] * len(sites)
     assert record.parameters.budget.limit == 2 * len(sites)
 
     torch.manual_seed(cell.seed + 1)

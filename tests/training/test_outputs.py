@@ -67,7 +67,7 @@ def test_curve_and_record_agree(lab: Lab, tmp_path: Path) -> None:
     assert ranks[0] == [site.start for site in record.ranks.values()]
     assert ranks[-1] == [site.end for site in record.ranks.values()]
     assert record.parameters is not None
-    assert sum(ranks[-1]) == record.parameters.budget.kept <= record.parameters.budget.limit == curve[-1]["budget"]
+    assert sum(ranks[-1]) == record.parameters.budget.used <= record.parameters.budget.limit == curve[-1]["budget"]
     assert record.training is not None
     assert record.training.final_loss == curve[-1]["loss"]
     assert record.training.rows == 3 * 48

@@ -74,7 +74,7 @@ def test_the_record_says_which(lab: Lab, tmp_path, method: str) -> None:
     cell = lab.prepare(lab.cell(method))
     assert lab.train(cell, tmp_path / "out") == 0
     expected = products_in("cpu", cell.method.storage)
-    assert f"torch.{record_of(tmp_path / 'out').environment['products_in']}" == str(expected)
+    assert f"torch.{record_of(tmp_path / 'out').environment['matmul_precision']}" == str(expected)
 
 
 def test_this_processor_is_not_asked_for_what_it_can_not() -> None:

@@ -55,7 +55,7 @@ def rank_figure(results: Results, record: Record) -> Figure:
 def _moments(results: Results, record: Record) -> list[tuple[int, dict[str, int]]]:
     """Steps and ranks by matrix: where they were told first, last, and evenly between; the ends without a curve."""
     told = [(x["step"], x["live_ranks"]) for x in read_curve(results, record) if "live_ranks" in x]
-    places = {name: site.place for name, site in record.ranks.items() if site.place is not None}
+    places = {name: site.index for name, site in record.ranks.items() if site.index is not None}
     if len(told) < 2 or len(places) < len(record.ranks):
         steps = record.training.steps if record.training else 0
         return [

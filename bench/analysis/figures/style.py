@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
 from bench.analysis.results import Results
+from bench.records import io
 from bench.records.schema import Record
 
 if TYPE_CHECKING:
@@ -33,5 +33,4 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 def read_curve(results: Results, record: Record) -> list[dict[str, Any]]:
     """The lines of a cell's curve.jsonl, none where there is no file."""
-    file = results.paths.cell(record.cell.id).curve
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return io.read_curve(results.paths.cell(record.cell.id).curve)

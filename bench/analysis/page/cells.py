@@ -55,7 +55,7 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
         use = record.parameters.budget
         found.append(("adapter parameters", f"{record.parameters.adapter_end:,}"))
         found.append(("head parameters", f"{record.parameters.head:,}"))
-        found.append(("kept of budget", f"{use.kept:,} of {use.limit:,} {use.unit}"))
+        found.append(("kept of budget", f"{use.used:,} of {use.limit:,} {use.unit}"))
     if record.bytes:
         found.append(("peak memory", f"{record.bytes.peak.peak / MIB:,.0f} MiB"))
     if record.training:

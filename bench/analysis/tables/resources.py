@@ -70,7 +70,7 @@ def cost_table(results: Results) -> Table:
 
 def _share(record: Record) -> float | None:
     use = _training(record).utilization
-    return None if use is None else 100 * use.share
+    return None if use is None else 100 * use.fraction
 
 
 def seconds_per_step(record: Record) -> float:
@@ -113,7 +113,7 @@ def _n(results: Results, task: str, method: str, budget: str) -> Entry:
 
 
 def _kept(records: Sequence[Record]) -> Entry:
-    uses = sorted({(u.kept, u.limit, u.unit) for r in records if r.parameters for u in [r.parameters.budget]})
+    uses = sorted({(u.used, u.limit, u.unit) for r in records if r.parameters for u in [r.parameters.budget]})
     if not uses:
         return Entry(DASH)
     low, high, (_, limit, unit) = uses[0][0], uses[-1][0], uses[0]
