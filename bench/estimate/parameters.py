@@ -59,7 +59,7 @@ class Prediction:
 
 def predict(cell: Cell) -> Prediction:
     """Raises BenchError where the backbone's file has no config, or the schedule can't be."""
-    labels = 0 if cell.task.generates else max(1, len(cell.task.labels))
+    labels = label_count(cell)
     shape = shape_of(cell.backbone.model_dump_json(), cell.task.kind, labels, cell.method.storage != "fp32")
     sites = chosen_sites(shape.sites, cell.method)
     sizes = [(site.in_features, site.out_features) for site in sites]
@@ -85,6 +85,11 @@ def predict(cell: Cell) -> Prediction:
         rank=rank,
         largest_matrix=max(shape.linear, default=0),
     )
+
+
+def label_count(cell: Cell) -> int:
+    """Outputs of the task's head: 1 for a regression, 0 where the model generates text and has no such head."""
+    return 0 if cell.task.generates else max(1, len(cell.task.labels))
 
 
 @lru_cache(maxsize=64)
