@@ -5,6 +5,7 @@
 # Every job reads this file again: no torch and no pandas here.
 from functools import partial
 
+from bench.config.peft_fields import check_peft_methods
 from bench.paths import cell_id
 from bench.pipeline.environment import export_lock
 from bench.pipeline.failures import refuse, report_failures
@@ -14,6 +15,8 @@ from bench.pipeline.status import report_unscored
 
 with refuse():
     PIPELINE = pipeline_of(config)
+    if workflow.is_main_process:  # it imports PEFT where a method uses it; jobs needn't check again
+        check_peft_methods(PIPELINE.study.library, PIPELINE.study.study.methods)
 if workflow.is_main_process:
     announce_holder()
 

@@ -15,10 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print what was checked. Raises SpecError with every problem of every file."""
     from bench.config.catalog import load_library, read_study
+    from bench.config.peft_fields import peft_problems
     from bench.config.resolve import resolve
 
     library = load_library(args.workflow)
-    problems: list[Problem] = []
+    problems: list[Problem] = peft_problems(library.methods.values())
     cells: dict[str, int] = {}
     for name in library.study_names():
         try:

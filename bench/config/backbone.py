@@ -1,4 +1,4 @@
-"""Backbone: a pretrained model and the matrices that are adapted. One YAML file each in workflow/backbones/."""
+"""Backbone: a pretrained model and the matrices that are adapted. One YAML file per backbone in workflow/backbones/."""
 
 from __future__ import annotations
 
@@ -6,42 +6,67 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from bench.config.task import HubId, Kind, Name
-from bench.config.types import Frozen
+from bench.config.types import CommitHash, Frozen, HubId, Kind, Name
 
 
 class PackageSource(Frozen):
-    """Weights that travel inside an installed Python package."""
+    """Weights that are installed as part of a Python package."""
 
-    module: str = Field(description="the package's import name")
-    folder: str = Field(description="the model's folder inside the package")
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(description="of model.safetensors")
+    module: str = Field(description="Import name of the package.")
+    folder: str = Field(description="Folder of the model inside the package.")
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="SHA-256 of model.safetensors, 64 hexadecimal digits."
+    )
 
 
 class Backbone(Frozen):
-    """Exactly one of `hub`, `package`, `path`, `built` says where the weights come from.
+    """Exactly one of `hub`, `package`, `path`, `built` names the source of the weights."""
 
-    `matrices` are suffixes of module names, in the order of tables and figures; `head` are the modules that are trained
-    in full and never quantized.
-    """
-
-    name: Name
-    description: str = ""
-    hub: HubId | None = None
-    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None
-    package: PackageSource | None = None
-    path: str | None = Field(None, description="a local folder in the hub's layout")
-    built: str | None = Field(None, description="a recipe of bench/prepare/built/: trained once by prepare")
-    kinds: Annotated[list[Kind], Field(min_length=1)]
-    matrices: Annotated[list[str], Field(min_length=1)]
-    head: list[str] = Field([], description="modules trained in full, such as pooler and classifier")
-    config: dict[str, Any] = Field({}, description="the released config: counts without a download")
-    parameters: int | None = Field(None, description="parameters of the released checkpoint, checked when loaded")
-    untie_head: bool = Field(False, description="the checkpoint's lm_head is not tied although the config says so (T5)")
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    name: Name = Field(description="Name of the backbone; the file has the same name.")
+    description: str = Field("", description="One sentence for readers. The default is empty.")
+    hub: HubId | None = Field(None, description="Repository on the hub, such as facebook/bart-large.")
+    revision: CommitHash | None = Field(
+        None,
+        description="Commit of the hub repository. "
+        "The default null lets `bench prepare` resolve the newest commit and record it.",
+    )
+    package: PackageSource | None = Field(None, description="Python package that holds the weights.")
+    path: str | None = Field(None, description="Local folder in the layout of a hub repository.")
+    built: str | None = Field(
+        None, description="Name of a tiny model in bench/inputs/tiny_models.py, which `bench prepare` trains once."
+    )
+    kinds: Annotated[list[Kind], Field(min_length=1, description="Kinds of task that this model can be trained for.")]
+    matrices: Annotated[
+        list[str],
+        Field(
+            min_length=1,
+            description="Suffixes of the module names that are adapted, in the order of tables and figures.",
+        ),
+    ]
+    head: list[str] = Field(
+        [],
+        description="Modules that are trained in full in float32 and never quantized, such as pooler and classifier. "
+        "The default is none.",
+    )
+    config: dict[str, Any] = Field(
+        {}, description="Fields of the released config.json, so that `bench plan` can count without a download."
+    )
+    parameters: int | None = Field(
+        None,
+        description="Number of parameters of the released checkpoint, compared when the model is loaded. "
+        "The default null skips the comparison.",
+    )
+    untie_head: bool = Field(
+        False,
+        description="Set it to true where the checkpoint's lm_head is a matrix of its own but transformers would tie "
+        "it to the embedding, as for Flan-T5. The default is false.",
+    )
+    attention: Literal["sdpa", "eager"] = Field(
+        "sdpa", description="Attention implementation of transformers. The default is sdpa."
+    )
 
     @model_validator(mode="after")
-    def _one_source(self) -> Backbone:
+    def _consistent(self) -> Backbone:
         sources = [name for name in ("hub", "package", "path", "built") if getattr(self, name) is not None]
         if len(sources) != 1:
             raise ValueError(f"give exactly one of hub, package, path, built; got {sources or 'none'}")

@@ -1,18 +1,32 @@
-"""Budget: a cap on what an adapter keeps at the end, as an average rank a matrix or as parameters."""
+"""Budget: a cap on what an adapter keeps at the end of the training, as an average rank or as parameters."""
 
 from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from bench.config.recipe import Positive
-from bench.config.types import Frozen
+from bench.config.types import Frozen, Positive
 
 
 class Budget(Frozen):
-    rank: float | None = Field(None, gt=0, description="average rank a matrix at the end; 2.5 is legal if ranks vary")
-    parameters: Positive | None = Field(None, description="adapter parameters at the end (heads not counted)")
-    initial_rank: Positive | None = Field(None, description="rank of every matrix at the start, where ranks shrink")
-    alpha: float | None = Field(None, gt=0, description="in place of the recipe's alpha")
+    """Exactly one of `rank` and `parameters` states the cap."""
+
+    rank: float | None = Field(
+        None,
+        gt=0,
+        description="Average rank per matrix at the end of the training. "
+        "A fraction such as 2.5 is allowed where ranks differ between matrices.",
+    )
+    parameters: Positive | None = Field(
+        None, description="Adapter parameters at the end of the training; heads are not counted."
+    )
+    initial_rank: Positive | None = Field(
+        None,
+        description="Rank of every matrix at the start, for methods whose ranks shrink. "
+        "The default null means 1.5 times the average rank at the end.",
+    )
+    alpha: float | None = Field(
+        None, gt=0, description="Replaces the recipe's alpha for this budget. The default null keeps the recipe's."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Budget:

@@ -1,4 +1,4 @@
-"""The library: every task, method, backbone and study of workflow/, read and validated."""
+"""The catalog: every task, method, backbone and study of a workflow folder, read and validated."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ from typing import Any, Generic, TypeVar
 
 from bench.config.backbone import Backbone
 from bench.config.method import Method
-from bench.config.peft_fields import OURS, config_class, config_names
 from bench.config.study import Study
 from bench.config.task import Task
 from bench.config.types import Frozen
-from bench.config.yaml_source import Places, build, place_of, read_yaml
+from bench.config.yaml_source import Places, build, read_yaml
 from bench.errors import BenchError, Problem, SpecError, nearest
 
 Item = TypeVar("Item", bound=Frozen)
 
-WORKFLOW = Path(__file__).resolve().parents[2] / "workflow"
+_PACKAGE = Path(__file__).resolve().parents[1]  # the folder bench/
+# The wheel carries the files as bench/workflow/. In a checkout that folder does not exist, and workflow/ stands beside
+# bench/.
+WORKFLOW = next(
+    (folder for folder in (_PACKAGE / "workflow", _PACKAGE.parent / "workflow") if folder.is_dir()),
+    _PACKAGE / "workflow",
+)
 
 
 @dataclass(frozen=True)
 class Entry(Generic[Item]):
-    """One file: what it describes, the plain data it was built from, and where each key stands."""
+    """One file: the item that it describes, the plain data that the item was built from, and the place of each key."""
 
     item: Item
     data: dict[str, Any]
@@ -32,7 +37,7 @@ class Entry(Generic[Item]):
 
 @dataclass(frozen=True)
 class Library:
-    """What a study can name. Studies are read one by one (`load_study`), since they refer to the rest."""
+    """What a study can name. Studies are read one by one (`read_study`), because they refer to everything else."""
 
     tasks: dict[str, Entry[Task]] = field(default_factory=dict)
     methods: dict[str, Entry[Method]] = field(default_factory=dict)
@@ -40,7 +45,7 @@ class Library:
     folder: Path = WORKFLOW
 
     def study_file(self, name: str) -> Path:
-        """The file of the study `name`. Raises BenchError with the nearest name."""
+        """The file of the study `name`. Raises BenchError with the nearest valid name if there is none."""
         file = self.folder / "studies" / f"{name}.yaml"
         if not file.is_file():
             raise BenchError(f"unknown study {name!r}{nearest(name, self.study_names())}")
@@ -51,7 +56,11 @@ class Library:
 
 
 def load_library(folder: Path = WORKFLOW) -> Library:
-    """Read every file of tasks/, methods/ and backbones/. Raises SpecError with all problems of all files."""
+    """Read every file in tasks/, methods/ and backbones/ of `folder`.
+
+    The fields of PEFT configs are not checked, because that imports PEFT: see `peft_fields.check_peft_methods`.
+    Raises SpecError with all problems of all files, and BenchError if there is no such folder.
+    """
     if not folder.is_dir():
         raise BenchError(f"{folder}: no such folder of YAML files")
     problems: list[Problem] = []
@@ -61,14 +70,13 @@ def load_library(folder: Path = WORKFLOW) -> Library:
         backbones=_read_folder(Backbone, folder / "backbones", problems),
         folder=folder,
     )
-    problems += [problem for entry in library.methods.values() for problem in _peft_problems(entry)]
     if problems:
         raise SpecError(problems)
     return library
 
 
 def read_entry(model: type[Item], file: Path) -> Entry[Item]:
-    """One file as a `model`; its `name` must be the file's name. Raises SpecError."""
+    """One file as a `model`. Raises SpecError if it is invalid or if its `name` is not the name of the file."""
     data, places = read_yaml(file)
     item = build(model, data, places, file)
     name = getattr(item, "name", None)
@@ -80,34 +88,12 @@ def read_entry(model: type[Item], file: Path) -> Entry[Item]:
 
 
 def read_study(library: Library, name: str) -> Entry[Study]:
+    """The file of the study `name`. Raises BenchError if there is none, and SpecError if it is invalid."""
     return read_entry(Study, library.study_file(name))
 
 
-def _peft_problems(entry: Entry[Method]) -> list[Problem]:
-    """A config that PEFT doesn't have, a field that the config doesn't have, a value that can't be the field's."""
-    chosen = entry.item.peft
-    if chosen is None:
-        return []
-    known = config_class(chosen.config)
-    if known is None:
-        message = f"peft.config: {chosen.config!r} is no adapter of PEFT{nearest(chosen.config, config_names())}"
-        return [Problem(entry.file, message, *place_of(entry.places, ("peft", "config")))]
-    problems = []
-    for name, value in chosen.fields.items():
-        message = ""
-        if name in OURS:
-            message = f"{name!r} follows from budget, recipe, backbone and the method's other keys: leave it out"
-        elif name not in known.fields:
-            message = f"{chosen.config} has no field {name!r}{nearest(name, known.open)}"
-        elif not known.accepts(name, value):
-            message = f"{name}: expected {known.fields[name]}, found {value!r}"
-        if message:
-            place = place_of(entry.places, ("peft", "fields", name))
-            problems.append(Problem(entry.file, f"peft.fields: {message}", *place))
-    return problems
-
-
 def _read_folder(model: type[Item], folder: Path, problems: list[Problem]) -> dict[str, Entry[Item]]:
+    """Every valid file of `folder` by its name; the problems of the others are added to `problems`."""
     entries = {}
     for file in sorted(folder.glob("*.yaml")):
         try:

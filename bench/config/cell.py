@@ -1,4 +1,4 @@
-"""Cell: task x backbone x method x budget x seed, fully resolved: one training run, one job."""
+"""Cell: task x backbone x method x budget x seed, fully resolved. One cell is one training run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.config.types import Frozen
 from bench.files import digest_json
 from bench.paths import cell_id
 
-# What describes or schedules a cell without deciding a bit of its result: whole parts, and fields of parts.
+# Parts, and fields of parts, that describe or schedule a cell without any effect on its result: no part of its hash.
 _PARTS_NOT_IDENTITY = {"study", "budget_name"}
 _FIELDS_NOT_IDENTITY = {
     "task": {"description", "resources", "recipe"},
@@ -22,18 +22,19 @@ _FIELDS_NOT_IDENTITY = {
     "method": {"description", "label", "recipe"},
 }
 
-# Keys that came after the first records: at these values they are left out, so that old cells keep their hashes.
-_LATER: dict[str, dict[str, Any]] = {
+# Keys that were added after the first records. At these values (the behavior before the key existed) they are left out
+# of the hash, so that the cells of old records keep their hashes.
+_ADDED_LATER: dict[str, dict[str, Any]] = {
     "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
 }
 
-
+# Which step's scores are reported: the last one, or the one with the lowest loss on held-out rows.
 Selection = Literal["last", "best"]
 
 
 class DataChoice(Frozen):
-    """Which rows: where they come from and how many at the most (None: all)."""
+    """Which rows are used: their source, and the largest number of them (None: all)."""
 
     source: Literal["hub", "embedded"]
     train_rows: int | None = None
@@ -41,6 +42,8 @@ class DataChoice(Frozen):
 
 
 class Cell(Frozen):
+    """Everything that decides one training run, and the study that it belongs to."""
+
     study: str
     task: Task
     backbone: Backbone
@@ -55,21 +58,24 @@ class Cell(Frozen):
 
     @property
     def id(self) -> str:
-        """Where the cell's record stands below results/<study>/cells/: 'cola/lora/small/seed-0'."""
+        """The cell's folder below results/<study>/cells/, such as 'cola/lora/small/seed-0'."""
         return cell_id(self.task.name, self.method.name, self.budget_name, self.seed)
 
     @property
     def spec_hash(self) -> str:
-        """SHA-256 (hex) of everything in the spec that decides the result."""
+        """SHA-256 (hex) of every key that decides the result."""
         return spec_hash_of(self.model_dump(mode="json"))
 
     def identity(self, data_fingerprint: str) -> str:
-        """SHA-256 (hex) of spec and prepared data: the name of a cell's checkpoints and the key of reruns."""
+        """SHA-256 (hex) of the spec and the prepared data.
+
+        It names the cell's checkpoints, and a cell whose record has another identity is trained again.
+        """
         return identity_of(self.spec_hash, data_fingerprint)
 
     @property
     def declared_train_rows(self) -> int | None:
-        """Training rows as the task's file declares them, within the limit; None where the file is silent."""
+        """Number of training rows that the task's file declares, within the limit; None if it declares none."""
         rows = self.task.data.rows.get(self.task.data.train)
         limit = self.data.train_rows
         if rows is None:
@@ -82,9 +88,11 @@ def spec_hash_of(spec: Mapping[str, Any]) -> str:
     deciding = {part: fields for part, fields in spec.items() if part not in _PARTS_NOT_IDENTITY}
     for part, names in _FIELDS_NOT_IDENTITY.items():
         deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}
-    for part, defaults in _LATER.items():
+    for part, defaults in _ADDED_LATER.items():
         fields = deciding[part]
-        deciding[part] = {name: v for name, v in fields.items() if name not in defaults or v != defaults[name]}
+        deciding[part] = {
+            name: value for name, value in fields.items() if name not in defaults or value != defaults[name]
+        }
     return digest_json(deciding)
 
 

@@ -1,4 +1,7 @@
-"""Method: storage of the base x adapter x who decides the ranks. One YAML file each in workflow/methods/."""
+"""Method: how the base is stored, which adapter is trained, and what decides the ranks.
+
+One YAML file per method in workflow/methods/.
+"""
 
 from __future__ import annotations
 
@@ -6,58 +9,133 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bench.config.growth import Growth
 from bench.config.module_roles import Role, Third
 from bench.config.recipe import Recipe
-from bench.config.task import KeyName
-from bench.config.types import Frozen
+from bench.config.types import Frozen, KeyName, NonNegative, Positive
 from bench.errors import nearest
 
 Storage = Literal["fp32", "bf16", "nf4"]
 Adapter = Literal["lora", "adalora", "peft", "full"]
 AllocatorName = Literal["fixed", "adalora", "plateau", "interval", "random", "increlora"]
 
-_OF_ROWS = ("max_length", "max_target_length")  # rows are tokenized once for all methods of a task
+# Rows are tokenized once for all methods of a task, so a method can't change these keys of the recipe.
+_TOKENIZATION_KEYS = ("max_length", "max_target_length")
 
 
-def _key_of_a_recipe(key: str) -> str:
-    if key in _OF_ROWS:
+def _check_recipe_key(key: str) -> str:
+    if key in _TOKENIZATION_KEYS:
         raise ValueError(f"rows are tokenized alike for every method: set {key} in the recipe of a task or a study")
     if key not in Recipe.model_fields:
-        raise ValueError(f"unknown key {key!r}{nearest(key, set(Recipe.model_fields) - set(_OF_ROWS))}")
+        raise ValueError(f"unknown key {key!r}{nearest(key, set(Recipe.model_fields) - set(_TOKENIZATION_KEYS))}")
     return key
 
 
-RecipeKey = Annotated[str, AfterValidator(_key_of_a_recipe)]
+RecipeKey = Annotated[str, AfterValidator(_check_recipe_key)]
 
 
 class PeftChoice(Frozen):
-    """A config class of PEFT and its fields; what the budget, the recipe and the backbone say is not among them."""
+    """A config class of PEFT and the arguments that the method sets itself.
 
-    config: str = Field(description="the class's name, such as LoraConfig")
-    fields: dict[str, Any] = Field({}, description="arguments of the class")
+    What follows from the budget, the recipe and the backbone (`r`, `lora_alpha`, `target_modules`, ...) is not among
+    them: see `bench.config.peft_fields.SET_BY_HARNESS`.
+    """
+
+    config: str = Field(description="Name of the class, such as LoraConfig.")
+    fields: dict[str, Any] = Field({}, description="Arguments of the class. The default is none.")
+
+
+class Growth(Frozen):
+    """How ranks grow: from which rank, by how much, and when an allocator may ask for it.
+
+    All moments are fractions of the optimizer steps, so that a scaled-down study keeps them.
+    """
+
+    start_rank: Positive = Field(2, description="Rank of every matrix at the start. The default is 2.")
+    ranks: Positive = Field(2, description="Ranks that one growth adds to a matrix. The default is 2.")
+    checks: Positive = Field(
+        16, description="Number of checks for growth, spread evenly over the steps before `until`. The default is 16."
+    )
+    until: float = Field(
+        0.8, gt=0, le=1, description="Fraction of the steps after which nothing grows any more. The default is 0.8."
+    )
+    patience: Positive = Field(
+        2,
+        description="For the allocator plateau: number of checks in a row without a better held-out loss before ranks "
+        "grow. The default is 2.",
+    )
+    margin: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="For the allocator plateau: a loss counts as better if it is lower than the best one by more than "
+        "this fraction of it. The default is 0.01.",
+    )
+    warmup: NonNegative = Field(
+        4, description="Optimizer steps over which the learning rate of new ranks rises. The default is 4."
+    )
+    ceiling: float = Field(
+        2.0,
+        ge=1,
+        description="For the allocator increlora: largest rank of a matrix, as a multiple of the average rank at the "
+        "end. The default is 2.",
+    )
+
+    def check_steps(self, total: int) -> list[int]:
+        """The optimizer steps after which an allocator may grow, in a training of `total` steps; sorted, no repeats."""
+        return sorted({max(1, round(total * self.until * k / self.checks)) for k in range(1, self.checks + 1)})
 
 
 class Method(Frozen):
-    name: KeyName
-    label: str = Field(description="as tables and figures write it")
-    description: str = ""
-    storage: Storage = Field("fp32", description="how the frozen base is stored")
-    double_quantization: bool = Field(True, description="nf4 only: the quantization constants are quantized too")
-    adapter: Adapter = Field(description="peft: any of PEFT's; full: none, every parameter is trained")
-    peft: PeftChoice | None = Field(None, description="which one, where the adapter is peft")
-    matrices: Annotated[list[Role], Field(min_length=1)] | None = Field(None, description="only these; null: all")
-    depth: Third | None = Field(None, description="only layers in this third of each stack; null: all")
-    allocator: AllocatorName = Field("fixed", description="who decides the rank of each matrix")
-    growth: Growth | None = Field(None, description="of the allocators that let ranks grow: all but fixed and adalora")
-    unit: Literal["ranks", "parameters"] = Field("ranks", description="what the allocator's budget counts")
-    importance: Literal["sensitivity-uncertainty", "sensitivity", "magnitude"] = "sensitivity-uncertainty"
-    importance_gradient: Literal["clipped", "raw"] = Field("clipped", description="as published: after clipping")
-    compact: bool = Field(True, description="remove pruned ranks when the allocation freezes")
-    regularizer: bool | None = Field(
-        None, description="keep rows of A and columns of B orthonormal; null: where there are singular values"
+    """One way to fine-tune: storage of the base, adapter, allocator."""
+
+    name: KeyName = Field(description="Name of the method; the file has the same name.")
+    label: str = Field(description="Name of the method in tables and figures.")
+    description: str = Field("", description="One sentence for readers. The default is empty.")
+    storage: Storage = Field("fp32", description="Format in which the frozen base is stored. The default is fp32.")
+    double_quantization: bool = Field(
+        True, description="For nf4: also quantize the quantization constants. The default is true."
     )
-    recipe: dict[RecipeKey, Any] = Field({}, description="what this method changes in every task's recipe")
+    adapter: Adapter = Field(
+        description="The adapter that is trained: lora and adalora are ours, peft is any adapter of PEFT, and full "
+        "trains every parameter without an adapter."
+    )
+    peft: PeftChoice | None = Field(None, description="The adapter of PEFT; required where adapter is peft.")
+    matrices: Annotated[list[Role], Field(min_length=1)] | None = Field(
+        None,
+        description="Roles of the matrices that are adapted, such as query. The default null adapts all matrices of "
+        "the backbone.",
+    )
+    depth: Third | None = Field(
+        None, description="Third of each layer stack that is adapted. The default null adapts all layers."
+    )
+    allocator: AllocatorName = Field(
+        "fixed", description="Rule that decides the rank of each matrix. The default is fixed."
+    )
+    growth: Growth | None = Field(
+        None, description="How ranks grow; required for every allocator except fixed and adalora."
+    )
+    unit: Literal["ranks", "parameters"] = Field(
+        "ranks", description="What the allocator counts against the budget. The default is ranks."
+    )
+    importance: Literal["sensitivity-uncertainty", "sensitivity", "magnitude"] = Field(
+        "sensitivity-uncertainty",
+        description="Score by which ranks are pruned. The default is that of the AdaLoRA paper (equations 9 to 11).",
+    )
+    importance_gradient: Literal["clipped", "raw"] = Field(
+        "clipped",
+        description="Gradient that the importance is computed from. The default is the clipped one, as published.",
+    )
+    compact: bool = Field(
+        True, description="Remove pruned ranks from memory once the ranks are final. The default is true."
+    )
+    regularizer: bool | None = Field(
+        None,
+        description="Keep the rows of A and the columns of B orthonormal by a penalty. "
+        "The default null means: only where the adapter is adalora.",
+    )
+    recipe: dict[RecipeKey, Any] = Field(
+        {}, description="Keys of the recipe that this method changes for every task. The default is none."
+    )
 
     @property
     def lean(self) -> bool:
@@ -66,10 +144,12 @@ class Method(Frozen):
 
     @property
     def regularized(self) -> bool:
+        """Whether the orthogonality penalty is part of the loss."""
         return self.adapter == "adalora" if self.regularizer is None else self.regularizer
 
     @property
     def grows(self) -> bool:
+        """Whether ranks grow during the training."""
         return self.growth is not None
 
     @model_validator(mode="after")

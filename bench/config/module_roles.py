@@ -1,4 +1,7 @@
-"""What a matrix does in its layer, whatever a model calls it: so that a method can name query, value, ... for all."""
+"""The role of a matrix in its layer (query, value, ...), whatever the model calls it.
+
+A method names roles, so that one file serves every backbone.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ Role = Literal["query", "key", "value", "attention-output", "feed-forward-in", "
 Third = Literal["lower", "middle", "upper"]
 THIRDS: tuple[Third, ...] = ("lower", "middle", "upper")
 
-# Ends of module paths, as BERT, DeBERTa, BART, T5, LLaMA and GPT-like models write them.
-_ENDS: dict[Role, tuple[str, ...]] = {
+# Ends of module paths in BERT, DeBERTa, BART, T5, LLaMA and models like GPT.
+_SUFFIXES: dict[Role, tuple[str, ...]] = {
     "query": ("query", "query_proj", "q_proj", "q"),
     "key": ("key", "key_proj", "k_proj", "k"),
     "value": ("value", "value_proj", "v_proj", "v"),
@@ -20,11 +23,22 @@ _ENDS: dict[Role, tuple[str, ...]] = {
 
 
 def role_of(matrix: str) -> Role | None:
-    """The role of the matrix at the end of a module's path; None where the name tells nothing."""
-    fits = [(len(end), role) for role, ends in _ENDS.items() for end in ends if f".{matrix}".endswith(f".{end}")]
-    return max(fits)[1] if fits else None
+    """The role of the matrix at the module path `matrix`, or None if its name is unknown.
+
+    The longest suffix wins: 'attention.output.dense' also ends in 'output.dense'.
+
+    >>> role_of("encoder.layer.0.attention.output.dense")
+    'attention-output'
+    """
+    matches = [
+        (len(suffix), role)
+        for role, suffixes in _SUFFIXES.items()
+        for suffix in suffixes
+        if f".{matrix}".endswith(f".{suffix}")
+    ]
+    return max(matches)[1] if matches else None
 
 
 def third_of(layer: int, layers: int) -> Third:
-    """Which third of a stack of `layers` the layer (from 0) belongs to."""
+    """The third of a stack of `layers` layers that contains the layer with index `layer` (from 0)."""
     return THIRDS[3 * layer // layers]

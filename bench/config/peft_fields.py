@@ -1,100 +1,136 @@
-"""Which configs PEFT has and which fields each takes, read from its source: nothing of PEFT or torch is imported."""
+"""Check a method's PEFT config against the class in PEFT: its name, its fields and the types of their values.
+
+This imports PEFT, and with it torch: about three seconds. So reading a study does not do it. `bench check` checks every
+method. `bench plan` and the main process of Snakemake check the methods of the study, and only they import PEFT, and
+only for a study that has a method with `adapter: peft`.
+"""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-import re
-from dataclasses import dataclass
-from functools import lru_cache
+import dataclasses
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from bench.errors import BenchError
+from bench.config.catalog import Entry, Library
+from bench.config.method import Method, PeftChoice
+from bench.config.yaml_source import Places, place_of
+from bench.errors import BenchError, Problem, SpecError, nearest
 
-# What the harness sets itself, from the budget, the recipe, the backbone, the task and the method's other keys.
-OURS = frozenset({
-    "r", "rank_pattern", "lora_alpha", "alpha", "alpha_pattern", "lora_dropout", "target_modules", "exclude_modules",
-    "layers_to_transform", "layers_pattern", "layer_replication", "modules_to_save", "task_type", "peft_type",
-    "inference_mode", "base_model_name_or_path", "revision", "auto_mapping", "peft_version",
-})  # fmt: skip
-TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
-_CLASS = re.compile(r"^class (\w+)\b", re.MULTILINE)
+# Fields that the harness sets from the budget, the recipe, the backbone, the task and the method's other keys.
+SET_BY_HARNESS = frozenset(
+    [
+        "alpha",
+        "alpha_pattern",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "exclude_modules",
+        "inference_mode",
+        "layer_replication",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "lora_dropout",
+        "modules_to_save",
+        "peft_type",
+        "peft_version",
+        "r",
+        "rank_pattern",
+        "revision",
+        "target_modules",
+        "task_type",
+    ]
+)
 
-
-@dataclass(frozen=True)
-class ConfigClass:
-    """A config class of PEFT: `fields` are the dataclass's, by name, with their annotation as it is written."""
-
-    name: str
-    fields: dict[str, str]
-    bases: frozenset[str]
-
-    @property
-    def open(self) -> list[str]:
-        """Fields that a method's file may set."""
-        return sorted(self.fields.keys() - OURS)
-
-    @property
-    def usable(self) -> bool:
-        """Whether it is an adapter on chosen matrices; not AdaLoRA, whose ranks we move ourselves."""
-        return "PeftConfig" in self.bases and "target_modules" in self.fields and self.name != "AdaLoraConfig"
-
-    def accepts(self, field: str, value: Any) -> bool:
-        """Whether `value` fits a field of a plain type; other types are PEFT's to judge."""
-        written = self.fields[field]
-        plain = written.removeprefix("Optional[").removesuffix("]").removesuffix(" | None")
-        if plain not in TYPES or (plain != written and value is None):
-            return True
-        return isinstance(value, TYPES[plain]) and (plain == "bool" or not isinstance(value, bool))
-
-
-def config_class(name: str) -> ConfigClass | None:
-    """The config called `name` if a method can use it. Raises BenchError where PEFT is not installed."""
-    found = _read(name)
-    return found if found is not None and found.usable else None
+# Types whose values can be checked. Whether a value fits another type is for PEFT to say.
+_PLAIN_TYPES = (bool, int, float, str, NoneType)
 
 
 def config_names() -> list[str]:
-    """Every config that a method can use."""
-    return sorted(name for name in _files() if name.endswith("Config") and config_class(name) is not None)
+    """The PEFT configs that a method can name: adapters on chosen matrices.
+
+    AdaLoraConfig is not one of them, because `adapter: adalora` uses our own layers.
+    """
+    return sorted(_config_classes())
 
 
-@lru_cache(maxsize=128)
-def _read(name: str) -> ConfigClass | None:
-    """The class with the fields of all that it derives from."""
-    file = _files().get(name)
-    if file is None:
-        return None
-    (node,) = (n for n in _parsed(file).body if isinstance(n, ast.ClassDef) and n.name == name)
-    fields: dict[str, str] = {}
-    bases = {name}
-    for base in filter(None, (_read(ast.unparse(base)) for base in node.bases)):
-        fields |= base.fields
-        bases |= base.bases
-    for part in node.body:
-        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and _settable(part.value):
-            fields[part.target.id] = ast.unparse(part.annotation)
-    return ConfigClass(name, fields, frozenset(bases))
+def config_class(name: str) -> type[Any]:
+    """The config class of PEFT called `name`. Raises BenchError with the nearest valid name if no method can use it."""
+    classes = _config_classes()
+    if name not in classes:
+        raise BenchError(f"{name!r} is no adapter of PEFT{nearest(name, classes)}")
+    return classes[name]
 
 
-@lru_cache(maxsize=1)
-def _files() -> dict[str, Path]:
-    """Where each class that could be a config, or the base of one, is written."""
-    spec = importlib.util.find_spec("peft")
-    if spec is None or spec.origin is None:
-        raise BenchError("the package peft is not installed")
-    root = Path(spec.origin).parent
-    files = [root / "config.py", *sorted(root.glob("tuners/*/config.py")), *sorted(root.glob("tuners/*.py"))]
-    return {name: file for file in files for name in _CLASS.findall(file.read_text(encoding="utf-8"))}
+def field_types(config: type[Any]) -> dict[str, Any]:
+    """The type of each field of a PEFT config class that its constructor takes, by the field's name."""
+    hints = get_type_hints(config)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config) if field.init}
 
 
-@lru_cache(maxsize=64)
-def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+def check_peft_methods(library: Library, names: Iterable[str]) -> None:
+    """Check the PEFT configs of the methods called `names`. Imports PEFT if there is one. Raises SpecError."""
+    problems = peft_problems(library.methods[name] for name in names)
+    if problems:
+        raise SpecError(problems)
 
 
-def _settable(value: ast.expr | None) -> bool:
-    """Whether a dataclass's field is an argument: not field(init=False)."""
-    keywords = value.keywords if isinstance(value, ast.Call) else []
-    return not any(k.arg == "init" and isinstance(k.value, ast.Constant) and k.value.value is False for k in keywords)
+def peft_problems(methods: Iterable[Entry[Method]]) -> list[Problem]:
+    """Every fault in the PEFT configs of `methods`. Imports PEFT if one of them has any."""
+    problems: list[Problem] = []
+    for entry in methods:
+        if entry.item.peft is not None:
+            problems += _config_problems(entry.item.peft, entry.places, entry.file)
+    return problems
+
+
+def _config_classes() -> dict[str, type[Any]]:
+    """Name and class of each config in PEFT's own registry that adapts chosen matrices."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    return {
+        config.__name__: config
+        for config in PEFT_TYPE_TO_CONFIG_MAPPING.values()
+        if config.__name__ != "AdaLoraConfig" and any(f.name == "target_modules" for f in dataclasses.fields(config))
+    }
+
+
+def _config_problems(choice: PeftChoice, places: Places, file: Path) -> Iterator[Problem]:
+    try:
+        types = field_types(config_class(choice.config))
+    except BenchError as error:
+        yield Problem(file, f"peft.config: {error}", *place_of(places, ("peft", "config")))
+        return
+    for name, value in choice.fields.items():
+        message = ""
+        if name in SET_BY_HARNESS:
+            message = f"{name!r} follows from budget, recipe, backbone and the method's other keys: leave it out"
+        elif name not in types:
+            message = f"{choice.config} has no field {name!r}{nearest(name, types.keys() - SET_BY_HARNESS)}"
+        elif not _accepts(types[name], value):
+            message = f"{name}: expected {_written(types[name])}, found {value!r}"
+        if message:
+            yield Problem(file, f"peft.fields: {message}", *place_of(places, ("peft", "fields", name)))
+
+
+def _accepts(expected: Any, value: Any) -> bool:
+    """Whether `value` fits the type `expected`; True for types that are for PEFT to judge."""
+    options = _options(expected)
+    if not set(options) <= set(_PLAIN_TYPES):
+        return True
+    if isinstance(value, bool):  # Python counts True as an int, PEFT does not mean it
+        return bool in options
+    if isinstance(value, int) and float in options:
+        return True
+    return isinstance(value, options)
+
+
+def _options(expected: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type itself."""
+    return get_args(expected) if get_origin(expected) in (Union, UnionType) else (expected,)
+
+
+def _written(expected: Any) -> str:
+    """The type as one writes it: 'int | None'."""
+    return " | ".join("None" if option is NoneType else option.__name__ for option in _options(expected))

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import Field, ValidationError, model_validator
 
 from bench.config.cell import Cell
-from bench.config.recipe import NonNegative, Positive
-from bench.config.types import Frozen
+from bench.config.types import Frozen, NonNegative, Positive
 from bench.config.yaml_source import KeyPath
 from bench.errors import BenchError
 

@@ -1,71 +1,131 @@
-"""The recipe: how a task is trained. Every method of a task shares it, so that only what is compared differs.
+"""Recipe: how a task is trained. All methods of a task share it, so that only the method differs between cells.
 
-Step counts hold at `reference_steps` total steps and scale with the total; without `reference_steps` they are absolute.
+Step counts are written for a training of `reference_steps` optimizer steps and scale with the real number of steps.
+Without `reference_steps` they are absolute.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from bench.config.types import Frozen
-
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
+from bench.config.types import Frozen, NonNegative, Positive
 
 
-class RankSchedule(Frozen):
-    """Zhang et al. 2023 (AdaLoRA), section 3.3: the three phases of the budget, in optimizer steps.
+class RankPhases(Frozen):
+    """The three phases of AdaLoRA's budget, in optimizer steps (Zhang et al. 2023, section 3.3, equation 12).
 
-    `initial_steps` (t_i) at the initial ranks, then the cubic decay with a mask every `interval` (delta T) steps, then
-    `final_steps` (t_f) at the target.
+    The budget stays at the initial ranks for `initial_steps`, then falls along a cubic curve, then stays at the target
+    for `final_steps`.
     """
 
-    initial_steps: NonNegative
-    final_steps: NonNegative
-    interval: Positive
+    initial_steps: NonNegative = Field(description="Steps at the initial ranks: t_i in the paper, PEFT's tinit.")
+    final_steps: NonNegative = Field(description="Last steps, at the target ranks: t_f in the paper, PEFT's tfinal.")
+    interval: Positive = Field(description="Steps between two prunings: delta T in the paper, PEFT's deltaT.")
 
 
 class Recipe(Frozen):
-    """Learning rate, epochs, batches, schedule."""
+    """Learning rate, epochs, batches, schedules."""
 
-    learning_rate: float = Field(5e-4, gt=0, description="peak of AdamW's learning rate")
-    epochs: float = Field(3.0, gt=0, description="passes over the training rows; a fraction is allowed")
-    max_steps: Positive | None = Field(None, description="optimizer steps at the most; null: epochs decide")
-    batch_size: Positive = Field(32, description="rows of one optimizer step, all micro-batches together")
-    accumulation: Positive = Field(1, description="micro-batches an optimizer step, of each process")
-    processes: Positive = Field(1, description="processes that share each optimizer step, a GPU each")
-    evaluation_batch_size: Positive = Field(64, description="rows of one evaluation batch; halves if memory runs out")
-    max_length: Positive = Field(128, description="source tokens; longer rows are truncated")
-    max_target_length: Positive = Field(128, description="target tokens (summarization, text-label)")
-    reference_steps: Positive | None = Field(None, description="total steps for which the step counts are written")
-    warmup_steps: NonNegative | None = Field(None, description="linear warm-up; null: 6% of the steps")
-    decay: Literal["linear", "constant"] = "linear"
-    weight_decay: float = Field(0.0, ge=0, description="on matrices, not on biases and norms")
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    adam_epsilon: float = Field(1e-8, gt=0)
-    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
-    head_dropout: float | None = Field(None, ge=0, lt=1, description="null: as the backbone's config says")
-    adapter_dropout: float = Field(0.0, ge=0, lt=1)
-    gradient_checkpointing: bool = False
-    holdout_rows: NonNegative = Field(0, description="training rows that are never trained on: their loss is watched")
-    score_epochs: bool = Field(False, description="score the evaluation splits after each epoch too, in curve.jsonl")
-    validations: Positive = Field(10, description="how often their loss is taken where a study selects the best step")
-    alpha: float = Field(16.0, gt=0, description="adapter scale: alpha / rank (LoRA), alpha / initial rank (AdaLoRA)")
-    scale: float | None = Field(None, gt=0, description="the adapter's scale itself, in place of alpha over a rank")
-    orthogonality: float = Field(0.1, ge=0, description="AdaLoRA's gamma, the weight of its regularizer")
-    importance_betas: tuple[float, float] = Field((0.85, 0.85), description="AdaLoRA's beta1 and beta2")
-    rank_schedule: RankSchedule | None = Field(
-        None, description="null: 12% of the steps at the initial ranks, 48% at the final ones, a mask every 1%"
+    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of AdamW. The default is 5e-4.")
+    epochs: float = Field(
+        3.0, gt=0, description="Passes over the training rows; a fraction is allowed. The default is 3."
+    )
+    max_steps: Positive | None = Field(
+        None, description="Largest number of optimizer steps. The default null lets `epochs` alone decide."
+    )
+    batch_size: Positive = Field(
+        32, description="Rows per optimizer step, over all micro-batches and processes. The default is 32."
+    )
+    accumulation: Positive = Field(1, description="Micro-batches per optimizer step in each process. The default is 1.")
+    processes: Positive = Field(
+        1, description="Processes that share each optimizer step, with one GPU each. The default is 1."
+    )
+    evaluation_batch_size: Positive = Field(
+        64, description="Rows per evaluation batch; halved when memory runs out. The default is 64."
+    )
+    max_length: Positive = Field(
+        128, description="Source tokens per row; longer rows are truncated. The default is 128."
+    )
+    max_target_length: Positive = Field(
+        128, description="Target tokens per row, for summarization and text-label tasks. The default is 128."
+    )
+    reference_steps: Positive | None = Field(
+        None,
+        description="Total number of optimizer steps that `warmup_steps` and `rank_schedule` are written for. "
+        "The default null takes them as absolute.",
+    )
+    warmup_steps: NonNegative | None = Field(
+        None,
+        description="Optimizer steps over which the learning rate rises linearly. "
+        "The default null means 6% of the steps.",
+    )
+    decay: Literal["linear", "constant"] = Field(
+        "linear", description="Learning rate after the warm-up: linear falls to zero. The default is linear."
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, description="Weight decay of AdamW, on matrices but not on biases and norms. The default is 0."
+    )
+    adam_betas: tuple[float, float] = Field(
+        (0.9, 0.999), description="Beta1 and beta2 of AdamW. The default is 0.9 and 0.999."
+    )
+    adam_epsilon: float = Field(1e-8, gt=0, description="Epsilon of AdamW. The default is 1e-8.")
+    gradient_clip: float | None = Field(
+        1.0, gt=0, description="Largest norm of the gradient; null turns clipping off. The default is 1."
+    )
+    head_dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout before the classifier. The default null keeps the backbone's own."
+    )
+    adapter_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input. The default is 0.")
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass to save memory. The default is false."
+    )
+    holdout_rows: NonNegative = Field(
+        0, description="Training rows that are kept out of the training to watch their loss. The default is 0."
+    )
+    score_epochs: bool = Field(
+        False,
+        description="Also score the evaluation splits after each epoch and write the scores to curve.jsonl. "
+        "The default is false.",
+    )
+    validations: Positive = Field(
+        10,
+        description="Number of times the held-out loss is computed if the study selects the best step. "
+        "The default is 10.",
+    )
+    alpha: float = Field(
+        16.0,
+        gt=0,
+        description="The adapter's output is scaled by alpha / rank (LoRA) or alpha / initial rank (AdaLoRA). "
+        "The default is 16.",
+    )
+    scale: float | None = Field(
+        None,
+        gt=0,
+        description="Scale of the adapter's output itself, in place of alpha / rank. "
+        "The default null means alpha / rank.",
+    )
+    orthogonality: float = Field(
+        0.1, ge=0, description="Weight of AdaLoRA's regularizer: gamma in the paper. The default is 0.1."
+    )
+    importance_betas: tuple[float, float] = Field(
+        (0.85, 0.85), description="Beta1 and beta2 of AdaLoRA's importance. The default is 0.85 for both."
+    )
+    rank_schedule: RankPhases | None = Field(
+        None,
+        description="Phases of AdaLoRA's budget. The default null means 12% of the steps at the initial ranks, 48% at "
+        "the final ranks, and a pruning every 1%.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         if self.batch_size % self.micro_batches:
-            by = f"accumulation {self.accumulation}" + (f" x processes {self.processes}" if self.processes > 1 else "")
-            raise ValueError(f"batch_size {self.batch_size} is no multiple of {by}")
+            factors = f"accumulation {self.accumulation}"
+            if self.processes > 1:
+                factors += f" x processes {self.processes}"
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of {factors}")
         for name in ("adam_betas", "importance_betas"):
             if not all(0 < beta < 1 for beta in getattr(self, name)):
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
@@ -73,11 +133,11 @@ class Recipe(Frozen):
 
     @property
     def micro_batches(self) -> int:
-        """Of an optimizer step, those of all processes together."""
+        """Micro-batches per optimizer step, over all processes."""
         return self.accumulation * self.processes
 
     def steps_per_epoch(self, rows: int) -> int:
-        """Optimizer steps a pass over `rows` takes; the last, smaller batch counts."""
+        """Optimizer steps per pass over `rows` rows. A last, smaller batch counts as one step."""
         return math.ceil(rows / self.batch_size)
 
     def total_steps(self, rows: int) -> int:
@@ -86,27 +146,30 @@ class Recipe(Frozen):
         return min(steps, self.max_steps) if self.max_steps else steps
 
     def warmup_at(self, total: int) -> int:
-        """Warm-up steps at a training of `total` optimizer steps."""
+        """Warm-up steps of a training of `total` optimizer steps."""
         return round(0.06 * total) if self.warmup_steps is None else self._scaled(self.warmup_steps, total)
 
-    def rank_schedule_at(self, total: int) -> RankSchedule:
-        """The rank schedule at a training of `total` optimizer steps; each phase keeps its fraction of the whole."""
-        written = self.rank_schedule
-        if written is None:
-            return RankSchedule(
-                initial_steps=round(0.12 * total), final_steps=round(0.48 * total), interval=max(1, round(0.01 * total))
+    def rank_schedule_at(self, total: int) -> RankPhases:
+        """The phases of a training of `total` optimizer steps; each phase keeps its fraction of the whole."""
+        phases = self.rank_schedule
+        if phases is None:
+            return RankPhases(
+                initial_steps=round(0.12 * total),
+                final_steps=round(0.48 * total),
+                interval=max(1, round(0.01 * total)),
             )
-        return RankSchedule(
-            initial_steps=self._scaled(written.initial_steps, total),
-            final_steps=self._scaled(written.final_steps, total),
-            interval=max(1, self._scaled(written.interval, total)),
+        return RankPhases(
+            initial_steps=self._scaled(phases.initial_steps, total),
+            final_steps=self._scaled(phases.final_steps, total),
+            interval=max(1, self._scaled(phases.interval, total)),
         )
 
     def alpha_at(self, rank: int) -> float:
-        """The alpha of an adapter of (initial) rank `rank`."""
+        """The alpha of an adapter whose (initial) rank is `rank`."""
         return self.alpha if self.scale is None else self.scale * rank
 
     def _scaled(self, steps: int, total: int) -> int:
+        """`steps` as written, for a training of `total` steps."""
         if self.reference_steps is None or self.reference_steps == total:
             return steps
         return round(steps * total / self.reference_steps)

@@ -1,15 +1,14 @@
-"""Task: a data set, what is read from it, the metric, the recipe. One YAML file each in workflow/tasks/."""
+"""Task: a data set, what is read from it, the metrics, the recipe. One YAML file per task in workflow/tasks/."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from bench.config.recipe import NonNegative, Positive, Recipe
-from bench.config.types import Frozen
+from bench.config.recipe import Recipe
+from bench.config.types import CommitHash, Frozen, HubId, KeyName, Kind, NonNegative, Positive
 
-Kind = Literal["classification", "regression", "summarization", "text-label"]
 Metric = Literal[
     "accuracy",
     "mcc",
@@ -24,10 +23,8 @@ Metric = Literal[
     "exact_match",
     "no_label",
 ]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
-KeyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]
 
+# The metrics that each kind of task may name.
 METRICS_OF: dict[str, frozenset[str]] = {
     "classification": frozenset({"accuracy", "mcc", "f1"}),
     "regression": frozenset({"pearson", "spearman", "mean_correlation"}),
@@ -49,67 +46,102 @@ SplitName = Annotated[KeyName, AfterValidator(_not_the_training_rows)]
 
 
 class Columns(Frozen):
-    """Which columns are read: one or two texts, and the label (an index, a number, or the target text)."""
+    """The columns that are read from the data set."""
 
-    text: Annotated[list[str], Field(min_length=1, max_length=2)]
-    target: str
+    text: Annotated[
+        list[str],
+        Field(min_length=1, max_length=2, description="One or two text columns, in the order in which they are read."),
+    ]
+    target: str = Field(
+        description="Column that is predicted: the index of a label, a number, or the text of a summary."
+    )
 
     @model_validator(mode="after")
-    def _distinct(self) -> Columns:
+    def _consistent(self) -> Columns:
         names = [*self.text, self.target]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"column {twice!r} is named twice: each text and the target is a column of its own")
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"column {repeated!r} is named twice: each text and the target is a column of its own")
         return self
 
 
 class Data(Frozen):
-    """Where the rows come from."""
+    """The data set and its splits."""
 
-    hub: HubId
-    config: str | None = None
-    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = Field(
-        None, description="commit of the hub's data set; null: resolved and recorded by prepare"
+    hub: HubId = Field(description="Repository of the data set on the hub, such as nyu-mll/glue.")
+    config: str | None = Field(
+        None, description="Configuration of the data set, such as cola. The default null is for sets that have none."
     )
-    train: str = "train"
+    revision: CommitHash | None = Field(
+        None,
+        description="Commit of the repository. The default null lets `bench prepare` resolve the newest commit and "
+        "record it.",
+    )
+    train: str = Field("train", description="Split of the data set to train on. The default is train.")
     evaluation: Annotated[dict[SplitName, str], Field(min_length=1)] = Field(
-        {"validation": "validation"}, description="our name of a split: the set's; the first is the one in the tables"
+        {"validation": "validation"},
+        description="Splits to evaluate on: our name, then the data set's name. Tables show the first one. "
+        "The default is validation.",
     )
-    columns: Columns
-    rows: dict[str, Positive] = Field({}, description="rows of the released splits, by the set's split names")
-    embedded: str | None = Field(None, description="generator of the demo's rows, in bench/inputs/synthetic/")
+    columns: Columns = Field(description="Columns that are read.")
+    rows: dict[str, Positive] = Field(
+        {},
+        description="Number of rows per released split, by the data set's split names, so that `bench plan` can count "
+        "steps before anything is downloaded. The default leaves them unknown.",
+    )
+    embedded: str | None = Field(
+        None,
+        description="Generator in bench/inputs/synthetic/ that makes rows for studies with data: embedded. "
+        "The default null means that there is none.",
+    )
 
 
 class Generation(Frozen):
-    """Arguments of `generate` (summarization, text-label)."""
+    """Arguments of `generate`, for summarization and text-label tasks."""
 
-    beams: Positive = 1
-    max_length: Positive = 128
-    min_length: NonNegative = 0
-    length_penalty: float = 1.0
-    no_repeat_ngram: NonNegative = 0
+    beams: Positive = Field(1, description="Beams of the beam search; 1 is greedy decoding. The default is 1.")
+    max_length: Positive = Field(128, description="Largest number of generated tokens. The default is 128.")
+    min_length: NonNegative = Field(0, description="Smallest number of generated tokens. The default is 0.")
+    length_penalty: float = Field(1.0, description="Exponent of the length in a beam's score. The default is 1.")
+    no_repeat_ngram: NonNegative = Field(
+        0, description="Size of the n-grams that may not repeat; 0 allows all. The default is 0."
+    )
 
 
 class Resources(Frozen):
-    """What a task's jobs ask for where its file knows better than the plan."""
+    """What a job asks for, where the file knows better than the estimate."""
 
-    mem_mb: Positive | None = None
-    runtime: Positive | None = Field(None, description="minutes")
-    gpus: Literal[0, 1] | None = Field(None, description="of each process; 0: the CPU, whatever the machine has")
+    mem_mb: Positive | None = Field(
+        None, description="Host memory of the first attempt, in megabytes. The default null is estimated."
+    )
+    runtime: Positive | None = Field(
+        None, description="Time limit of the first attempt, in minutes. The default null is estimated."
+    )
+    gpus: Literal[0, 1] | None = Field(
+        None, description="GPUs per process; 0 keeps the job on the CPU. The default null means 1."
+    )
 
 
 class Task(Frozen):
-    name: KeyName
-    version: Positive = Field(1, description="raise it when the meaning of the numbers changes")
-    kind: Kind
-    description: str = ""
-    data: Data
-    labels: list[str] = Field([], description="label names in the order of their indices (classification, text-label)")
-    metrics: Annotated[list[Metric], Field(min_length=1)]
-    prefix: str = Field("", description="put before each source text (T5's task prefixes)")
-    recipe: Recipe = Recipe()
-    generation: Generation | None = None
-    resources: Resources = Resources()
+    """One data set with its metrics and its recipe."""
+
+    name: KeyName = Field(description="Name of the task; the file has the same name.")
+    version: Positive = Field(1, description="Raise it when the meaning of the scores changes. The default is 1.")
+    kind: Kind = Field(description="What the task predicts; text-label generates the label of a class as text.")
+    description: str = Field("", description="One sentence for readers. The default is empty.")
+    data: Data = Field(description="The data set and its splits.")
+    labels: list[str] = Field(
+        [], description="Names of the labels in the order of their indices, for classification and text-label tasks."
+    )
+    metrics: Annotated[list[Metric], Field(min_length=1, description="Metrics to compute. Tables show the first one.")]
+    prefix: str = Field(
+        "", description="Text that is put before each source text, such as T5's task prefixes. The default is empty."
+    )
+    recipe: Recipe = Field(Recipe(), description="How the task is trained. The default is that of every key.")
+    generation: Generation | None = Field(
+        None, description="How text is generated; required for summarization and text-label tasks."
+    )
+    resources: Resources = Field(Resources(), description="What the task's jobs ask for. The default is estimated.")
 
     @property
     def primary_split(self) -> str:
@@ -123,6 +155,7 @@ class Task(Frozen):
 
     @property
     def generates(self) -> bool:
+        """Whether the model writes text, so that `generation` applies."""
         return self.kind in ("summarization", "text-label")
 
     @model_validator(mode="after")

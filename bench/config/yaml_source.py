@@ -1,6 +1,7 @@
-"""Reading YAML with its line numbers, so that every error names file, line, key and what was expected.
+"""Read YAML with line numbers, so that every error names the file, the line, the key and what was expected.
 
-Only plain YAML is read (the safe loader's types); duplicate keys, aliases, deep nesting and huge files are refused.
+Files may come from anybody. So only the types of the safe loader are read, and duplicate keys, aliases, deep nesting
+and huge files are refused.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bench.config.renamed import suggestion
 from bench.errors import Problem, SpecError, nearest
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 
-KeyPath = tuple[str | int, ...]
-Places = dict[KeyPath, tuple[int, int]]
+KeyPath = tuple[str | int, ...]  # ("recipe", "epochs"), or ("seeds", 0) for the first item of a list
+Places = dict[KeyPath, tuple[int, int]]  # line and column (from 1) of each key and item
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with YAML 1.2's floats (1e-4 is a number, not a string)."""
+    """The safe loader with the floats of YAML 1.2: PyYAML reads 1e-4 as a string, here it is a number."""
 
 
 _Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
@@ -34,7 +36,7 @@ _Loader.add_implicit_resolver(
 
 
 def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    """Of at most 64 bits: no key means more, and Python can't even print what is much longer."""
+    """An integer of at most 64 bits. No key needs more, and Python refuses to print much longer ones."""
     value: int = loader.construct_yaml_int(node)
     if value.bit_length() > 64:
         raise yaml.constructor.ConstructorError(None, None, "a whole number of more than 64 bits", node.start_mark)
@@ -45,7 +47,10 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 def read_yaml(file: Path) -> tuple[dict[str, Any], Places]:
-    """The mapping in `file` and the (line, column) of every key and item. Raises SpecError."""
+    """The mapping in `file`, and the line and column of every key and item.
+
+    Raises SpecError if the file can't be read or holds anything but a plain mapping.
+    """
     try:
         raw = file.read_bytes()
     except OSError as error:
@@ -60,7 +65,7 @@ def read_yaml(file: Path) -> tuple[dict[str, Any], Places]:
 
 
 def parse_yaml(text: str, file: Path) -> tuple[dict[str, Any], Places]:
-    """As read_yaml, from a text; `file` is only named in errors."""
+    """Like read_yaml, but from a text. `file` is only named in errors. Raises SpecError."""
     places: Places = {}
     try:
         _refuse_depth_and_aliases(text, file)
@@ -81,7 +86,10 @@ def parse_yaml(text: str, file: Path) -> tuple[dict[str, Any], Places]:
 
 
 def _refuse_depth_and_aliases(text: str, file: Path) -> None:
-    """Walk the event stream (iterative, so that nesting can't exhaust the stack) before anything is built."""
+    """Walk the parser's events before anything is built.
+
+    The walk is iterative: composing the nodes first would let deep nesting exhaust Python's stack.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         message = ""
@@ -100,6 +108,7 @@ def _refuse_depth_and_aliases(text: str, file: Path) -> None:
 
 
 def _note_places(node: yaml.Node, path: KeyPath, places: Places, file: Path) -> None:
+    """Add the line and column of `node` and of all below it to `places`. Raises SpecError at a duplicate key."""
     places.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -116,7 +125,7 @@ def _note_places(node: yaml.Node, path: KeyPath, places: Places, file: Path) -> 
 
 
 def place_of(places: Places, path: KeyPath) -> tuple[int, int]:
-    """Line and column of `path`, or of the nearest key above it that stands in the file."""
+    """Line and column of `path`, or of the closest parent of it that is in the file; (0, 0) if there is none."""
     for end in range(len(path), -1, -1):
         if path[:end] in places:
             return places[path[:end]]
@@ -124,7 +133,10 @@ def place_of(places: Places, path: KeyPath) -> tuple[int, int]:
 
 
 def build(model: type[Model], data: dict[str, Any], places: Places, file: Path) -> Model:
-    """`data` as a `model`. Raises SpecError: a problem for each fault, an unknown key with the nearest valid one."""
+    """Validate `data` as a `model`.
+
+    Raises SpecError with one problem per fault. An unknown key is reported with its new name or the nearest valid one.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -134,22 +146,22 @@ def build(model: type[Model], data: dict[str, Any], places: Places, file: Path) 
 def _problems(model: type[BaseModel], error: ValidationError, places: Places, file: Path) -> list[Problem]:
     problems = []
     for fault in error.errors(include_url=False):
-        path = tuple(part for part in fault["loc"] if part != "[key]")  # pydantic's mark of a fault in a key itself
+        path = tuple(part for part in fault["loc"] if part != "[key]")  # pydantic marks a fault in a key itself so
         key = ".".join(str(part) for part in path)
         line, column = place_of(places, path)
         if fault["type"] == "extra_forbidden":
-            message = f"unknown key {key!r}{nearest(str(path[-1]), _fields_at(model, path[:-1]))}"
+            message = f"unknown key {key!r}{suggestion(str(path[-1]), _fields_at(model, path[:-1]))}"
         elif fault["type"] == "missing":
             message = f"key {key!r} is missing"
         elif fault["type"] == "value_error":
             message = f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
         else:
-            found = repr(fault["input"])
-            found = found if len(found) <= 80 else found[:77] + "..."
+            value = repr(fault["input"])
+            value = value if len(value) <= 80 else value[:77] + "..."
             hint = ""
             if fault["type"] == "literal_error" and isinstance(fault["input"], str):
                 hint = nearest(fault["input"], _expected_literals(fault))
-            message = f"{key}: {_lower_first(fault['msg'])}, found {found}{hint}"
+            message = f"{key}: {_lower_first(fault['msg'])}, found {value}{hint}"
         problems.append(Problem(file, message, line, column))
     return problems
 
@@ -163,24 +175,24 @@ def _expected_literals(fault: Any) -> list[str]:
 
 
 def _fields_at(model: type[BaseModel], path: KeyPath) -> list[str]:
-    """The valid keys of the model that stands at `path` below `model`."""
+    """The valid keys of the model that `path` leads to, starting at `model`; empty if it leads to no model."""
     current: Any = model
     for part in path:
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = current.model_fields.get(str(part))
-            current = _plain(field.annotation) if field else None
+            current = _unwrapped(field.annotation) if field else None
         elif get_origin(current) in (dict, list, tuple):
-            current = _plain(get_args(current)[-1])
+            current = _unwrapped(get_args(current)[-1])
         if current is None:
             return []
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
-def _plain(annotation: Any) -> Any:
-    """`annotation` without `| None` and Annotated."""
+def _unwrapped(annotation: Any) -> Any:
+    """`annotation` without `| None` and without Annotated."""
     if hasattr(annotation, "__metadata__"):
-        return _plain(annotation.__origin__)
+        return _unwrapped(annotation.__origin__)
     if get_origin(annotation) in (Union, UnionType):
         parts = [part for part in get_args(annotation) if part is not type(None)]
-        return _plain(parts[0])
+        return _unwrapped(parts[0])
     return annotation

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.config.cell import Cell
+from bench.config.peft_fields import config_class
 from bench.config.rank_schedule import largest_rank
 from bench.engine.fused_layers import ADAPTER
 from bench.errors import BenchError
@@ -21,11 +22,9 @@ from bench.models.sites import AdapterSite
 def config_of(cell: Cell, sites: Sequence[AdapterSite], common: dict[str, Any]) -> Any:
     """The method's PEFT config: the budget's rank and the recipe's alpha and dropout where the class has such fields,
     then what the method's file sets. Raises BenchError where PEFT refuses a value."""
-    import peft
-
     chosen = cell.method.peft
     assert chosen is not None  # the spec demands it of such methods
-    kind = getattr(peft, chosen.config)
+    kind = config_class(chosen.config)
     rank = largest_rank(cell, [(site.in_features, site.out_features) for site in sites])
     values = {
         "r": rank,

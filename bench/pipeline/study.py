@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.config.catalog import WORKFLOW
 from bench.config.cell import Cell
+from bench.config.renamed import suggestion
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError, nearest
 from bench.estimate.duration import forecaster
@@ -225,7 +226,7 @@ def _narrowed(study: ResolvedStudy, config: Mapping[str, Any]) -> tuple[Cell, ..
         have = {value_of(cell) for cell in study.cells}
         for name in wanted:
             if name not in have:
-                raise BenchError(f"--config {key}: study {study.name!r} has no {name!r}{nearest(name, have)}")
+                raise BenchError(f"--config {key}: study {study.name!r} has no {name!r}{suggestion(name, have)}")
         cells = tuple(cell for cell in cells if value_of(cell) in wanted)
     return cells
 

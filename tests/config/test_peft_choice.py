@@ -1,16 +1,16 @@
-"""A method that names a PEFT config is held against PEFT's own class when it is read, without importing it."""
+"""A method that names a PEFT config is compared with PEFT's own class; reading a study alone does not import PEFT."""
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench.cli.app import main
 from bench.config.catalog import load_library
-from bench.config.peft_fields import config_class, config_names
+from bench.config.peft_fields import check_peft_methods, config_class, config_names
 from bench.config.resolve import load_study
 from bench.errors import SpecError
 
@@ -37,7 +37,7 @@ def test_a_fault_is_named_with_its_place(workflow: Path, old: str, new: str, mes
     assert old in LOHA
     (workflow / "methods" / "loha.yaml").write_text(LOHA.replace(old, new))
     with pytest.raises(SpecError, match=message):
-        load_library(workflow)
+        check_peft_methods(load_library(workflow), ["loha"])
 
 
 def test_a_role_that_the_backbone_lacks_is_told(workflow: Path) -> None:
@@ -46,21 +46,38 @@ def test_a_role_that_the_backbone_lacks_is_told(workflow: Path) -> None:
         load_study("s", (), workflow)
 
 
-def test_nothing_heavy_is_imported_for_it(workflow: Path) -> None:
+def test_reading_a_study_imports_nothing_heavy(workflow: Path) -> None:
     (workflow / "methods" / "loha.yaml").write_text(LOHA)
     code = (
         "import sys; from pathlib import Path; from bench.config.catalog import load_library;"
-        f"assert 'loha' in load_library(Path({str(workflow)!r})).methods;"
+        "from bench.config.peft_fields import check_peft_methods; from bench.pipeline.study import pipeline_of;"
+        f"library = load_library(Path({str(workflow)!r})); assert 'loha' in library.methods;"
+        "check_peft_methods(library, ['lora', 'adalora']);"  # none of them is an adapter of PEFT
+        f"assert pipeline_of({{'study': 's', 'workflow': {str(workflow)!r}, 'methods': 'loha'}}).cells;"
         "print([m for m in ('torch', 'peft', 'transformers') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_the_fields_are_those_of_the_class() -> None:
+def test_a_check_tells_all_faults_of_methods_and_studies_at_once(workflow: Path, capsys: pytest.CaptureFixture) -> None:
+    (workflow / "methods" / "loha.yaml").write_text(LOHA.replace("module_dropout: 0.1", "module_droput: 0.1, r: 4"))
+    (workflow / "studies" / "s.yaml").write_text((workflow / "studies" / "s.yaml").read_text().replace("adalora", "x"))
+    assert main(["check", "--workflow", str(workflow)]) == 2
+    told = capsys.readouterr().err
+    assert "loha.yaml:6:12: peft.fields: LoHaConfig has no field 'module_droput'" in told
+    assert "loha.yaml:6:32: peft.fields: 'r' follows from budget" in told
+    assert "unknown method 'x'" in told
+
+
+def test_a_plan_checks_the_methods_of_its_study(workflow: Path, capsys: pytest.CaptureFixture) -> None:
+    (workflow / "methods" / "loha.yaml").write_text(LOHA.replace("0.1", "a"))
+    words = ["plan", "s", "--workflow", str(workflow), "--set", "methods=[loha]"]
+    assert main(words) == 2
+    assert "module_dropout: expected float, found 'a'" in capsys.readouterr().err
+
+
+def test_every_config_that_a_method_can_name_is_one_that_peft_exports() -> None:
     import peft
 
     for name in config_names():
-        found, real = config_class(name), getattr(peft, name, None)
-        assert found is not None
-        if real is not None:
-            assert set(found.fields) == {field.name for field in dataclasses.fields(real) if field.init}, name
+        assert config_class(name) is getattr(peft, name)

@@ -23,7 +23,7 @@ from bench.config.backbone import Backbone
 from bench.config.budget import Budget
 from bench.config.catalog import WORKFLOW, load_library
 from bench.config.cell import Cell, DataChoice
-from bench.config.recipe import RankSchedule, Recipe
+from bench.config.recipe import RankPhases, Recipe
 from bench.distributed import join_team, variables_of
 from bench.errors import BenchError
 from bench.inputs import synthetic
@@ -65,7 +65,7 @@ class Lab:
         values = {
             "learning_rate": 5e-3, "epochs": 3, "batch_size": 12, "max_length": 24, "max_target_length": 8,
             "evaluation_batch_size": 8, "warmup_steps": 2, "head_dropout": 0.1,
-            "rank_schedule": RankSchedule(initial_steps=3, final_steps=4, interval=2), **recipe,
+            "rank_schedule": RankPhases(initial_steps=3, final_steps=4, interval=2), **recipe,
         }  # fmt: skip
         chosen = Recipe(**values)
         changes: dict[str, Any] = {"recipe": chosen}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.config.growth import Growth
+from bench.config.method import Growth
 from bench.engine.allocators.base import Allocator, StepFacts
 from bench.engine.allocators.triggers import Trigger
 from bench.engine.flat import FlatParameters, carry
