@@ -31,6 +31,11 @@ def _version_1_to_2(record: JSON) -> JSON:
     parameters = _renamed(record["parameters"])
     if parameters:
         parameters["budget"] = _renamed(parameters["budget"], kept="used")
+    environment = _renamed(record["environment"], products_in="matmul_precision")
+    if environment.get("slurm"):
+        environment["slurm"] = _renamed(
+            environment["slurm"], seconds_asked="seconds_requested", memory_asked_mib="memory_requested_mib"
+        )
     sizes = _renamed(record["bytes"])
     if sizes and sizes["base"]:
         sizes["base"] = _renamed(sizes["base"], quantisation="quantization")
@@ -42,7 +47,7 @@ def _version_1_to_2(record: JSON) -> JSON:
         "parameters": parameters,
         "ranks": {name: _renamed(site, place="index") for name, site in record["ranks"].items()},
         "bytes": sizes,
-        "environment": _renamed(record["environment"], products_in="matmul_precision"),
+        "environment": environment,
     }
 
 

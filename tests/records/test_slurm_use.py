@@ -15,19 +15,19 @@ SHOWN = (
 )
 
 
-def test_asked_queued_and_used() -> None:
+def test_requested_queued_and_used() -> None:
     assert parse_job(SHOWN, datetime(2026, 3, 1, 10, 6, 30)) == {
         "seconds_used": 90,
         "seconds_queued": 180,  # since it could run: a requeued job waits from then on
-        "seconds_asked": 86400 + 1800,
-        "memory_asked_mib": 1500,
+        "seconds_requested": 86400 + 1800,
+        "memory_requested_mib": 1500,
         "resources": "cpu=1,mem=1500M,node=1,billing=1,gres/gpu=1",
     }
 
 
 @pytest.mark.parametrize(("text", "mib"), [("mem=4G", 4096), ("mem=1.50G", 1536), ("mem=2048K", 2)])
 def test_units_of_memory(text: str, mib: int) -> None:
-    assert parse_job(f"TRES={text}", datetime.now())["memory_asked_mib"] == mib
+    assert parse_job(f"TRES={text}", datetime.now())["memory_requested_mib"] == mib
 
 
 def test_what_slurm_does_not_know_is_left_out() -> None:

@@ -58,7 +58,7 @@ def test_same_tables_and_the_planned_resources(cluster: Cluster, study: Make, lo
         assert (memory, limit) == ("1500M", "00:10:00")
     record = json.loads((quarter.cell(CELLS[0]) / "record.json").read_text())
     use = record["environment"]["slurm"]
-    assert (use["requeues"], use["memory_asked_mib"], use["seconds_asked"]) == (0, 1500, 600)
+    assert (use["requeues"], use["memory_requested_mib"], use["seconds_requested"]) == (0, 1500, 600)
     assert 0 < use["memory_used_mib"] < 1500
     assert 0 < use["seconds_used"] < 600
     assert use["seconds_queued"] >= 0
