@@ -40,9 +40,7 @@ from bench.records.io import read_record
 HERE = Path(__file__).parent
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
 PHASES = ("libraries", "data", "model", "training", "evaluation", "writing")
-OUR_IMPORTS = (
-    "from bench.training.imports import import_libraries; import_libraries(quantized=False); import bench.training.run"
-)
+OUR_IMPORTS = "import bench.training.run"
 GROUP = 8
 LOGGED = 25
 

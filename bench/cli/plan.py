@@ -21,9 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from bench.training.imports import import_libraries
-
-    import_libraries(quantized=False)
     import torch
 
     from bench.config.peft_fields import check_peft_methods

@@ -60,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
     with hold_gpus(gpus(cell, study.study)) as held:
         if cell.recipe.processes > 1:
             return _train_in_team(cell, args, inputs, held)
-        import_for([cell])
         train_one(cell, args.out, args, study.study.tracker)
     return 0
 
@@ -83,7 +82,6 @@ def _train_as_member(cell: Cell, args: argparse.Namespace, tracker: str | None) 
     """What each process of a team does, its parent holding the lease. Raises BenchError."""
     end_with_parent()
     _settle_environment(cell.threads)
-    import_for([cell])
     team = join_team()
     _train(cell, args.out, args, tracker if team.leads else None, team)
     return 0
@@ -98,12 +96,6 @@ def settle(cells: Sequence[Cell], args: argparse.Namespace) -> None:
                 pool.submit(_prepare, cell, args.mirror, cache_of(args)).result()
     _settle_environment(cells[0].threads)
     check_lock()
-
-
-def import_for(cells: Sequence[Cell]) -> None:
-    from bench.training.imports import import_libraries
-
-    import_libraries(quantized=any(cell.method.storage == "nf4" for cell in cells))
 
 
 def train_one(cell: Cell, out: Path, args: argparse.Namespace, tracker: str | None) -> None:

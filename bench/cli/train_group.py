@@ -11,7 +11,7 @@ import sys
 from functools import partial
 
 from bench.cli.options import add_tries, cache_of, study_of
-from bench.cli.train import import_for, settle, train_one
+from bench.cli.train import settle, train_one
 from bench.errors import EXIT_TRY_AGAIN, BenchError
 from bench.estimate.jobs import gpus
 from bench.paths import StudyPaths
@@ -48,16 +48,15 @@ def run(args: argparse.Namespace) -> int:
             paths.cell(cell.id).record.touch()  # Snakemake compares times
     if not missing:
         return 0
-    group, worst = Group(), 0
-    with hold_gpus(max(gpus(cell, study.study) for cell in missing)), group.passing_signals():
-        import_for(missing)
-        import bench.training.run  # noqa: F401 (once, for every child)
-
-        for cell in missing:
-            if group.stopped is not None:
-                return EXIT_TRY_AGAIN
-            log = paths.log(cell.id)
-            code = group.run(partial(train_one, cell, places[cell.id], args, study.study.tracker), log)
-            print(f"{cell.id}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
-            worst = max(worst, code)
+    worst = 0
+    with hold_gpus(max(gpus(cell, study.study) for cell in missing)) as held:
+        group = Group(on_gpu=bool(held))
+        with group.passing_signals():
+            for cell in missing:
+                if group.stopped is not None:
+                    return EXIT_TRY_AGAIN
+                log = paths.log(cell.id)
+                code = group.run(partial(train_one, cell, places[cell.id], args, study.study.tracker), log)
+                print(f"{cell.id}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
+                worst = max(worst, code)
     return worst

@@ -1,77 +1,90 @@
-"""Several cells one after another, each in a child of one process: the libraries are imported once.
+"""Several cells one after another, each in a process of its own that starts with the libraries already imported.
 
-A child starts as the parent is after its imports: nothing drawn, nothing allocated, no thread. So a cell's bits, its
-peak memory and its faults are its own, as in a process that trains it alone; what it does not see is the time of the
-imports.
+The processes come from multiprocessing's fork server, which has imported the libraries and done nothing else: nothing
+is drawn, no memory of a model is allocated and no thread runs. A cell's results, its peak memory and its faults are
+therefore its own, as in a process that trains it alone; only the time of the imports is missing.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 from types import FrameType
 
 from bench.errors import BenchError
 from bench.training.signals import SIGNALS, handled_by
 
-KILLED = 128  # plus the signal's number: as a shell tells it
+KILLED = 128  # plus the signal's number: the exit code that a shell reports
+PRELOAD = ["bench.training.run"]
+# A process that has initialized CUDA must not fork: its children could not use the GPU. The fork server therefore
+# imports only, and on a GPU without PEFT: PEFT imports bitsandbytes, which asks each GPU for its compute capability.
+PRELOAD_FOR_GPU = ["torch", "transformers.modeling_utils", "bench.engine.step", "bench.inputs.datasets"]
 
 
 class Group:
-    """Runs functions in children. `stopped` names the signal that asked to end, which the running child got too."""
+    """Runs functions in processes forked from one server. Construct it after the environment variables are set, which
+    the server passes on. `stopped`: the signal that asked to end, if any; the running process got it too."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_gpu: bool) -> None:
         self.stopped: int | None = None
-        self._child: int | None = None
+        self._process_id: int | None = None
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOAD_FOR_GPU if on_gpu else PRELOAD)
+        # With this PyTorch asks the driver's library whether there is a GPU, and CUDA stays uninitialized.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+        # A signal to the whole job reaches the server too. It must outlive the cell that saves its checkpoint, so it
+        # starts with these signals blocked; each child unblocks them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def run(self, function: Callable[[], None], log: Path) -> int:
-        """The exit code of `function` in a child whose output is `log`: 0, a BenchError's, 1, or KILLED + signal."""
+        """Run `function` in a new process whose output goes to `log`.
+
+        Returns its exit code: 0, that of the BenchError it raised, 1 for another exception, or KILLED plus the number
+        of the signal that ended it.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        child = os.fork()
-        if child == 0:
-            os._exit(_in_child(function, log))
-        self._child = child
-        if self.stopped is not None:  # it came between two children
-            os.kill(child, self.stopped)
-        _, status = os.waitpid(child, 0)
-        self._child = None
-        code = os.waitstatus_to_exitcode(status)
+        process = self._context.Process(target=_run_logged, args=(function, log))
+        process.start()
+        assert process.pid is not None
+        self._process_id = process.pid
+        if self.stopped is not None:  # the signal came between two cells
+            os.kill(process.pid, self.stopped)
+        process.join()
+        self._process_id = None
+        code = process.exitcode
+        assert code is not None
         return code if code >= 0 else KILLED - code
 
     @contextmanager
     def passing_signals(self) -> Iterator[None]:
-        """Signals that ask to stop go to the child, which saves where it is."""
+        """Inside, signals that ask to stop go to the running cell, which saves a checkpoint and ends."""
         with handled_by(self._pass):
             yield
 
-    def _pass(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler)
+    def _pass(self, number: int, _frame: FrameType | None) -> None:
         self.stopped = number
-        if self._child is not None:
-            os.kill(self._child, number)
+        if self._process_id is not None:
+            os.kill(self._process_id, number)
 
 
-def _in_child(function: Callable[[], None], log: Path) -> int:
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+def _run_logged(function: Callable[[], None], log: Path) -> None:
+    """What a child does. Another exception than a BenchError is printed by multiprocessing; the exit code is then 1."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
-    code = 1
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         function()
-        code = 0
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        code = error.exit_code
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return code
+        sys.exit(error.exit_code)

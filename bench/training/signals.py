@@ -18,7 +18,7 @@ class StopFlag:
     def __init__(self) -> None:
         self.name: str | None = None
 
-    def set(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler)
+    def set(self, number: int, _frame: FrameType | None) -> None:
         self.name = signal.Signals(number).name
 
     def check(self, where: str) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import peft  # noqa: F401 (imported here so that its seconds count as the libraries', not as the model's)
 import torch
 
 from bench.config.cell import Cell
@@ -150,7 +151,7 @@ class Trial:
     def _settle(self) -> None:
         """What decides bits beside the spec: threads, deterministic kernels, no TF32."""
         torch.set_num_threads(self.cell.threads)
-        torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would load torch's compiler: 3 s
+        torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, decides nothing here
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 

@@ -61,9 +61,7 @@ def _limit(spare: int) -> None:
     import pyarrow
 
     import bench.training.run
-    from bench.training.imports import import_libraries
 
-    import_libraries(quantized=False)
     assert bench.training.run
     assert len(pyarrow.array(range(1000))) == 1000
     pages = int(Path("/proc/self/statm").read_text().split()[0])

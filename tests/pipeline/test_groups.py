@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers.projects import ROOT, Project, make_project
 from helpers.small_cells import outcome
@@ -66,8 +67,9 @@ def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path:
         assert process.poll() is None
         time.sleep(0.05)
     if number == signal.SIGKILL:
-        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(child), number)
+        descendants = psutil.Process(process.pid).children(recursive=True)
+        (child,) = [found for found in descendants if found.ppid() != process.pid]  # of the fork server
+        child.send_signal(number)
         assert process.wait(120) != 0
         kept = sorted((results / "tiny/cells").rglob("record.json"))
         assert len(kept) == 2  # the others came after it
