@@ -24,9 +24,9 @@ from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
 from bench.config.cell import Cell
-from bench.config.rank_schedule import Schedule, largest_rank, schedule_of
+from bench.config.rank_schedule import largest_rank, schedule_of
 from bench.config.resolve import load_study
-from bench.engine.step import Core
+from bench.engine.schedule import RankSchedule
 from bench.evaluation.evaluate import evaluate
 from bench.evaluation.loss import task_loss
 from bench.inputs.backbones import prepare_backbone
@@ -34,6 +34,7 @@ from bench.inputs.collate import Collator
 from bench.inputs.datasets import PreparedData, load_tokenizer, open_data, prepare_task
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, head_modules, load_backbone
+from bench.models.core import build_core
 from bench.training.batches import epoch_batches
 from bench.training.rng import seed_everything
 
@@ -43,7 +44,7 @@ CPU = torch.device("cpu")
 class Peft:
     """PEFT's AdaLoRA."""
 
-    def __init__(self, cell: Cell, model: Any, sites: Any, schedule: Schedule) -> None:
+    def __init__(self, cell: Cell, model: Any, sites: Any, schedule: RankSchedule) -> None:
         recipe, matrices = cell.recipe, len(sites)
         shapes = [(site.in_features, site.out_features) for site in sites]
         config = AdaLoraConfig(
@@ -83,9 +84,9 @@ class Peft:
 class Ours:
     """The harness's core."""
 
-    def __init__(self, cell: Cell, model: Any, sites: Any, schedule: Schedule) -> None:
+    def __init__(self, cell: Cell, model: Any, sites: Any, schedule: RankSchedule) -> None:
         self.model, self.kind = attach(model, cell, sites), cell.task.kind
-        self.core = Core(self.model, sites, cell, schedule)
+        self.core = build_core(self.model, sites, cell, schedule)
 
     def step(self, batch: Any) -> None:
         loss, _ = task_loss(self.model, batch, self.kind)

@@ -24,12 +24,12 @@ from bench.config.backbone import Backbone
 from bench.config.budget import Budget
 from bench.config.cell import Cell, DataChoice
 from bench.config.method import Method
-from bench.config.rank_schedule import Schedule
 from bench.config.recipe import Recipe
 from bench.config.task import Task
 from bench.engine.flat import FlatParameters
 from bench.engine.regularizer import Regularizer
-from bench.engine.step import Core
+from bench.engine.schedule import RankSchedule
+from bench.models.core import build_core
 from bench.models.sites import AdapterSite
 
 WIDTHS = {"deberta": (768, 3072, 12), "proxy": (64, 256, 1)}
@@ -75,7 +75,7 @@ def attach(model: Any, svd: bool) -> Any:
 def sites_of(model: Any) -> list[AdapterSite]:
     base = model.get_base_model()
     return [
-        AdapterSite(name, name.split(".", 4)[-1], int(name.split(".")[3]), module.in_features, module.out_features)
+        AdapterSite(name, module.in_features, module.out_features, name.split(".", 4)[-1], int(name.split(".")[3]))
         for name, module in base.named_modules()
         if hasattr(module, "lora_A")
     ]
@@ -128,11 +128,11 @@ class OurStep:
         self.model, self.batch = attach(backbone(name), svd), batch()
         sites = sites_of(self.model)
         first, last = (START if svd else TARGET) * len(sites), TARGET * len(sites)
-        schedule = Schedule(
+        schedule = RankSchedule(
             initial_budget=first, target_budget=last, final_steps=TOTAL - freezes_at, interval=interval,
             total_steps=TOTAL,
         )  # fmt: skip
-        self.core = Core(self.model, sites, cell_of(svd), schedule)
+        self.core = build_core(self.model, sites, cell_of(svd), schedule)
 
     def __call__(self, operations: Operations | None = None) -> None:
         under = operations.under if operations else nothing
@@ -227,7 +227,7 @@ class _Matrices(nn.Module):  # type: ignore[misc]
         self.layers = nn.ModuleList(
             SVDLinear(nn.Linear(*shape).requires_grad_(False), "default", config, r=rank) for shape in shapes
         )
-        self.sites = [AdapterSite(f"layers.{k}", "m", k, i, o) for k, (i, o) in enumerate(shapes)]
+        self.sites = [AdapterSite(f"layers.{k}", i, o, "m", k) for k, (i, o) in enumerate(shapes)]
 
 
 def goals(found: dict[str, Any]) -> dict[str, bool]:

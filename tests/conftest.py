@@ -1,1 +1,1 @@
-"""Puts tests/ on the import path: `twins` is shared by the tests of the core."""
+"""Puts tests/ on the import path: `helpers` is shared by all tests."""

@@ -1,7 +1,7 @@
-"""The rank schedule of a training: how much the adapter may hold at each step, checked when the study is read.
+"""The rank schedule of a cell: how its budget, its method and its backbone's matrices become the engine's schedule.
 
-Budgets are totals over all matrices, counted in the method's unit (ranks or parameters). Zhang et al. 2023 (AdaLoRA,
-https://openreview.net/pdf?id=lq62uWRJjiY), section 3.3, equation 12.
+A budget is an average rank or a number of parameters; the engine's `RankSchedule` holds totals over all matrices,
+counted in the method's unit. What can be wrong with a cell here is found when the study is read.
 """
 
 from __future__ import annotations
@@ -9,64 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from pydantic import Field, ValidationError, model_validator
-
 from bench.config.cell import Cell
-from bench.config.types import Frozen, NonNegative, Positive
 from bench.config.yaml_source import KeyPath
+from bench.engine.schedule import RankSchedule, no_step_to_prune
 from bench.errors import BenchError
 
 Shape = tuple[int, int]  # (in_features, out_features) of an adapted matrix
-
-
-class Schedule(Frozen):
-    """Three phases: `initial_steps` (t_i) at `initial_budget`, a cubic decay with a mask every `interval` (delta T)
-    steps, `final_steps` (t_f) at `target_budget`.
-
-    A `step` is the number of optimizer steps made so far, 1 to `total_steps`: the last one is at the target whatever
-    the phases are, also with `final_steps` 0.
-    """
-
-    initial_budget: Positive
-    target_budget: Positive
-    initial_steps: NonNegative = 0
-    final_steps: NonNegative = 0
-    interval: Positive = 1
-    total_steps: Positive = Field(description="optimizer steps of the whole training")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Schedule:
-        if self.target_budget > self.initial_budget:
-            raise ValueError(f"target budget {self.target_budget} is larger than initial budget {self.initial_budget}")
-        fault = _no_step_to_prune(self.initial_steps, self.final_steps, self.total_steps) if self.prunes else None
-        if fault:
-            raise ValueError(fault)
-        return self
-
-    @property
-    def prunes(self) -> bool:
-        """Whether anything is ever taken away; a target equal to the start keeps every rank."""
-        return self.target_budget < self.initial_budget
-
-    @property
-    def freezes_at(self) -> int:
-        """The step after which ranks no longer change."""
-        return self.total_steps - self.final_steps
-
-    def budget(self, step: int) -> int:
-        """The total that may live after `step` optimizer steps."""
-        if step <= self.initial_steps or not self.prunes:
-            return self.initial_budget
-        if step >= self.freezes_at:
-            return self.target_budget
-        left = 1 - (step - self.initial_steps) / (self.freezes_at - self.initial_steps)
-        return int((self.initial_budget - self.target_budget) * left**3 + self.target_budget)
-
-    def is_mask_step(self, step: int) -> bool:
-        """Whether ranks are chosen anew after `step`: every `interval` steps of the decay, and at its end."""
-        if not self.prunes or not self.initial_steps < step <= self.freezes_at:
-            return False
-        return step % self.interval == 0 or step == self.freezes_at
 
 
 def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[KeyPath, str]]:
@@ -89,7 +37,7 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
     if cell.method.allocator == "adalora" and rank < _rank_to_shrink(cell, rank) and train_rows and not none_left:
         total = recipe.total_steps(train_rows - held_out)
         phases = recipe.rank_schedule_at(total)
-        fault = _no_step_to_prune(phases.initial_steps, phases.final_steps, total)
+        fault = no_step_to_prune(phases.initial_steps, phases.final_steps, total)
         if fault:
             yield ("recipe", "rank_schedule"), fault
 
@@ -136,7 +84,7 @@ def rank_cost(cell: Cell, shape: Shape) -> int:
     return sum(shape) + (1 if cell.method.adapter == "adalora" else 0)
 
 
-def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedule:
+def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> RankSchedule:
     """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`. Raises BenchError."""
     for _, fault in faults_without_shapes(cell, train_rows):
         raise BenchError(f"{cell.id}: {fault}")
@@ -144,18 +92,18 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedul
     if cell.method.adapter == "full":  # no budget binds it: every matrix keeps its full rank
         _check_shapes(cell, shapes)
         whole = sum(map(min, shapes))
-        return Schedule(initial_budget=whole, target_budget=whole, total_steps=total)
+        return RankSchedule(initial_budget=whole, target_budget=whole, total_steps=total)
     rank = largest_rank(cell, shapes)
     if cell.method.grows:  # the cap stands from the first step; what is below it is for the allocator to fill
         cap = _target(cell, shapes)
-        return Schedule(initial_budget=cap, target_budget=cap, total_steps=total)
+        return RankSchedule(initial_budget=cap, target_budget=cap, total_steps=total)
     costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
     initial = rank * sum(costs)
     if cell.method.allocator == "fixed":
-        return Schedule(initial_budget=initial, target_budget=initial, total_steps=total)
+        return RankSchedule(initial_budget=initial, target_budget=initial, total_steps=total)
     phases = cell.recipe.rank_schedule_at(total)
     try:
-        return Schedule(
+        return RankSchedule(
             initial_budget=initial,
             target_budget=_target(cell, shapes),
             initial_steps=phases.initial_steps,
@@ -163,9 +111,8 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> Schedul
             interval=phases.interval,
             total_steps=total,
         )
-    except ValidationError as error:
-        faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
-        raise BenchError(f"{cell.id}: {faults}") from error
+    except ValueError as error:
+        raise BenchError(f"{cell.id}: {error}") from error
 
 
 def _target(cell: Cell, shapes: Sequence[Shape]) -> int:
@@ -203,16 +150,6 @@ def _rank_to_shrink(cell: Cell, average: float) -> int:
 
 def _no_whole_rank(cell: Cell, rank: float) -> str:
     return f"a fixed rank must be a whole number, the budget {cell.budget_name!r} says {rank:g}"
-
-
-def _no_step_to_prune(initial_steps: int, final_steps: int, total_steps: int) -> str | None:
-    """What is wrong with phases that leave nothing between them."""
-    if initial_steps + final_steps < total_steps:
-        return None
-    return (
-        f"no step is left to prune in: initial_steps {initial_steps} + final_steps {final_steps} "
-        f">= total_steps {total_steps}"
-    )
 
 
 def _check_shapes(cell: Cell, shapes: Sequence[Shape]) -> None:

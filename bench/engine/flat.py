@@ -1,8 +1,9 @@
 """All trainable parameters of a model in one flat float32 buffer, and their gradients in another.
 
-The modules keep their parameters: these become views. What an optimizer step does to every parameter (clip, AdamW,
-importance, zero) is then a handful of operations on long vectors instead of a handful for each of hundreds of tensors.
-Order: rows of A and B^T by length (`Layout`), singular values, the heads' matrices, the heads' vectors.
+The modules keep their parameters, which become views of the buffer. What an optimizer step does to every parameter
+(clip, AdamW, importance, zero) is then a handful of operations on long vectors instead of a handful per tensor, of
+which a model has hundreds. Order in the buffer: rows of A and B^T by length (`Layout`), singular values, matrices of
+the heads, vectors of the heads.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from bench.engine.fused_layers import ADAPTER, install, keep_task_loss
-from bench.engine.layout import Kept, Layout
+from bench.engine.layout import Kept, Layout, Site
 from bench.errors import BenchError
-from bench.models.sites import AdapterSite
 
 
 @dataclass(frozen=True)
 class _Product:
-    """E B of one block: B^T [rows, length], its product with E, the product's gradient, E [rows] and its gradient."""
+    """The product E B of one block, which the layers read in place of B.
+
+    b: B^T [rows, length]; folded: its rows times E [rows, length]; grad: the gradient with respect to `folded`, in the
+    place of B's; singular: E [rows]; grad_singular: its gradient [rows].
+    """
 
     b: Tensor
     folded: Tensor
@@ -32,27 +36,33 @@ class _Product:
 
 
 class FlatParameters:
-    """The buffers `data` and `grad` [elements] of `model`, whose adapters sit at `sites`. Whatever else is trainable
-    stands behind them, called `head`: without sites that is everything.
+    """The buffers `data` and `grad` [elements] of `model`, whose adapters sit at `sites`.
 
-    `rows` and `grad_rows` hold a view [rows, length] for each block of the layout, `singular` and `grad_singular` the
-    values E [triplets]. Gradients with respect to B arrive as those of E B; `unfold_gradients` makes them E's and B's.
+    Whatever else is trainable stands behind the adapters and is called `head`; without sites that is everything.
+    `rows` and `grad_rows` hold one view [rows, length] per block of the layout; `singular` and `grad_singular` are the
+    values E [triplets]. Gradients of B arrive as those of the product E B; `unfold_gradients` turns them into E's and
+    B's. `adapter` is PEFT's name of the adapter.
+
+    Raises BenchError if a site has no adapter that the fused layers can compute, if nothing is trainable, or if a
+    trainable parameter is not float32.
     """
 
-    def __init__(self, model: Any, sites: Sequence[AdapterSite]) -> None:
+    def __init__(self, model: Any, sites: Sequence[Site], adapter: str = ADAPTER) -> None:
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._adapter = adapter
         self._layers = [base.get_submodule(site.name) for site in sites]
         self.device = next(base.parameters()).device
         anchor = torch.zeros((), device=self.device, requires_grad=True)
-        self.sites = [install(layer, anchor) for layer in self._layers]
+        self.sites = [install(layer, anchor, adapter) for layer in self._layers]
         keep_task_loss(model)
         svd = any(hasattr(layer, "lora_E") for layer in self._layers)
         for layer in self._layers:
             if svd:
-                layer.ranknum[ADAPTER].requires_grad_(False)  # constant: PEFT trains it on half-precision bases
-        factors = [tuple(_parameter(layer, name) for name in _names(svd)) for layer in self._layers]
-        adapter = {id(parameter) for group in factors for parameter in group}
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) not in adapter]
+                # A constant, which PEFT trains if the base is in half precision or not on the CPU.
+                layer.ranknum[adapter].requires_grad_(False)
+        factors = [tuple(_parameter(layer, name, adapter) for name in _names(svd)) for layer in self._layers]
+        of_adapter = {id(parameter) for group in factors for parameter in group}
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) not in of_adapter]
         if not factors and not named:
             raise BenchError("no adapted matrix: nothing to train")
         _check_dtype(named)
@@ -85,13 +95,16 @@ class FlatParameters:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def fold(self) -> None:
-        """Make the layers see the present E and B. Called after whatever changes them."""
+        """Let the layers see the present E and B. Must be called after anything that changes them."""
         for part in self._products:
             torch.mul(part.b, part.singular.unsqueeze(1), out=part.folded)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def unfold_gradients(self) -> None:
-        """From the gradient by E B: that by E (its product with B, summed over each row) and that by B (times E)."""
+        """Turn the gradients of the products E B into those of E and of B, by the product rule.
+
+        E's gradient is the product's gradient times B, summed over each row; B's is the product's gradient times E.
+        """
         for part in self._products:
             torch.sum(part.grad * part.b, dim=1, out=part.grad_singular)
             part.grad.mul_(part.singular.unsqueeze(1))
@@ -106,7 +119,7 @@ class FlatParameters:
             site.touched = False
 
     def untouched(self) -> list[slice]:
-        """Where in the buffer stand the adapters that got no gradient since the last step."""
+        """The parts of the buffer whose adapters got no gradient since the last step: branches that were skipped."""
         return [
             part
             for index, site in enumerate(self.sites)
@@ -115,13 +128,21 @@ class FlatParameters:
         ]
 
     def check_gradients(self) -> None:
-        """Raises BenchError where somebody took the heads' gradients out of the buffer (`zero_grad` does)."""
+        """Raises BenchError if the gradient of a head is no view of the buffer any more (`zero_grad` takes it out)."""
         for name, parameter, view in zip(self.head_names, self.head, self._head_grads, strict=True):
             if parameter.grad is not view:
                 raise BenchError(f"the gradient of {name} was replaced: only the core may clear gradients")
 
+    def gather_gradients(self) -> None:
+        """Bring the heads' gradients back into the buffer after somebody else's `zero_grad` took them out."""
+        for parameter, view in zip(self.head, self._head_grads, strict=True):
+            if parameter.grad is not view:
+                if parameter.grad is not None:
+                    view.copy_(parameter.grad)
+                parameter.grad = view
+
     def elements_of(self, site: int) -> list[slice]:
-        """Where in the buffer A, B^T and E of a site stand."""
+        """The parts of the buffer that hold A, B^T and E of a site."""
         parts = []
         for block in self.layout.blocks:
             for factor in block.factors:
@@ -134,8 +155,10 @@ class FlatParameters:
         return parts
 
     def rebuild(self, kept: Kept) -> Layout:
-        """Hold the ranks `kept` of the initial ones, parameters as they were and new ranks zero, gradients zero; the
-        layout before is returned, for `carry`."""
+        """Hold the ranks `kept` from now on: parameters keep their values, new ranks and all gradients are zero.
+
+        Returns the layout before, which `carry` needs to move optimizer moments and averages along.
+        """
         old, data = self.layout, self.data
         layout = Layout(old.sites, kept, old.svd)
         self._allocate(layout, carry(data, old, layout))
@@ -143,7 +166,7 @@ class FlatParameters:
         return old
 
     def reshape(self, kept: Kept) -> None:
-        """Room for the ranks `kept` of the initial ones, values unset: for a checkpoint that is about to be loaded."""
+        """Make room for the ranks `kept`, values unset, for a checkpoint that is about to be loaded."""
         if kept != self.layout.kept:
             self._allocate(Layout(self.layout.sites, kept, self.layout.svd))
             self._bind()
@@ -166,7 +189,7 @@ class FlatParameters:
                 )
 
     def _bind(self) -> None:
-        """Make every module's parameter a view of the buffer, and give the layers their tensors."""
+        """Make the parameter of every module a view of the buffer, and give the layers their tensors."""
         views, grads = self.factors(self.data), self.factors(self.grad)
         for site, layer, parameters, view, grad in zip(
             self.sites, self._layers, self._parameters, views, grads, strict=True
@@ -174,7 +197,7 @@ class FlatParameters:
             for parameter, value in zip(parameters, view, strict=True):
                 parameter.grad = None
                 parameter.data = value
-            layer.r[ADAPTER] = view[0].shape[0]
+            layer.r[self._adapter] = view[0].shape[0]
             site.bind(view[0], view[1].t(), grad[0], grad[1].t())
         for block, product in zip(self.layout.blocks, self._products, strict=False):
             for factor in block.factors:
@@ -187,16 +210,16 @@ class FlatParameters:
         self.fold()
 
     def factors(self, flat: Tensor) -> list[tuple[Tensor, ...]]:
-        """Of each site A [r, in], B [out, r] and, with singular values, E [r, 1], as views of `flat`."""
-        found: list[dict[str, Tensor]] = [
+        """Views of `flat` per site: A [r, in], B [out, r] and, with singular values, E [r, 1]."""
+        by_site: list[dict[str, Tensor]] = [
             {"A": flat.new_empty(0, site.in_features), "B": flat.new_empty(0, site.out_features)}
             for site in self.layout.sites
         ]
         for block in self.layout.blocks:
             rows = flat[block.offset : block.end].view(block.rows, block.length)
             for factor in block.factors:
-                found[factor.site][factor.kind] = rows[factor.start : factor.start + factor.rows]
-        views = [(pair["A"], pair["B"].t()) for pair in found]
+                by_site[factor.site][factor.kind] = rows[factor.start : factor.start + factor.rows]
+        views = [(pair["A"], pair["B"].t()) for pair in by_site]
         if not self.layout.svd:
             return list(views)
         singular = flat[self.layout.row_elements : self.layout.adapter_elements].unsqueeze(1)
@@ -213,8 +236,10 @@ class FlatParameters:
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def carry(flat: Tensor, old: Layout, new: Layout) -> Tensor:
-    """`flat` (parameters, or a moment or average of them) from the layout `old` to `new`, value for value; ranks that
-    `old` does not hold are zeros."""
+    """`flat` (parameters, or a moment or an average of them) moved from the layout `old` to `new`, value for value.
+
+    Ranks that `old` does not hold become zeros.
+    """
     parts = []
     for block in new.blocks:
         other = next((b for b in old.blocks if b.length == block.length), None)
@@ -229,7 +254,7 @@ def carry(flat: Tensor, old: Layout, new: Layout) -> Tensor:
 
 
 def _picked(values: Tensor, places: Sequence[int]) -> Tensor:
-    """values [n, ...] at `places`, zeros where a place is -1."""
+    """values [n, ...] at `places`; zeros where a place is -1."""
     padded = torch.cat([values, values.new_zeros(1, *values.shape[1:])])
     return padded[torch.tensor(places, device=values.device, dtype=torch.long)]  # -1 is the row of zeros
 
@@ -238,9 +263,9 @@ def _names(svd: bool) -> tuple[str, ...]:
     return ("lora_A", "lora_B", "lora_E") if svd else ("lora_A", "lora_B")
 
 
-def _parameter(layer: Any, name: str) -> nn.Parameter:
-    held = getattr(layer, name)[ADAPTER]
-    return held if isinstance(held, nn.Parameter) else held.weight
+def _parameter(layer: Any, name: str, adapter: str) -> nn.Parameter:
+    factor = getattr(layer, name)[adapter]  # AdaLoRA keeps parameters here, LoRA keeps linear layers
+    return factor if isinstance(factor, nn.Parameter) else factor.weight
 
 
 def _check_dtype(named: Sequence[tuple[str, nn.Parameter]]) -> None:

@@ -1,9 +1,9 @@
-"""A lean forward for PEFT's LoRA and SVD layers: same parameters and results, half of the operations.
+"""A fused forward for PEFT's LoRA and SVD layers: the same parameters and results with half of the operations.
 
-PEFT builds the adapter's path from single autograd operations, each with views and transposes of its own. Here a layer
-is one autograd function. Its backward adds the gradients of A and B straight into the flat gradient buffer, so nothing
-is gathered or copied later. The singular values are folded into B once a step (`FlatParameters.fold`), which makes
-AdaLoRA's layer the same work as LoRA's.
+PEFT builds the adapter's path from single autograd operations, each with views and transposes of its own. Here one
+layer is one autograd function. Its backward adds the gradients of A and B straight into the flat gradient buffer, so
+that nothing is gathered or copied later. The singular values are folded into B once per step (`FlatParameters.fold`),
+which makes AdaLoRA's layer cost the same as LoRA's.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import BenchError
-from bench.models.precision import multiplies_as_stored
 
-ADAPTER = "default"  # the one adapter name; PEFT matches names by substring, a fixed one can't collide
+ADAPTER = "default"  # PEFT's own default name of an adapter
 
 
 @dataclass
 class SiteTensors:
-    """What one layer reads and writes: views into the flat buffers, with r the site's rank.
+    """What the layer of one site reads and writes: views of the flat buffers. r is the site's present rank.
 
-    `a` [r, in], `b` [r, out] (B^T, times E where the adapter has singular values), their transposes, and the places
-    of their gradients. `touched` says whether a gradient arrived since the last optimizer step.
+    `a` [r, in]; `b` [r, out], which is B^T, times E where the adapter has singular values; their transposes; and the
+    places of their gradients. `touched` says whether a gradient arrived since the last optimizer step. `adapter` is
+    PEFT's name of the adapter.
     """
 
     scale: float
     anchor: Tensor  # requires grad, so that autograd calls the backward of the first layer too
+    adapter: str
     a: Tensor = field(init=False)
     b: Tensor = field(init=False)
     a_t: Tensor = field(init=False)
@@ -47,14 +48,14 @@ class SiteTensors:
         self.rank = a.shape[0]
 
     def add_to(self, result: Tensor, hidden: Tensor) -> None:
-        """result [n, out] += scale * hidden [n, r] @ b, in place; a half-precision result is rounded once."""
+        """result [n, out] += scale * hidden [n, r] @ b, in place. A half-precision result is rounded once."""
         if result.dtype == torch.float32:
             result.addmm_(hidden, self.b, alpha=self.scale)
         else:
             result.add_(torch.mm(hidden, self.b), alpha=self.scale)
 
     def backward(self, grad: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
-        """Add one use's gradients of A and B; that by `hidden` [n, r] comes back, unscaled."""
+        """Add the gradients of A and B from one use of the layer. Returns that of `hidden` [n, r], not yet scaled."""
         grad_hidden = torch.mm(grad, self.b_t)
         self.grad_b.addmm_(hidden.t(), grad, alpha=self.scale)
         self.grad_a.addmm_(grad_hidden.t(), x, alpha=self.scale)
@@ -92,7 +93,8 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
 
 
 class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
-    """result [..., out] += scale * x A^T B^T, in place: over a base that is unpacked, and where x is dropped out."""
+    """result [..., out] += scale * x A^T B^T, in place: for a base that computes its own product (4-bit, unpacked to
+    float32), and for an adapter whose input goes through dropout."""
 
     @staticmethod
     def forward(ctx: Any, result: Tensor, x: Tensor, _anchor: Tensor, site: SiteTensors) -> Tensor:
@@ -115,26 +117,31 @@ class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
         return grad, grad_x.view(ctx.shape), None, None
 
 
-def lean_forward(layer: Any, x: Tensor) -> Tensor:
-    """Takes the place of `layer.forward`. A disabled or merged adapter goes PEFT's way, and has no gradient there."""
-    site: SiteTensors = layer.lean
+def fused_forward(layer: Any, x: Tensor) -> Tensor:
+    """Replaces `layer.forward`. A disabled or merged adapter takes PEFT's own way, and gets no gradient there."""
+    site: SiteTensors = layer.fused_site
     if layer.disable_adapters or layer.merged:
         return type(layer).forward(layer, x)
     base: nn.Module = layer.base_layer
     if not site.rank:
         return base(x)
-    dropout = layer.lora_dropout[ADAPTER]
+    dropout = layer.lora_dropout[site.adapter]
     drops = layer.training and isinstance(dropout, nn.Dropout) and dropout.p > 0
-    if type(base) is nn.Linear and multiplies_as_stored(base) and not drops:
+    # A base whose forward was replaced (4-bit, or unpacked to float32 for its product) must compute its own product.
+    if type(base) is nn.Linear and "forward" not in vars(base) and not drops:
         return AdaptedLinear.apply(x, site.anchor, base.weight, base.bias, site)
     result = base(x)
-    if result._is_view() or not result.is_contiguous():
+    if result._is_view() or not result.is_contiguous():  # the adapter is added in place
         result = result.clone(memory_format=torch.contiguous_format)
     return AddedAdapter.apply(result, dropout(x.float()) if drops else x, site.anchor, site)
 
 
 def keep_task_loss(model: Any) -> None:
-    """Make the wrapped model's loss the task's alone: PEFT's AdaLoraModel adds its regularizer, in evaluation too."""
+    """Let the wrapped model's loss be the task's alone.
+
+    PEFT's AdaLoraModel adds its regularizer to the loss, in evaluation too; the engine has a regularizer of its own. So
+    the wrapper's forward becomes that of the model inside, as it is for every other PEFT method.
+    """
     from peft.tuners.adalora import AdaLoraModel
 
     tuner = getattr(model, "base_model", None)
@@ -142,14 +149,18 @@ def keep_task_loss(model: Any) -> None:
         tuner.__dict__["forward"] = tuner.model.forward
 
 
-def scale_of(layer: Any) -> float:
-    """What multiplies A^T B^T: alpha / r, for SVD layers alpha over PEFT's constant rank number."""
-    scaling = float(layer.scaling[ADAPTER])
-    return scaling / (float(layer.ranknum[ADAPTER].detach()) + 1e-5) if hasattr(layer, "ranknum") else scaling
+def scale_of(layer: Any, adapter: str = ADAPTER) -> float:
+    """What multiplies A^T B^T: alpha / r; for SVD layers alpha over PEFT's constant rank number."""
+    scaling = float(layer.scaling[adapter])
+    return scaling / (float(layer.ranknum[adapter].detach()) + 1e-5) if hasattr(layer, "ranknum") else scaling
 
 
-def install(adapted: nn.Module, anchor: Tensor) -> SiteTensors:
-    """Give a PEFT layer the lean forward; the tensors are bound by the flat parameters. Raises BenchError."""
+def install(adapted: nn.Module, anchor: Tensor, adapter: str = ADAPTER) -> SiteTensors:
+    """Give a PEFT layer the fused forward; `FlatParameters` binds its tensors.
+
+    Raises BenchError if the module is no LoRA or SVD layer, if what it adapts is no frozen linear layer, or if it is a
+    variant of LoRA (DoRA, a bias of its own) whose forward computes something else.
+    """
     from peft.tuners.adalora import AdaLoraLayer
     from peft.tuners.lora import LoraLayer
 
@@ -164,7 +175,7 @@ def install(adapted: nn.Module, anchor: Tensor) -> SiteTensors:
         raise BenchError("the matrix under an adapter must be frozen")
     if not isinstance(layer, AdaLoraLayer) and (layer.lora_variant or any(layer.lora_bias.values())):
         raise BenchError("LoRA variants (DoRA, ...) and lora_bias are not supported")
-    site = SiteTensors(scale_of(layer), anchor)
-    layer.lean = site
-    layer.forward = MethodType(lean_forward, layer)
+    site = SiteTensors(scale_of(layer, adapter), anchor, adapter)
+    layer.fused_site = site
+    layer.forward = MethodType(fused_forward, layer)
     return site

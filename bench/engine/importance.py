@@ -1,32 +1,32 @@
-"""Importance of every adapter parameter, and of every rank: Zhang et al. 2023 (AdaLoRA), equations 7 to 11.
+"""Importance of every adapter parameter and of every rank: Zhang et al. 2023 (AdaLoRA), equations 7 to 11.
 
 The importance of a parameter is its sensitivity |p * gradient|, averaged over the steps, times the average deviation
-from that average (the uncertainty). A rank's is that of its singular value, plus the mean over its row of A, plus the
-mean over its column of B. Two float32 buffers as long as the adapter, six operations an update.
+from that average (the uncertainty). The importance of a rank is that of its singular value, plus the mean over its row
+of A, plus the mean over its column of B. It takes two float32 buffers as long as the adapter and six operations per
+update.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bench.engine.flat import FlatParameters, carry
 from bench.engine.layout import Layout
-
-Kind = Literal["sensitivity-uncertainty", "sensitivity", "magnitude"]
+from bench.engine.options import ImportanceKind
 
 
 class Importance:
-    """Averages over steps with `betas` (beta1 of the sensitivity, beta2 of the uncertainty).
+    """Exponential averages over the steps with `betas`: beta1 for the sensitivity, beta2 for the uncertainty.
 
-    `kind`: the published product; `sensitivity` is that of the last step alone, and `magnitude` is |E| (the ablations
-    of Zhang et al. 2023, table 5). `tensors` holds the buffers [adapter elements], for checkpoints.
+    kind: `sensitivity-uncertainty` is the published product; `sensitivity` is that of the last step alone and
+    `magnitude` is |E| (the ablations in table 5 of Zhang et al. 2023). `tensors` holds the buffers [adapter elements],
+    for checkpoints.
     """
 
-    def __init__(self, flat: FlatParameters, kind: Kind, betas: tuple[float, float]) -> None:
+    def __init__(self, flat: FlatParameters, kind: ImportanceKind, betas: tuple[float, float]) -> None:
         self._flat, self._kind = flat, kind
         self._weights = (1 - betas[0], 1 - betas[1]) if kind == "sensitivity-uncertainty" else (1.0, 0.0)
         names = {"sensitivity-uncertainty": ("average", "deviation"), "sensitivity": ("average",), "magnitude": ()}
@@ -35,17 +35,17 @@ class Importance:
         self._find_rows()
 
     def carry(self, old: Layout) -> None:
-        """Follow a change of the layout from `old`: averages as they were, zeros for ranks that are new."""
+        """Follow a change of the layout from `old`: averages keep their values, those of new ranks are zero."""
         for name, buffer in self.tensors.items():
             self.tensors[name] = carry(buffer, old, self._flat.layout)
         self._find_rows()
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def update(self, finite: Tensor, gradient_scale: Tensor | None = None, hold: Sequence[slice] = ()) -> None:
-        """Take in one optimizer step: the parameters after it times the gradient that led to it.
+        """Take in one optimizer step: the parameters after it times the gradient that led to it, as published.
 
-        finite [] (1 or 0): after a step that was skipped nothing changes. gradient_scale []: divides the gradient, to
-        undo clipping. hold: elements that got no gradient and keep their averages.
+        finite [] (1 or 0): after a skipped step nothing changes. gradient_scale []: divides the gradient, to undo
+        clipping. hold: elements that got no gradient and keep their averages.
         """
         if not self.tensors:
             return

@@ -1,10 +1,10 @@
-"""Where each adapter row stands in the flat buffer. Plain numbers, no tensors.
+"""Where each row of an adapter stands in the flat buffer. Plain numbers, no tensors.
 
-A rank of a matrix is a triplet: a row of A (length in_features), a row of B^T (length out_features), a singular value.
-Rows of one length stand together, first those of all A, then those of all B^T, matrix by matrix in the order of the
-sites. So a whole model's rows are a few matrices [rows, length], and importance, regularizer and optimizer are a few
-operations whatever the number of adapted matrices. The singular values follow in the order of the rows of B^T, which
-makes E times B one product a length.
+A rank of a matrix is a triplet: one row of A (length in_features), one row of B^T (length out_features) and one
+singular value. Rows of equal length stand together, first those of all A, then those of all B^T, matrix by matrix in
+the order of the sites. So the rows of a whole model are a few matrices [rows, length], and importance, regularizer and
+optimizer need a few operations whatever the number of adapted matrices. The singular values follow in the order of the
+rows of B^T, so that E times B is one product per length.
 """
 
 from __future__ import annotations
@@ -14,9 +14,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from bench.models.sites import AdapterSite
+Kept = tuple[tuple[int, ...], ...]  # per site, which of its initial ranks are left
 
-Kept = tuple[tuple[int, ...], ...]  # of each site, which of its initial ranks are left
+
+@dataclass(frozen=True)
+class Site:
+    """One adapted matrix [out_features, in_features]; `name` is the path of its module inside the base model."""
+
+    name: str
+    in_features: int
+    out_features: int
+
+    @property
+    def parameters_per_rank(self) -> int:
+        """What one rank costs in a LoRA pair: a row of A and a column of B."""
+        return self.in_features + self.out_features
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,10 @@ class Factor:
 
 @dataclass(frozen=True)
 class Block:
-    """All rows of one length: [rows, length] at `offset` elements; the rows of B^T begin at row `first_b`."""
+    """All rows of one length: a matrix [rows, length] that begins at element `offset` of the buffer.
+
+    The rows of B^T begin at row `first_b`. `first_row` and `first_triplet` count over all blocks before this one.
+    """
 
     length: int
     offset: int
@@ -54,14 +69,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """The places of the rows of `sites`, each with the ranks that `kept` names. `svd`: with singular values."""
+    """The places of the rows of `sites`, each with the ranks that `kept` names. svd: with singular values (AdaLoRA)."""
 
-    sites: tuple[AdapterSite, ...]
+    sites: tuple[Site, ...]
     kept: Kept
     svd: bool
 
     @classmethod
-    def initial(cls, sites: Sequence[AdapterSite], ranks: Sequence[int], svd: bool) -> Layout:
+    def initial(cls, sites: Sequence[Site], ranks: Sequence[int], svd: bool) -> Layout:
         return cls(tuple(sites), tuple(tuple(range(rank)) for rank in ranks), svd)
 
     @property
@@ -70,7 +85,7 @@ class Layout:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """By length, ascending. A length of which no row is left has no block."""
+        """The blocks in ascending order of length. A length without rows has no block."""
         lengths = sorted({n for site in self.sites for n in (site.in_features, site.out_features)})
         blocks: list[Block] = []
         offset = row = triplet = 0
@@ -90,7 +105,7 @@ class Layout:
 
     @property
     def row_elements(self) -> int:
-        """Elements of all rows of A and B^T; the singular values begin there."""
+        """Elements of all rows of A and B^T. The singular values begin there."""
         return self.blocks[-1].end if self.blocks else 0
 
     @property
@@ -99,12 +114,12 @@ class Layout:
 
     @property
     def adapter_elements(self) -> int:
-        """What the adapter holds: A, B and E."""
+        """Elements of the whole adapter: A, B and E."""
         return self.row_elements + (self.triplets if self.svd else 0)
 
     @cached_property
     def first_triplets(self) -> tuple[int, ...]:
-        """Of each site, its first triplet; triplets are numbered in the order of the rows of B^T."""
+        """The first triplet of each site. Triplets are numbered in the order of the rows of B^T."""
         first = [0] * len(self.sites)
         for block in self.blocks:
             for factor in block.factors:
@@ -114,7 +129,7 @@ class Layout:
 
     @cached_property
     def rows_of_triplets(self) -> tuple[list[int], list[int]]:
-        """Of each triplet, its row of A and its row of B^T, counted over all blocks."""
+        """For each triplet its row of A and its row of B^T, counted over all blocks."""
         rows = {"A": [0] * self.triplets, "B": [0] * self.triplets}
         for block in self.blocks:
             for factor in block.factors:
@@ -124,7 +139,7 @@ class Layout:
 
     @cached_property
     def ranks_of_triplets(self) -> list[tuple[int, int]]:
-        """Of each triplet, its site and its place among the site's ranks."""
+        """For each triplet its site and its place among the site's present ranks."""
         pairs = [(0, 0)] * self.triplets
         for site, first in enumerate(self.first_triplets):
             for rank in range(self.ranks[site]):
@@ -132,15 +147,15 @@ class Layout:
         return pairs
 
     def kept_by(self, mask: Sequence[bool]) -> Kept:
-        """Which initial ranks of each site are left where `mask` (by triplet) is true."""
+        """Which initial ranks of each site are left if only those stay whose `mask` [triplets] is true."""
         return tuple(
             tuple(rank for place, rank in enumerate(kept) if mask[first + place])
             for first, kept in zip(self.first_triplets, self.kept, strict=True)
         )
 
     def sources(self, block: Block, old: Layout) -> list[int]:
-        """Of each row of `block`, the row of `old`'s block of the same length it comes from; -1 for a rank that `old`
-        does not hold."""
+        """For each row of `block` the row it comes from in `old`'s block of the same length; -1 if `old` does not hold
+        that rank."""
         starts = {
             (factor.site, factor.kind): factor.start
             for other in old.blocks
@@ -155,7 +170,7 @@ class Layout:
         return places
 
     def triplet_sources(self, old: Layout) -> list[int]:
-        """Of each triplet, the triplet of `old` it comes from; -1 for a rank that `old` does not hold."""
+        """For each triplet the triplet of `old` it comes from; -1 if `old` does not hold that rank."""
         pairs = [(site, self.kept[site][place]) for site, place in self.ranks_of_triplets]
         return [
             old.first_triplets[site] + old.kept[site].index(rank) if rank in old.kept[site] else -1
@@ -163,22 +178,22 @@ class Layout:
         ]
 
     def new_since(self, old: Layout) -> Kept:
-        """Of each site, the initial ranks it holds and `old` does not."""
+        """Per site, the initial ranks that this layout holds and `old` does not."""
         return tuple(
             tuple(rank for rank in kept if rank not in before) for kept, before in zip(self.kept, old.kept, strict=True)
         )
 
     def elements_of(self, ranks: Kept) -> list[int]:
-        """Where in the buffer stand A, B^T and E of these initial ranks of each site, which the layout holds."""
-        found: list[int] = []
+        """The elements of A, B^T and E that belong to these initial ranks of each site; the layout must hold them."""
+        elements: list[int] = []
         for block in self.blocks:
             for factor in block.factors:
                 for rank in ranks[factor.site]:
                     row = factor.start + self.kept[factor.site].index(rank)
                     start = block.offset + row * block.length
-                    found += range(start, start + block.length)
+                    elements += range(start, start + block.length)
         if self.svd:
             for site, wanted in enumerate(ranks):
                 first = self.row_elements + self.first_triplets[site]
-                found += [first + self.kept[site].index(rank) for rank in wanted]
-        return found
+                elements += [first + self.kept[site].index(rank) for rank in wanted]
+        return elements

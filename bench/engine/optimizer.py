@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov and Hutter 2019) on the flat parameters: fused, and a step is skipped without a sync."""
+"""AdamW (Loshchilov and Hutter 2019) on the flat parameters: one fused call, and a skipped step needs no host sync."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from bench.config.recipe import Recipe
 from bench.engine.flat import FlatParameters, carry
 from bench.engine.layout import Kept, Layout
+from bench.engine.options import StepOptions
 
 
 @dataclass
 class Newcomers:
-    """Ranks that entered during the training: `places` [n] of their elements, their own step count [] and `age`, the
-    optimizer steps since; over the first `warmup` of these the learning rate rises."""
+    """Ranks that entered during the training and count their own optimizer steps.
+
+    places [n]: their elements in the buffer; steps []: their step count on the device, for the bias correction; age:
+    the same on the host. Over the first `warmup` of these steps their learning rate rises linearly.
+    """
 
     ranks: Kept
     warmup: int
@@ -30,43 +33,44 @@ class Newcomers:
 
 
 class FlatAdamW:
-    """The moments [elements] of `flat`, in its order; weight decay on its first `flat.decayed` elements only."""
+    """The two moments [elements] of `flat`, in its order. Only its first `flat.decayed` elements have weight decay."""
 
-    def __init__(self, flat: FlatParameters, recipe: Recipe) -> None:
-        self._flat, self._recipe = flat, recipe
+    def __init__(self, flat: FlatParameters, options: StepOptions) -> None:
+        self._flat, self._options = flat, options
         self.steps = torch.zeros((), device=flat.device)
         self.newcomers: list[Newcomers] = []
         self.reshape()
 
     def reshape(self) -> None:
-        """Room for the present layout, moments at zero."""
+        """Make room for the present layout; all moments are zero."""
         self.moment = torch.zeros_like(self._flat.data)
         self.square = torch.zeros_like(self._flat.data)
 
     def carry(self, old: Layout) -> None:
-        """Follow a change of the layout, every moment as it was and zero for new ranks."""
+        """Follow a change of the layout: every moment keeps its value, those of new ranks are zero."""
         self.moment = carry(self.moment, old, self._flat.layout)
         self.square = carry(self.square, old, self._flat.layout)
         for group in self.newcomers:
             group.places = self._places(group.ranks)
 
     def admit(self, ranks: Kept, warmup: int, age: int = 0, steps: Tensor | None = None) -> None:
-        """From now on `ranks` of the layout count their own steps: bias correction and warm-up begin at their entry."""
+        """From now on `ranks` count their own steps, so that bias correction and warm-up begin at their entry."""
         count = torch.zeros((), device=self._flat.device) if steps is None else steps.to(self._flat.device).clone()
         self.newcomers.append(Newcomers(ranks, warmup, age, count, self._places(ranks)))
 
     def step(self, learning_rate: float, found_inf: Tensor) -> None:
-        """One update; none where found_inf [] is 1."""
+        """One update of every parameter; none if found_inf [] is 1."""
         buffers = (self._flat.data, self._flat.grad, self.moment, self.square)
-        own = [[buffer[group.places] for buffer in buffers] for group in self.newcomers]
+        # The update below treats all elements alike; the newcomers' own update then starts from these values.
+        before = [[buffer[group.places] for buffer in buffers] for group in self.newcomers]
         decayed = self._flat.decayed
-        whole = self._recipe.weight_decay == 0 or decayed == self._flat.elements
+        whole = self._options.weight_decay == 0 or decayed == self._flat.elements
         parts = [slice(None)] if whole else [slice(None, decayed), slice(decayed, None)]
         steps = self.steps.clone() if len(parts) > 1 else self.steps
-        for part, decay, count in zip(parts, (self._recipe.weight_decay, 0.0), (self.steps, steps), strict=False):
+        for part, decay, count in zip(parts, (self._options.weight_decay, 0.0), (self.steps, steps), strict=False):
             self._update([buffer[part] for buffer in buffers], count, learning_rate, decay, found_inf)
-        for group, values in zip(self.newcomers, own, strict=True):
-            self._update(values, group.steps, group.rate(learning_rate), self._recipe.weight_decay, found_inf)
+        for group, values in zip(self.newcomers, before, strict=True):
+            self._update(values, group.steps, group.rate(learning_rate), self._options.weight_decay, found_inf)
             for buffer, value in zip(buffers, values, strict=True):
                 buffer[group.places] = value
             group.age += 1
@@ -82,11 +86,11 @@ class FlatAdamW:
             fused=True,
             found_inf=found_inf,
             amsgrad=False,
-            beta1=self._recipe.adam_betas[0],
-            beta2=self._recipe.adam_betas[1],
+            beta1=self._options.betas[0],
+            beta2=self._options.betas[1],
             lr=learning_rate,
             weight_decay=decay,
-            eps=self._recipe.adam_epsilon,
+            eps=self._options.epsilon,
             maximize=False,
         )
 

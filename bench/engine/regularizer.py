@@ -1,8 +1,8 @@
-"""AdaLoRA's regularizer, which keeps the rows of A and the columns of B orthonormal: value and gradient in closed form.
+"""AdaLoRA's regularizer keeps the rows of A and the columns of B orthonormal: value and gradient in closed form.
 
 R(P) = ||P P^T - I||_F for P = A and P = B^T (Zhang et al. 2023, equation 4, as PEFT computes it: the norm, not its
-square, averaged over all 2n matrices). Its gradient is 2 (P P^T - I) P / R(P), so autograd never sees it: all matrices
-of one row length take part in two batched products, once an optimizer step.
+square, averaged over all 2n matrices). Its gradient is 2 (P P^T - I) P / R(P), so autograd is not needed: all matrices
+of one row length take part in two batched matmuls, once per optimizer step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.engine.layout import Block
 
 @dataclass(frozen=True)
 class _Batch:
-    """The matrices of one block as [matrices, rank, length]. Ragged ranks are padded and gathered by index."""
+    """The matrices of one block as [matrices, rank, length]. If their ranks differ, they are padded by index."""
 
     block: int
     shape: tuple[int, int, int]
@@ -44,7 +44,7 @@ class Regularizer:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def add_gradient(self) -> Tensor:
-        """Add the gradient to the flat one; the value [] comes back, the weight in it."""
+        """Add the gradient to the flat gradient buffer. Returns the weighted value [], on the device."""
         share = self.weight / self._matrices
         values = []
         for batch in self._batches:

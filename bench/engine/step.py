@@ -3,39 +3,40 @@
     core.accumulate(loss)       for each micro-batch: the task's loss alone
     report = core.step()        regularizer -> guard -> clip -> AdamW -> allocator -> compaction -> zero
 
-Nothing else touches gradients, moments or ranks, so a wrong order can't be written. An ordinary step has no host
-synchronization: what it reports stays on the device until somebody reads it.
+Nothing else touches gradients, moments or ranks, so the calls cannot be made in a wrong order. An ordinary step has no
+host synchronization: what it reports stays on the device until somebody reads it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.config.cell import Cell
-from bench.config.rank_schedule import Schedule
 from bench.distributed import ALONE, Team
 from bench.engine.allocators.base import StepFacts
-from bench.engine.allocators.registry import allocator_of
+from bench.engine.allocators.registry import build_allocator
 from bench.engine.flat import FlatParameters
+from bench.engine.fused_layers import ADAPTER
+from bench.engine.layout import Site
 from bench.engine.optimizer import FlatAdamW
+from bench.engine.options import AllocatorOptions, StepOptions
 from bench.engine.regularizer import Regularizer
+from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
-from bench.models.sites import AdapterSite
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One optimizer step. Tensors [] stay on the device: reading one synchronizes.
+    """What one optimizer step did. Tensors [] stay on the device: reading one synchronizes.
 
-    loss: the task's alone, weighted over the micro-batches; regularizer: its value times gamma; grad_norm: before
-    clipping; skipped: 1 where the gradient was not finite and nothing was changed; budget: of this step, in the
-    method's unit; masked: ranks were chosen anew.
+    loss: the task's alone, weighted over the micro-batches. regularizer: its value times gamma. grad_norm: before
+    clipping. skipped: 1 if the gradient was not finite, so that nothing was changed. budget: of this step, in the
+    allocator's unit. masked: whether ranks were chosen anew.
     """
 
     step: int
@@ -49,25 +50,42 @@ class StepReport:
 
 
 class Core:
-    """Trains the adapters of `model` at `sites` and its trainable heads by the recipe of `cell` along `schedule`.
+    """Trains the adapters of `model` at `sites`, and whatever else of it is trainable, along `schedule`.
 
-    The model is on its device and the adapters are attached. Every process of `team` holds the same model; gradients
-    are summed once a step, so all processes take the same decisions. Raises BenchError.
+    The model is on its device and its adapters are attached, under PEFT's name `adapter`. Every process of `team` holds
+    the same model; gradients are summed once per step, so that all processes take the same decisions.
+
+    Raises BenchError if the model cannot be trained so (see `FlatParameters`) or the allocator is unknown.
+
+    Example:
+        >>> core = Core(model, find_sites(model), StepOptions(learning_rate=1e-3, orthogonality=0.1), schedule,
+        ...             AllocatorOptions(name="adalora"))
+        >>> for batch in batches:
+        ...     core.accumulate(model(**batch).loss)
+        ...     report = core.step()
     """
 
     def __init__(
-        self, model: Any, sites: Sequence[AdapterSite], cell: Cell, schedule: Schedule, team: Team = ALONE
+        self,
+        model: Any,
+        sites: Sequence[Site],
+        options: StepOptions,
+        schedule: RankSchedule,
+        allocator: AllocatorOptions | None = None,
+        *,
+        team: Team = ALONE,
+        adapter: str = ADAPTER,
     ) -> None:
-        self.cell, self.schedule, self.team = cell, schedule, team
-        self.flat = FlatParameters(model, sites)
+        self.options, self.schedule, self.team = options, schedule, team
+        self.flat = FlatParameters(model, sites, adapter)
         if team.size > 1:
             team.from_leader(self.flat.data)
             self.flat.fold()
         self._initial_ranks = self.flat.layout.ranks
-        self.optimizer = FlatAdamW(self.flat, cell.recipe)
-        self.allocator = allocator_of(self.flat, cell, schedule)
-        gamma = cell.recipe.orthogonality if cell.method.regularized else 0.0
-        self._regularizer = Regularizer(self.flat, gamma) if gamma > 0 else None
+        self.optimizer = FlatAdamW(self.flat, options)
+        self._allocator_options = allocator or AllocatorOptions()
+        self.allocator = build_allocator(self.flat, schedule, self._allocator_options)
+        self._regularizer = Regularizer(self.flat, options.orthogonality) if options.orthogonality > 0 else None
         self._zero = torch.zeros((), device=self.flat.device)
         self._skipped = torch.zeros((), device=self.flat.device)
         self._loss: Tensor | None = None
@@ -76,48 +94,55 @@ class Core:
         self._follow()
 
     def accumulate(self, loss: Tensor, share: float | None = None) -> None:
-        """Backward of one micro-batch. share: its part of the optimizer step's rows, those of all processes together;
-        else one over the micro-batches."""
+        """Backward of one micro-batch.
+
+        share: the part of the optimizer step's rows (of all processes together) that this loss is the mean of; by
+        default 1 / `options.micro_batches`. Raises BenchError inside `budget_view`.
+        """
         if self._viewing:
             raise BenchError("no training inside budget_view: its ranks are masked for evaluation")
         if share is None:
-            share = 1 / self.cell.recipe.micro_batches
+            share = 1 / self.options.micro_batches
         loss.backward(torch.full_like(loss, share))
         part = loss.detach() * share
         self._loss = part if self._loss is None else self._loss + part
 
     def accumulate_nothing(self) -> None:
-        """This process has no micro-batch of the step: the others' are its gradient."""
+        """This process has no micro-batch of the step; its gradient comes from the other processes."""
         if self.team.size > 1 and self._loss is None:
             self._loss = self._zero.clone()
 
     def rehearse(self, loss: Tensor) -> None:
-        """Backward of a loss that nothing is learned from."""
+        """Backward of a loss from which nothing is learned: for measurements."""
         loss.backward()
         self.flat.zero_gradients()
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self) -> StepReport:
-        """One optimizer step from the gradients that `accumulate` gathered."""
+        """One optimizer step from the gradients that `accumulate` gathered.
+
+        Raises BenchError without a gradient, after the last step of the schedule, or if gradients were cleared outside.
+        """
         if self._loss is None:
             raise BenchError("step without accumulate: there is no gradient")
         if self.completed >= self.schedule.total_steps:
             raise BenchError(f"all {self.schedule.total_steps} steps of the schedule are made")
-        flat, recipe = self.flat, self.cell.recipe
+        flat, limit = self.flat, self.options.max_grad_norm
         flat.check_gradients()
         flat.unfold_gradients()
         loss = self._loss
-        for mine in (flat.grad, loss):
-            self.team.sum(mine)
+        self.team.sum(flat.grad)
+        self.team.sum(loss)
         regularizer = self._zero if self._regularizer is None else self._regularizer.add_gradient()
+        # With several processes another one may have a gradient where this one has none.
         hold = flat.untouched() if self.team.size == 1 else []
 
         norm = torch.linalg.vector_norm(flat.grad)
-        # inf * 0 and nan * 0 are nan, the one value that differs from 0
+        # 1 if norm or loss is inf or nan: inf * 0 and nan * 0 are nan, the one value here that differs from 0.
         skipped = (norm + loss).mul(0).ne(0).float()
         clip = None
-        if recipe.gradient_clip is not None:
-            clip = (recipe.gradient_clip / (norm + 1e-6)).clamp_(max=1.0)
+        if limit is not None:
+            clip = (limit / (norm + 1e-6)).clamp_(max=1.0)  # as torch.nn.utils.clip_grad_norm_
             flat.grad.mul_(clip)
         rate = self.learning_rate(self.completed)
         with self._holding(hold):
@@ -137,12 +162,12 @@ class Core:
 
     @property
     def watches(self) -> bool:
-        """Whether the allocator wants the loss on held-out rows now, after a step: `validated` takes it."""
+        """Whether the allocator wants the loss on held-out rows now, after a step; `validated` takes it."""
         return self.allocator.watches(self.completed)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def validated(self, loss: float) -> bool:
-        """Take in the loss on held-out rows; whether ranks were chosen anew."""
+        """Take in the loss on held-out rows. Returns whether ranks changed. Raises BenchError if none is wanted."""
         if not self.watches:
             raise BenchError(f"no held-out loss is wanted after step {self.completed}")
         changed = self.allocator.after_validation(self.completed, loss)
@@ -151,18 +176,12 @@ class Core:
         return changed
 
     def learning_rate(self, step: int) -> float:
-        """The rate of the optimizer step after `step` made ones: linear warm-up from 0, then as the recipe decays."""
-        total, recipe = self.schedule.total_steps, self.cell.recipe
-        warmup = recipe.warmup_at(total)
-        if step < warmup:
-            return recipe.learning_rate * step / warmup
-        if recipe.decay == "constant":
-            return recipe.learning_rate
-        return recipe.learning_rate * max(0, total - step) / max(1, total - warmup)
+        """The learning rate of the optimizer step that follows `step` steps."""
+        return self.options.learning_rate_at(step, self.schedule.total_steps)
 
     @contextmanager
     def budget_view(self) -> Iterator[None]:
-        """Inside, the model obeys the budget of its step: for whatever is evaluated or saved. Restored bit for bit."""
+        """Inside, the model obeys the budget of its step: evaluate and save it here. It is restored bit for bit."""
         mask = self.allocator.mask(self.completed)
         singular = self.flat.singular.clone()
         self._viewing = True
@@ -178,7 +197,7 @@ class Core:
             self._viewing = False
 
     def masks(self) -> dict[str, list[bool]]:
-        """Of each site, which of its initial ranks live under the budget of this step: PEFT's rank_pattern."""
+        """Per site, which of its initial ranks live under the budget of this step: PEFT's rank_pattern."""
         layout, mask = self.flat.layout, self.allocator.mask(self.completed)
         kept = layout.kept if mask is None else layout.kept_by(mask.tolist())
         return {
@@ -187,25 +206,25 @@ class Core:
         }
 
     def live_ranks(self) -> dict[str, int]:
-        """Of each site, how many ranks live under the budget of this step."""
+        """Per site, how many ranks live under the budget of this step."""
         return {name: sum(mask) for name, mask in self.masks().items()}
 
     def live_parameters(self) -> int:
-        """Parameters of the adapter under the budget of this step: A, B and E of the live ranks, exactly counted."""
+        """Parameters of the adapter under the budget of this step: A, B and E of the live ranks."""
         ranks, extra = self.live_ranks(), 1 if self.flat.layout.svd else 0
         return sum(ranks[site.name] * (site.parameters_per_rank + extra) for site in self.flat.layout.sites)
 
     def trainable_parameters(self) -> dict[str, int]:
-        """Elements the optimizer holds now: of the adapter and of the heads."""
+        """How many parameters the optimizer holds now, of the adapter and of the heads."""
         adapter = self.flat.layout.adapter_elements
         return {"adapter": adapter, "head": self.flat.elements - adapter}
 
     def skipped_steps(self) -> int:
-        """Steps so far whose gradient was not finite. Synchronizes."""
+        """How many steps so far had a gradient that was not finite. Synchronizes."""
         return int(self._skipped.item())
 
     def bytes(self) -> dict[str, int]:
-        """Bytes of what training holds now, beside the frozen base and the activations."""
+        """Bytes that training holds now, apart from the frozen base and the activations."""
         elements = self.flat.elements * 4
         return {
             "parameters": elements,
@@ -216,7 +235,10 @@ class Core:
         }
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything from which another core of this cell goes on bit for bit: tensors (copies) and plain JSON."""
+        """All from which another core of the same training goes on bit for bit: tensors (copies) and plain JSON.
+
+        Raises BenchError between `accumulate` and `step`, and inside `budget_view`.
+        """
         if self._loss is not None or self._viewing:
             raise BenchError("a checkpoint is taken between optimizer steps")
         tensors, plain = self.allocator.state()
@@ -242,10 +264,12 @@ class Core:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken. Raises BenchError where that was another cell."""
-        for key, own in self._identity().items():
-            if plain.get(key) != own:
-                raise BenchError(f"the checkpoint is of another training: its {key} is {plain.get(key)}, not {own}")
+        """Go on where `state_dict` was taken. Raises BenchError if schedule, sites or heads were others."""
+        for key, expected in self._identity().items():
+            if plain.get(key) != expected:
+                raise BenchError(
+                    f"the checkpoint is of another training: its {key} is {plain.get(key)}, not {expected}"
+                )
         self.flat.reshape(tuple(tuple(ranks) for ranks in plain["kept"]))
         self.flat.data.copy_(tensors["parameters"])
         self.flat.fold()
@@ -260,22 +284,24 @@ class Core:
             self.optimizer.admit(ranks, group["warmup"], group["age"], tensors[f"newcomers.{index}"])
         self._skipped.copy_(tensors["skipped"])
         prefix = "allocator."
-        own_tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        self.allocator.load(own_tensors, plain["allocator"])
+        allocator_tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        self.allocator.load(allocator_tensors, plain["allocator"])
         if self._regularizer is not None:
             self._regularizer.rebuild()
         self.completed, self._loss = int(plain["step"]), None
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "schedule": self.schedule.model_dump(mode="json"),
+            "schedule": asdict(self.schedule),
             "sites": [site.name for site in self.flat.layout.sites],
             "heads": self.flat.head_names,
         }
 
     def _follow(self) -> None:
-        """Let parameters, gradients, moments and regularizer hold the ranks that the allocator keeps. Outputs stay:
-        what leaves was zeros, and what enters is."""
+        """Let parameters, gradients, moments and regularizer hold the ranks that the allocator keeps.
+
+        The model's outputs stay the same: ranks that leave were masked to zero, ranks that enter have a zero factor.
+        """
         kept = self.allocator.kept()
         if kept is None or kept == self.flat.layout.kept:
             return
@@ -285,13 +311,14 @@ class Core:
         self.flat.fold()
         new = self.flat.layout.new_since(old)
         if any(new):
-            self.optimizer.admit(new, self.cell.method.growth.warmup if self.cell.method.growth else 0)
+            growth = self._allocator_options.growth
+            self.optimizer.admit(new, growth.warmup_steps if growth else 0)
         if self._regularizer is not None:
             self._regularizer.rebuild()
 
     @contextmanager
     def _holding(self, parts: Sequence[slice]) -> Iterator[None]:
-        """Leave parameters and moments of `parts` as they are: adapters without a gradient."""
+        """Leave parameters and moments of `parts` as they are: adapters without a gradient do not decay."""
         tensors = (self.flat.data, self.optimizer.moment, self.optimizer.square)
         before = [(tensor, part, tensor[part].clone()) for tensor in tensors for part in parts]
         yield

@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
-from bench.config.rank_schedule import Schedule, largest_rank, rank_cost, schedule_of, start_rank
+from bench.config.rank_schedule import largest_rank, rank_cost, schedule_of, start_rank
+from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, head_modules
@@ -51,7 +52,7 @@ class Prediction:
     optimizer: int
     importance: int
     folded: int  # copies of B times E
-    schedule: Schedule | None  # None where the task's file doesn't declare its rows
+    schedule: RankSchedule | None  # None where the task's file doesn't declare its rows
     sites: tuple[AdapterSite, ...]
     rank: int  # of every site at the most; 0 where the adapter is not ours
     largest_matrix: int  # elements of the largest matrix that nf4 packs
@@ -149,14 +150,14 @@ def _adapter(cell: Cell, shape: Shape, sites: Sequence[AdapterSite], labels: int
     return start_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
 
 
-def _importance(cell: Cell, schedule: Schedule) -> int:
+def _importance(cell: Cell, schedule: RankSchedule) -> int:
     """Bytes that the allocator keeps for each parameter of the adapter."""
     if cell.method.allocator == "increlora":  # whatever the method's `importance` says
         return IMPORTANCE["sensitivity-uncertainty"]
     return IMPORTANCE[cell.method.importance] if schedule.prunes else 0
 
 
-def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Schedule) -> tuple[int, int]:
+def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: RankSchedule) -> tuple[int, int]:
     if not schedule.prunes and not cell.method.grows:
         return start, start
     if cell.method.unit == "parameters":

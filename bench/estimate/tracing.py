@@ -19,13 +19,13 @@ from bench.config.budget import Budget
 from bench.config.cell import Cell
 from bench.config.method import Method
 from bench.config.rank_schedule import schedule_of
-from bench.engine.step import Core
 from bench.estimate.counters import FusedKernels, LiveBytes, MatmulOperations
 from bench.estimate.parameters import label_count, meta_model
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, settle
+from bench.models.core import build_core
 from bench.models.sites import AdapterSite, chosen_sites
 
 Device = Literal["cpu", "cuda"]
@@ -124,7 +124,7 @@ def _training_step(cell: Cell, depths: dict[str, int], batch: BatchShape, device
     # The schedule only has to be valid: no optimizer step is made.
     rows = 100 * batch.rows + cell.recipe.holdout_rows
     schedule = schedule_of(cell, rows, [(site.in_features, site.out_features) for site in sites])
-    core = Core(model, sites if cell.method.lean else (), cell, schedule)
+    core = build_core(model, sites, cell, schedule)
     inputs = _meta_batch(cell, batch)
     held = [*model.parameters(), *model.buffers(), core.flat.data, core.flat.grad]
     with kernels, LiveBytes(held) as live, MatmulOperations() as matmuls, torch.device("meta"):

@@ -82,7 +82,7 @@ def find_sites(model: Any, backbone: Backbone) -> tuple[AdapterSite, ...]:
         numbers = [int(part) for part in before if part.isdigit()]
         stack = ".".join(before[: next((i for i, part in enumerate(before) if part.isdigit()), len(before))])
         sites.append(
-            AdapterSite(name, suffix, numbers[0] if numbers else None, module.in_features, module.out_features, stack)
+            AdapterSite(name, module.in_features, module.out_features, suffix, numbers[0] if numbers else None, stack)
         )
     empty = [m for m in backbone.matrices if m not in {site.matrix for site in sites}]
     if empty:

@@ -39,11 +39,6 @@ def multiply_in_float32(model: nn.Module) -> None:
             module.forward = MethodType(_forward, module)
 
 
-def multiplies_as_stored(layer: nn.Linear) -> bool:
-    """Whether `layer` is left as it came."""
-    return "forward" not in vars(layer)
-
-
 def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
     return _Product.apply(x, layer)
 

@@ -7,28 +7,21 @@ from dataclasses import dataclass
 
 from bench.config.method import Method
 from bench.config.module_roles import role_of, third_of
+from bench.engine.layout import Site
 from bench.errors import BenchError
 
 
 @dataclass(frozen=True)
-class AdapterSite:
-    """One adapted matrix of shape (out_features, in_features).
+class AdapterSite(Site):
+    """One adapted matrix of a backbone: the engine's `Site`, and where the matrix stands in the model.
 
-    `name` is the module's path inside the backbone, `matrix` the suffix by which the backbone's file names it, `layer`
-    its index counted from 0 (None where the path holds no number), `stack` what comes before the layers (encoder, ...).
+    `matrix` is the suffix by which the backbone's file names it, `layer` its index counted from 0 (None if the path
+    holds no number), `stack` the part of the path before the layers (`encoder`, ...).
     """
 
-    name: str
-    matrix: str
-    layer: int | None
-    in_features: int
-    out_features: int
+    matrix: str = ""
+    layer: int | None = None
     stack: str = ""
-
-    @property
-    def parameters_per_rank(self) -> int:
-        """What one rank costs in a LoRA pair: a row of A and a column of B."""
-        return self.in_features + self.out_features
 
 
 def chosen_sites(sites: Sequence[AdapterSite], method: Method) -> tuple[AdapterSite, ...]:

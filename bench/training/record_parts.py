@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,6 +16,7 @@ from bench.estimate.tracing import BatchShape, trace
 from bench.inputs.datasets import Split
 from bench.log import say
 from bench.models.precision import products_in, told_precision
+from bench.models.sites import AdapterSite
 from bench.records.environment import environment, other_processes
 from bench.records.schema import (
     BudgetUse,
@@ -64,10 +65,10 @@ def machine_of(device: torch.device, cell: Cell) -> dict[str, Any]:
     return {"environment": where, "notes": tuple(notes)}
 
 
-def budget_use(core: Core, plain_ranks: int) -> BudgetUse:
+def budget_use(core: Core, cell: Cell, plain_ranks: int) -> BudgetUse:
     """What the budget allows at the end, and what is live. `plain_ranks`: of an adapter whose layers are not ours."""
-    unit = core.cell.method.unit
-    if not core.cell.method.lean:
+    unit = cell.method.unit
+    if not cell.method.lean:
         return BudgetUse(unit=unit, limit=core.schedule.target_budget, used=plain_ranks)
     used = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()
     return BudgetUse(unit=unit, limit=core.schedule.target_budget, used=used)
@@ -96,7 +97,7 @@ def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
             index=index, matrix=site.matrix, layer=site.layer, stack=site.stack, in_features=site.in_features,
             out_features=site.out_features, start=start[site.name], end=end[site.name],
         )
-        for index, site in enumerate(core.flat.layout.sites)
+        for index, site in enumerate(cast("Sequence[AdapterSite]", core.flat.layout.sites))
     }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from bench.inputs.datasets import load_tokenizer, open_data
 from bench.log import TOLD, ProgressBar, process_age, say
 from bench.models.adapters import adapter_hash, attach, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
+from bench.models.core import build_core
 from bench.models.others import plain_ranks
 from bench.models.sites import chosen_sites
 from bench.paths import CURVE, PREDICTIONS
@@ -168,7 +169,7 @@ class Trial:
         known = adapter_hash(model), trained_heads(model, self.cell), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
         schedule = schedule_of(self.cell, len(self.data.train), shapes)
-        core = self.core = Core(model, sites if self.cell.method.lean else (), self.cell, schedule, self.team)
+        core = self.core = build_core(model, sites, self.cell, schedule, self.team)
         self.best = BestStep.of(core, self.cell)
         seed_apart(self.cell.seed + 2, self.team)
         ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
@@ -252,7 +253,7 @@ class Trial:
         peak: PeakBytes, last_loss: float | None,
     ) -> Record:  # fmt: skip
         """The record `ok`. Raises BenchError where the budget was not kept."""
-        use = facts.budget_use(core, start.plain_ranks)
+        use = facts.budget_use(core, self.cell, start.plain_ranks)
         held = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}  # ranks shrink, or grow
         if use.used > use.limit:
             raise BenchError(f"{self.cell.id}: {use.used} {use.unit} kept, the budget is {use.limit}")

@@ -19,11 +19,11 @@ from transformers import (
 from bench.config.backbone import Backbone
 from bench.config.catalog import load_library
 from bench.config.cell import Cell
-from bench.config.rank_schedule import Schedule
-from bench.engine.step import Core
+from bench.engine.schedule import RankSchedule
 from bench.estimate.parameters import meta_model
 from bench.models.adapters import adapter_hash, attach
 from bench.models.backbone import find_sites, load_backbone
+from bench.models.core import build_core
 
 DEBERTA = load_library().backbones["deberta-v3-base"].item
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def test_defect_Q1_the_heads_stay_out_of_quantization(folder):
         if name.startswith(("pooler", "classifier")):
             assert parameter.dtype == torch.float32, name
     adapted = attach(model, cell("nf4"), sites)
-    core = Core(adapted, sites, cell("nf4"), Schedule(initial_budget=36, target_budget=24, total_steps=4))
+    core = build_core(adapted, sites, cell("nf4"), RankSchedule(initial_budget=36, target_budget=24, total_steps=4))
     for _ in range(4):
         tokens = torch.randint(1, 200, (2, 6))
         core.accumulate(adapted(input_ids=tokens, labels=torch.tensor([0, 2])).loss)

@@ -10,10 +10,10 @@ from helpers.toy_models import Branches, adapted, batches, cell_of, core_of, los
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.config.rank_schedule import Schedule
+from bench.engine.schedule import RankSchedule
 
 SHAPES = [(8, 16), (16, 8), (8, 8)]
-SCHEDULE = Schedule(initial_budget=12, target_budget=6, final_steps=4, total_steps=12)
+SCHEDULE = RankSchedule(initial_budget=12, target_budget=6, final_steps=4, total_steps=12)
 
 
 class Counter(TorchDispatchMode):
@@ -52,7 +52,7 @@ def test_defect_R1_the_regularizer_acts_whatever_wraps_the_model(monkeypatch):
     gradient, value = gradient_of(0.1)  # the model returns plain logits
     assert value > 0
     assert gradient.abs().max() > 0
-    monkeypatch.setattr("twins.Branches", WithLoss)
+    monkeypatch.setattr("helpers.toy_models.Branches", WithLoss)
     x, y = next(batches(0, 4, 16))
     model = adapted(SHAPES, 4)  # without a task_type, as PEFT's default is
     task = functional.cross_entropy(model(x).logits.flatten(0, 1), y.flatten())
@@ -60,7 +60,7 @@ def test_defect_R1_the_regularizer_acts_whatever_wraps_the_model(monkeypatch):
 
 
 def test_defect_R2_the_loss_of_the_wrapped_model_is_the_tasks_alone(monkeypatch):
-    monkeypatch.setattr("twins.Branches", WithLoss)
+    monkeypatch.setattr("helpers.toy_models.Branches", WithLoss)
     x, y = next(batches(0, 4, 16))
     core = core_of(SHAPES, 4, SCHEDULE, cell_of(orthogonality=0.1))
     theirs = adapted(SHAPES, 4)
@@ -100,7 +100,7 @@ def test_defect_R4_weight_zero_costs_nothing():
 
 
 def test_defect_R4_peft_computes_a_regularizer_of_weight_zero(monkeypatch):
-    monkeypatch.setattr("twins.Branches", WithLoss)
+    monkeypatch.setattr("helpers.toy_models.Branches", WithLoss)
     x, y = next(batches(0, 4, 16))
     model = adapted(SHAPES, 4)
     model.peft_config["default"].orth_reg_weight = 0.0

@@ -13,19 +13,19 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from bench.config.method import Method
-from bench.config.rank_schedule import Schedule
 from bench.engine.flat import FlatParameters
+from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
 from bench.models.adapters import attach, save_adapter
 from bench.models.export import export_lora
 from bench.models.sites import AdapterSite
 
 SHAPES = [(8, 16), (16, 8), (8, 8), (12, 8)]
-SCHEDULE = Schedule(initial_budget=16, target_budget=7, initial_steps=2, final_steps=4, interval=2, total_steps=14)
+SCHEDULE = RankSchedule(initial_budget=16, target_budget=7, initial_steps=2, final_steps=4, interval=2, total_steps=14)
 
 
 def sites() -> list[AdapterSite]:
-    return [AdapterSite(f"layers.{k}", "layers", k, i, o) for k, (i, o) in enumerate(SHAPES)]
+    return [AdapterSite(f"layers.{k}", i, o, "layers", k) for k, (i, o) in enumerate(SHAPES)]
 
 
 def train(core, until: int, data: list) -> None:

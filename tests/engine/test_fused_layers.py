@@ -1,4 +1,4 @@
-"""The lean layers equal PEFT's own, forward and backward, on every storage of the base."""
+"""The fused layers equal PEFT's own, forward and backward, on every storage of the base."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class Chain(nn.Module):
 
 
 CHAIN = [
-    AdapterSite("first", "m", 0, 64, 64),
-    AdapterSite("second", "m", 1, 64, 128),
-    AdapterSite("third", "m", 2, 128, 64),
+    AdapterSite("first", 64, 64, "m", 0),
+    AdapterSite("second", 64, 128, "m", 1),
+    AdapterSite("third", 128, 64, "m", 2),
 ]
 
 
@@ -176,7 +176,7 @@ def test_a_copy_shares_nothing():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.get_base_model().first.lean.b.zero_()
+        model.get_base_model().first.fused_site.b.zero_()
     torch.testing.assert_close(other(x), want)
 
 
@@ -185,4 +185,4 @@ def test_what_is_not_supported_is_refused():
     with pytest.raises(BenchError, match="not supported"):
         FlatParameters(model, CHAIN[:1])
     with pytest.raises(BenchError, match="no adapter layer"):
-        FlatParameters(chain(True).get_base_model().first, [AdapterSite("base_layer", "m", 0, 64, 64)])
+        FlatParameters(chain(True).get_base_model().first, [AdapterSite("base_layer", 64, 64, "m", 0)])

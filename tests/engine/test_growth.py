@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.config.method import Growth
-from bench.config.rank_schedule import Schedule, schedule_of, start_rank
+from bench.config.rank_schedule import schedule_of, start_rank
 from bench.engine.allocators.triggers import Plateau, at_random, evenly
+from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 from bench.errors import BenchError
 
@@ -188,4 +189,4 @@ def test_what_cannot_grow_is_refused(allocator: str, held_out: int, rank: int, m
 
 def test_the_schedule_of_growing_ranks_is_their_cap() -> None:
     core = grown("plateau", rank=6)
-    assert core.schedule == Schedule(initial_budget=24, target_budget=24, total_steps=STEPS)
+    assert core.schedule == RankSchedule(initial_budget=24, target_budget=24, total_steps=STEPS)

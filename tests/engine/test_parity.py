@@ -11,7 +11,7 @@ from helpers.toy_models import PeftLoop, adapted, batches, cell_of, core_of, los
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from bench.config.rank_schedule import Schedule
+from bench.engine.schedule import RankSchedule
 
 WIDTHS = st.sampled_from([4, 6, 8, 16])
 SHAPES = st.lists(st.tuples(WIDTHS, WIDTHS), min_size=1, max_size=5)
@@ -25,7 +25,7 @@ def trainings(draw):
     total = draw(st.integers(4, 40))
     initial = draw(st.integers(0, total - 2))
     final = draw(st.integers(0, total - max(initial + 1, 2)))  # PEFT has no importance yet where it freezes at step 1
-    schedule = Schedule(
+    schedule = RankSchedule(
         initial_budget=rank * len(shapes),
         target_budget=target * len(shapes),
         initial_steps=initial,

@@ -7,7 +7,8 @@ from helpers.toy_models import cell_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.config.rank_schedule import Schedule, largest_rank, schedule_of
+from bench.config.rank_schedule import largest_rank, schedule_of
+from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
 
 SHAPES = [(768, 768)] * 4 + [(768, 3072), (3072, 768)]
@@ -17,7 +18,7 @@ SHAPES = [(768, 768)] * 4 + [(768, 3072), (3072, 768)]
 def schedules(draw):
     total = draw(st.integers(1, 300))
     initial = draw(st.integers(0, total - 1))
-    return Schedule(
+    return RankSchedule(
         initial_budget=draw(st.integers(1, 2000)),
         target_budget=1,
         initial_steps=initial,

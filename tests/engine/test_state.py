@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
 import torch
 from helpers.toy_models import batches, cell_of, core_of, loss_of
 
-from bench.config.rank_schedule import Schedule
+from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
 
 SHAPES = [(8, 16), (16, 8), (8, 8), (12, 8)]
-SCHEDULE = Schedule(
+SCHEDULE = RankSchedule(
     initial_budget=16, target_budget=5, initial_steps=4, final_steps=6, interval=3, total_steps=18
 )  # freezes at 12
 
@@ -81,6 +82,6 @@ def test_a_used_core_takes_an_earlier_state_again():
 
 def test_a_state_of_another_training_is_refused():
     core = core_of(SHAPES, 4, SCHEDULE)
-    other = core_of(SHAPES, 4, SCHEDULE.model_copy(update={"target_budget": 6}))
+    other = core_of(SHAPES, 4, replace(SCHEDULE, target_budget=6))
     with pytest.raises(BenchError, match="another training"):
         other.load_state_dict(*core.state_dict())

@@ -10,16 +10,16 @@ import torch
 from helpers.toy_models import adapted, batches, cell_of, core_of, loss_of, sites_of
 from torch import multiprocessing
 
-from bench.config.rank_schedule import Schedule
 from bench.distributed import join_team, variables_of
-from bench.engine.step import Core
+from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
+from bench.models.core import build_core
 
 SHAPES = [(8, 16), (16, 8), (8, 8), (12, 8)]
 
 
 def schedule_of(target: int = 8, initial_steps: int = 3, final_steps: int = 5, interval: int = 2, total: int = 16):
-    return Schedule(
+    return RankSchedule(
         initial_budget=16,
         target_budget=target,
         initial_steps=initial_steps,
@@ -180,13 +180,13 @@ def test_half_precision_heads_are_refused():
     model = adapted(SHAPES, 4)
     model.get_base_model().head.bfloat16()
     with pytest.raises(BenchError, match="must be float32"):
-        Core(model, sites_of(SHAPES), cell_of(), schedule_of())
+        build_core(model, sites_of(SHAPES), cell_of(), schedule_of())
 
 
 def _process(rank: int, file: Path, model, results) -> None:
     torch.set_num_threads(1)
     os.environ.update(variables_of(rank, 2, file))
-    core = Core(model, sites_of(SHAPES), cell_of(processes=2), schedule_of(), join_team())
+    core = build_core(model, sites_of(SHAPES), cell_of(processes=2), schedule_of(), join_team())
     for _, (x, y) in zip(range(16), batches(0, 8, 16), strict=False):
         part = slice(4 * rank, 4 * rank + 4)
         core.accumulate(loss_of(model, (x[part], y[part])))

@@ -16,10 +16,11 @@ from bench.config.backbone import Backbone
 from bench.config.budget import Budget
 from bench.config.cell import Cell, DataChoice
 from bench.config.method import Method
-from bench.config.rank_schedule import Schedule
 from bench.config.recipe import Recipe
 from bench.config.task import Task
+from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
+from bench.models.core import build_core
 from bench.models.sites import AdapterSite
 
 CLASSES = 3
@@ -44,7 +45,7 @@ class Branches(nn.Module):
 
 
 def sites_of(shapes: Sequence[Shape]) -> list[AdapterSite]:
-    return [AdapterSite(f"layers.{k}", "layers", k, i, o) for k, (i, o) in enumerate(shapes)]
+    return [AdapterSite(f"layers.{k}", i, o, "layers", k) for k, (i, o) in enumerate(shapes)]
 
 
 def cell_of(
@@ -79,7 +80,7 @@ def cell_of(
 def adapted(
     shapes: Sequence[Shape],
     rank: int,
-    schedule: Schedule | None = None,
+    schedule: RankSchedule | None = None,
     *,
     seed: int = 0,
     svd: bool = True,
@@ -138,10 +139,13 @@ def width_of(shapes: Sequence[Shape]) -> int:
     return max(i for i, _ in shapes)
 
 
-def core_of(shapes: Sequence[Shape], rank: int, schedule: Schedule, cell: Cell | None = None, **kwargs: Any) -> Core:
+def core_of(
+    shapes: Sequence[Shape], rank: int, schedule: RankSchedule, cell: Cell | None = None, **kwargs: Any
+) -> Core:
     svd = cell is None or cell.method.adapter == "adalora"
     model = adapted(shapes, rank, schedule, svd=svd, **kwargs)
-    core = Core(model, sites_of(shapes), cell or cell_of(), schedule)
+    core = build_core(model, sites_of(shapes), cell or cell_of(), schedule)
+    core.cell = cell or cell_of()  # type: ignore[attr-defined]
     core.model = model  # type: ignore[attr-defined]
     return core
 

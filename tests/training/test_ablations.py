@@ -11,8 +11,8 @@ import torch
 from helpers.small_cells import Lab, record_of
 from helpers.toy_models import adapted, cell_of, sites_of
 
-from bench.config.rank_schedule import Schedule
-from bench.engine.step import Core
+from bench.engine.schedule import RankSchedule
+from bench.models.core import build_core
 from bench.records.schema import Record
 
 PRUNED = ("adalora", "adalora_sensitivity", "adalora_magnitude", "adalora_unregularized")
@@ -51,9 +51,9 @@ def test_svd_lora_keeps_every_rank(lab: Lab, tmp_path: Path) -> None:
 def test_the_regularizer_is_there_where_the_method_says_so(adapter: str, chosen: bool | None, want: bool) -> None:
     cell = cell_of(adapter=adapter, allocator="fixed", method={"regularizer": chosen}, orthogonality=0.5)
     shapes = [(8, 12), (8, 8)]
-    core = Core(
+    core = build_core(
         adapted(shapes, 2, svd=adapter == "adalora", random=True), sites_of(shapes), cell,
-        Schedule(initial_budget=4, target_budget=4, total_steps=3),
+        RankSchedule(initial_budget=4, target_budget=4, total_steps=3),
     )  # fmt: skip
     before = core.flat.grad.clone()
     core.accumulate(torch.zeros((), requires_grad=True))

@@ -14,7 +14,7 @@ from helpers.toy_models import batches, core_of, loss_of
 from torch import nn
 from torch.nn import functional
 
-from bench.config.rank_schedule import Schedule
+from bench.engine.schedule import RankSchedule
 from bench.models.precision import multiply_in_float32, products_in
 
 SHAPES = [(64, 96), (96, 64)]
@@ -54,7 +54,9 @@ def test_the_exact_product_rounded_once(quantized: bool, dtype: torch.dtype) -> 
 
 
 def test_adapters_on_top_train_alike() -> None:
-    schedule = Schedule(initial_budget=8, target_budget=4, initial_steps=2, final_steps=4, interval=2, total_steps=12)
+    schedule = RankSchedule(
+        initial_budget=8, target_budget=4, initial_steps=2, final_steps=4, interval=2, total_steps=12
+    )
     stored, unpacked = (core_of(SHAPES, 4, schedule, dtype=torch.bfloat16) for _ in range(2))
     multiply_in_float32(unpacked.model)
     for _, batch in zip(range(12), batches(0, 32, 96), strict=False):

@@ -1,7 +1,7 @@
-"""AdaLoRA's allocator (Zhang et al. 2023, algorithm 1): the least important ranks go, as the schedule's budget shrinks.
+"""AdaLoRA's allocator (Zhang et al. 2023, algorithm 1): it prunes the least important ranks as the budget shrinks.
 
 Between two masks pruned singular values train on and may grow back, as in PEFT: the next mask decides again. At
-`Schedule.freezes_at` the last mask is taken for good.
+`RankSchedule.freezes_at` the last mask is taken for good.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.config.rank_schedule import Schedule
 from bench.engine.allocators.base import Allocator, StepFacts
-from bench.engine.allocators.selection import affordable_ranks, top_ranks
 from bench.engine.flat import FlatParameters
-from bench.engine.importance import Importance, Kind
+from bench.engine.importance import Importance
 from bench.engine.layout import Kept, Layout
+from bench.engine.options import BudgetUnit, ImportanceKind
+from bench.engine.schedule import RankSchedule
 
 
 class AdaLora(Allocator):
-    """Prunes the singular values of `flat` to `schedule`, counted in `unit`.
+    """Prunes the singular values of `flat` to the budgets of `schedule`, which are counted in `unit`.
 
-    gradient: the importance sees gradients as `clipped` (as published) or `raw`. compact: what is pruned at the last
-    mask leaves the flat parameters.
+    gradient: the importance sees gradients after clipping (`clipped`, as published) or before (`raw`). compact: ranks
+    that the last mask prunes leave the flat parameters.
     """
 
     def __init__(
         self,
         flat: FlatParameters,
-        schedule: Schedule,
+        schedule: RankSchedule,
         *,
-        unit: Literal["ranks", "parameters"] = "ranks",
-        importance: Kind = "sensitivity-uncertainty",
+        unit: BudgetUnit = "ranks",
+        importance: ImportanceKind = "sensitivity-uncertainty",
         betas: tuple[float, float] = (0.85, 0.85),
         gradient: Literal["clipped", "raw"] = "clipped",
         compact: bool = True,
@@ -41,7 +41,7 @@ class AdaLora(Allocator):
         self._flat, self._schedule = flat, schedule
         self._unit, self._raw, self._compact = unit, gradient == "raw", compact
         layout = flat.layout
-        # Ties go to the first ranks of every matrix alike, not to all ranks of the first matrices.
+        # Among equal scores the first ranks of every matrix win, not all ranks of the first matrices.
         pairs = layout.ranks_of_triplets
         order = sorted(range(layout.triplets), key=lambda t: (pairs[t][1], pairs[t][0]))
         self._tie_order = torch.tensor(order, device=flat.device, dtype=torch.long)
@@ -49,8 +49,8 @@ class AdaLora(Allocator):
         self._costs = torch.tensor(costs, device=flat.device, dtype=torch.long)
         self._averages = (importance, betas)
         self._importance = Importance(flat, *self._averages) if schedule.prunes else None
-        self._mask: Tensor | None = None  # the last one, as long as the ranks it spares and those it prunes both stand
-        self._decided = 0  # the step it was chosen after
+        self._mask: Tensor | None = None  # the last mask, until the ranks that it prunes leave the layout
+        self._decided = 0  # the step after which it was chosen
         self.frozen = False
 
     def after_step(self, step: int, facts: StepFacts) -> bool:
@@ -112,3 +112,29 @@ class AdaLora(Allocator):
     def _prune(self) -> None:
         if self._mask is not None:
             self._flat.singular.mul_(self._mask)
+
+
+def top_ranks(scores: Tensor, count: int, tie_order: Tensor) -> Tensor:
+    """A mask [triplets] of exactly the `count` largest `scores` [triplets], without host synchronization.
+
+    Among equal scores the first in `tie_order` [triplets] (a permutation) wins.
+    """
+    best = torch.sort(scores[tie_order], descending=True, stable=True).indices[:count]
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    mask[tie_order[best]] = True
+    return mask
+
+
+def affordable_ranks(scores: Tensor, costs: Tensor, limit: int, tie_order: Tensor) -> Tensor:
+    """A mask [triplets] of the ranks with the most importance per parameter, at most `limit` parameters in all.
+
+    costs [triplets]: parameters of each rank. Greedy by scores / costs; a rank that no longer fits is passed over for a
+    cheaper one. It takes one host synchronization.
+    """
+    order = tie_order[torch.sort((scores / costs)[tie_order], descending=True, stable=True).indices]
+    kept, remaining = [False] * len(scores), limit
+    for triplet, cost in torch.stack([order, costs[order]]).t().tolist():
+        if cost <= remaining:
+            kept[triplet] = True
+            remaining -= cost
+    return torch.tensor(kept, device=scores.device)

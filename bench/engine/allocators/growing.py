@@ -1,36 +1,36 @@
-"""Ranks that grow: every matrix alike when a trigger fires, or first where importance is highest (IncreLoRA).
+"""Ranks that grow: in every matrix alike when a trigger fires, or first where importance is highest (IncreLoRA).
 
-The layers are made for the largest rank, which fixes the adapter's scale once for all; the flat parameters hold the
-first `start_rank` ranks of each. A new rank enters with the values that PEFT's initialization drew for it before the
-training, B (or E) being zero, so a growth changes no output; its optimizer state is fresh.
+The layers are made for the largest rank, which fixes the scale of the adapter once and for all; the flat parameters
+hold the first `start_rank` ranks of each. A new rank enters with the values that PEFT's initialization drew for it
+before the training. Its B (or E) is zero, so growth changes no output. Its optimizer state is fresh.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.config.method import Growth
 from bench.engine.allocators.base import Allocator, StepFacts
 from bench.engine.allocators.triggers import Trigger
 from bench.engine.flat import FlatParameters, carry
 from bench.engine.importance import Importance
 from bench.engine.layout import Kept, Layout
+from bench.engine.options import GrowthOptions
 
 
 class Growing(Allocator):
-    """Lets the ranks of `flat`, which holds the largest ones at first, grow to `cap` in all.
+    """Lets the ranks of `flat`, which at first holds the largest ones, grow to `cap` ranks over all matrices.
 
-    At each of the steps `checks` the `trigger` is asked; when it fires, every matrix gets `growth.ranks` more, as long
-    as all of them together stay below `cap`.
+    After each of the steps `growth.checks` the `trigger` is asked. If it fires, every matrix gains
+    `growth.ranks_per_growth` ranks, as long as all of them together stay within `cap`.
     """
 
-    def __init__(self, flat: FlatParameters, growth: Growth, trigger: Trigger, checks: Sequence[int], cap: int) -> None:
+    def __init__(self, flat: FlatParameters, growth: GrowthOptions, trigger: Trigger, cap: int) -> None:
         self._flat, self._growth, self._trigger, self._cap = flat, growth, trigger, cap
-        self._checks, self._last = frozenset(checks), max(checks)
+        self._checks, self._last = frozenset(growth.checks), max(growth.checks)
         self._full = flat.layout
         self._drawn = flat.data[: flat.layout.adapter_elements].clone()
         self._ranks = [min(growth.start_rank, rank) for rank in flat.layout.ranks]
@@ -63,9 +63,11 @@ class Growing(Allocator):
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {}, {
-            "ranks": list(self._ranks), "frozen": self.frozen, "growths": list(self._growths),
+            "ranks": list(self._ranks),
+            "frozen": self.frozen,
+            "growths": list(self._growths),
             "trigger": self._trigger.state(),
-        }  # fmt: skip
+        }
 
     def load(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:  # noqa: ARG002
         self._ranks, self.frozen = list(plain["ranks"]), bool(plain["frozen"])
@@ -82,30 +84,34 @@ class Growing(Allocator):
         return grown
 
     def _grow(self, step: int) -> bool:  # noqa: ARG002
-        """More ranks for every matrix, as many for each; whether there was room."""
-        more = min(self._growth.ranks, self._room())
+        """Give every matrix equally many new ranks. Returns whether there was room for any."""
+        more = min(self._growth.ranks_per_growth, self._room())
         self._ranks = [rank + more for rank in self._ranks]
         return more > 0
 
     def _room(self) -> int:
-        """Ranks that every matrix can still get."""
+        """How many ranks every matrix can still get."""
         below = min(most - rank for most, rank in zip(self._full.ranks, self._ranks, strict=True))
         return min(below, (self._cap - sum(self._ranks)) // len(self._ranks))
 
 
 class IncreLora(Growing):
-    """IncreLoRA (Zhang et al. 2023, arXiv 2308.12043): at every check the matrices of highest importance get a rank.
+    """IncreLoRA (Zhang et al. 2023, arXiv 2308.12043): at every check the matrices of highest importance gain a rank.
 
-    The ranks to give are spread evenly over the checks. A matrix's importance is the mean over its ranks of AdaLoRA's.
-    Not taken over: the paper's training of a reserve rank ahead of its use.
+    The ranks to give are spread evenly over the checks. A matrix's importance is the mean of AdaLoRA's importance over
+    its ranks. The paper also trains a reserve rank ahead of its use, which is not done here.
     """
 
     def __init__(
-        self, flat: FlatParameters, growth: Growth, trigger: Trigger, checks: Sequence[int], cap: int,
+        self,
+        flat: FlatParameters,
+        growth: GrowthOptions,
+        trigger: Trigger,
+        cap: int,
         betas: tuple[float, float],
-    ) -> None:  # fmt: skip
-        super().__init__(flat, growth, trigger, checks, cap)
-        self._order = sorted(checks)
+    ) -> None:
+        super().__init__(flat, growth, trigger, cap)
+        self._order = sorted(growth.checks)
         self._start = sum(self._ranks)
         self._betas = betas
         self._importance = Importance(flat, "sensitivity-uncertainty", betas)
@@ -133,7 +139,7 @@ class IncreLora(Growing):
         return sum(t.numel() * t.element_size() for t in self._importance.tensors.values())
 
     def _grow(self, step: int) -> bool:
-        """One rank for each of the most important matrices below their ceiling, the first among equals."""
+        """Give one rank to each of the most important matrices below their ceiling; among equals the first ones win."""
         done = self._order.index(step) + 1
         due = self._start + (self._cap - self._start) * done // len(self._order) - sum(self._ranks)
         scores = self._scores()
@@ -148,7 +154,7 @@ class IncreLora(Growing):
         return min(below, self._cap - sum(self._ranks))
 
     def _scores(self) -> list[float]:
-        """Of each matrix, the mean importance of its ranks."""
+        """The mean importance of the ranks of each matrix."""
         scores, layout = self._importance.of_triplets().tolist(), self._flat.layout
         return [
             sum(scores[first : first + rank]) / rank

@@ -1,4 +1,4 @@
-"""When ranks grow: by a plateau of the loss on held-out rows, or at steps that were fixed before."""
+"""When ranks grow: at a plateau of the loss on held-out rows, or at steps that are fixed beforehand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 
 class Plateau:
-    """Growth where the held-out loss has not got better for `patience` checks in a row; then counting starts anew.
+    """Fires if the held-out loss has not improved for `patience` checks in a row; then it counts from 0 again.
 
-    Better is lower than the best so far by more than `margin` of it. A loss that is not finite is not better.
+    A loss improves if it is lower than the best so far by more than the share `margin` of it. A loss that is not finite
+    never improves.
     """
 
     watches = True
@@ -21,10 +22,10 @@ class Plateau:
         self._stale = 0
 
     def fires(self, step: int, loss: float | None) -> str | None:  # noqa: ARG002
-        """Called at each check in turn; why ranks grow now, or None."""
-        assert loss is not None  # it watches
-        better = loss < float("inf") if self._best is None else loss < self._best - self._margin * abs(self._best)
-        if better:
+        """Called at each check in turn. Returns why ranks grow now, or None."""
+        assert loss is not None  # guaranteed by `watches`
+        improved = loss < float("inf") if self._best is None else loss < self._best - self._margin * abs(self._best)
+        if improved:
             self._best, self._stale = loss, 0
             return None
         self._stale += 1
@@ -42,7 +43,7 @@ class Plateau:
 
 
 class AtSteps:
-    """Growth at `steps`, whatever the loss."""
+    """Fires at `steps`, whatever the loss is."""
 
     watches = False
 
@@ -56,18 +57,18 @@ class AtSteps:
         return {}
 
     def load(self, plain: dict[str, Any]) -> None:
-        """It holds nothing that changes."""
+        """Nothing to restore: it holds nothing that changes."""
 
 
 Trigger = Plateau | AtSteps
 
 
 def evenly(checks: Sequence[int], growths: int) -> list[int]:
-    """`growths` of the check steps, evenly spread, the last check among them; all where there are not so many."""
+    """`growths` of the check steps, evenly spread, with the last check among them; all of them if there are fewer."""
     count = min(growths, len(checks))
     return [checks[(k * len(checks)) // count - 1] for k in range(1, count + 1)]
 
 
 def at_random(checks: Sequence[int], growths: int, seed: int) -> list[int]:
-    """`growths` of the check steps, drawn by `seed` alone; all where there are not so many."""
+    """`growths` of the check steps, drawn by `seed` alone; all of them if there are fewer."""
     return sorted(random.Random(f"growth {seed}").sample(list(checks), min(growths, len(checks))))

@@ -1,0 +1,77 @@
+"""Plain options of the training step and of the allocators: everything that the engine is told, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+ImportanceKind = Literal["sensitivity-uncertainty", "sensitivity", "magnitude"]
+BudgetUnit = Literal["ranks", "parameters"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """How one optimizer step is made: AdamW (Loshchilov and Hutter 2019), clipping, learning rate, regularizer.
+
+    learning_rate: the peak, after `warmup_steps` steps of linear warm-up from 0. decay: `linear` to 0 at the last step
+    of the schedule, or `constant`. weight_decay: on matrices only, never on biases and norms. max_grad_norm: the
+    largest norm of the whole gradient, adapter and heads together; None turns clipping off. orthogonality: gamma, the
+    weight of AdaLoRA's regularizer; 0 costs nothing. micro_batches: how many losses make one step, where `accumulate`
+    is not told each one's share.
+    """
+
+    learning_rate: float = 5e-4
+    warmup_steps: int = 0
+    decay: Literal["linear", "constant"] = "linear"
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    max_grad_norm: float | None = 1.0
+    orthogonality: float = 0.0
+    micro_batches: int = 1
+
+    def learning_rate_at(self, step: int, total_steps: int) -> float:
+        """The learning rate of the optimizer step that follows `step` steps, of `total_steps`."""
+        if step < self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        if self.decay == "constant":
+            return self.learning_rate
+        return self.learning_rate * max(0, total_steps - step) / max(1, total_steps - self.warmup_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowthOptions:
+    """How ranks grow: every matrix starts at `start_rank` and gains `ranks_per_growth` when its allocator says so.
+
+    checks: the optimizer steps after which the allocator may decide to grow. patience and margin: for `plateau`, so
+    many checks in a row without a held-out loss that is lower by the share `margin`. warmup_steps: optimizer steps
+    over which the learning rate of new ranks rises.
+    """
+
+    checks: Collection[int]
+    start_rank: int = 2
+    ranks_per_growth: int = 2
+    patience: int = 2
+    margin: float = 0.01
+    warmup_steps: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllocatorOptions:
+    """Which allocator decides the ranks (a name in `bench.engine.allocators.registry`), and what it is told.
+
+    unit: what the schedule's budgets count. importance, importance_betas, importance_gradient: how AdaLoRA scores a
+    rank (equations 7 to 11); `clipped` gradients are what the published code sees, `raw` undoes the clipping. compact:
+    ranks that are pruned when the allocation freezes leave parameters and optimizer state. growth: for allocators that
+    let ranks grow. seed: for allocators that draw random steps.
+    """
+
+    name: str = "fixed"
+    unit: BudgetUnit = "ranks"
+    importance: ImportanceKind = "sensitivity-uncertainty"
+    importance_betas: tuple[float, float] = (0.85, 0.85)
+    importance_gradient: Literal["clipped", "raw"] = "clipped"
+    compact: bool = True
+    growth: GrowthOptions | None = None
+    seed: int = 0
