@@ -68,7 +68,11 @@ def test_adapters_on_top_train_alike() -> None:
             core.step()
         assert losses[1] == pytest.approx(losses[0], rel=5e-3)
     assert unpacked.masks() == stored.masks()
-    assert not torch.equal(unpacked.flat.data, stored.flat.data)  # the rounding is another
+    # The product itself is float32's, rounded once. Whether bfloat16's own rounds otherwise depends on the processor.
+    base = unpacked.model.get_base_model().layers[0].base_layer
+    x = torch.randn(4, base.in_features, dtype=torch.bfloat16)
+    exact = torch.nn.functional.linear(x.float(), base.weight.float(), base.bias.float())
+    assert torch.equal(base(x), exact.bfloat16())
 
 
 @pytest.mark.parametrize("method", ["qlora_adalora", "lora_bf16", "adalora"])
