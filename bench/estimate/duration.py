@@ -1,10 +1,14 @@
-"""How long a cell will take, from records of cells like it; None where there are none: never invented. No torch."""
+"""How long a cell will take, by the records of cells like it.
+
+Where no such record exists the answer is None: a duration is never invented. Snakemake reads this module at every
+parse, so it imports neither torch nor pandas, and it reads records as plain JSON.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,29 +18,41 @@ from typing import Any
 from bench.config.cell import Cell
 from bench.paths import all_records
 
-SHAPE = ("batch_size", "accumulation", "max_length", "max_target_length", "evaluation_batch_size",
-         "gradient_checkpointing")  # fmt: skip
+# Keys of the recipe that change what an optimizer step or an evaluation costs. No record of another value counts.
+COST_KEYS = (
+    "batch_size",
+    "accumulation",
+    "max_length",
+    "max_target_length",
+    "evaluation_batch_size",
+    "gradient_checkpointing",
+)
 
 
 @dataclass(frozen=True)
-class Timed:
-    """What a record tells of time: seconds a step, and what comes on top (start-up, evaluation, saving)."""
+class TimedRecord:
+    """The durations in one record, and what a cell must share with it for them to apply.
+
+    setup: everything that changes the cost of a step, see `_setup`. task: where the rows come from, see `_task`.
+    overhead: seconds of start-up, evaluation and saving together.
+    """
 
     study: str
     cell: str
     spec_hash: str
     device: str
-    alike: tuple[Any, ...]
+    setup: tuple[Any, ...]
     task: tuple[Any, ...]
     method: str
-    step: float
-    other: float
+    seconds_per_step: float
+    overhead: float
     total: float
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds of one cell, from this many records; `by`: in what these are like it."""
+    """The predicted seconds of one cell, the number of records they come from, and what these have in common with it:
+    'task and method', 'task', or 'backbone and length'."""
 
     seconds: float
     records: int
@@ -44,74 +60,98 @@ class Forecast:
 
 
 class Forecaster:
-    """Forecasts come from records of the device that most of them were made on."""
+    """Predicts durations from `timed` records of the device that most of them were made on.
 
-    def __init__(self, timed: Sequence[Timed]) -> None:
-        devices = Counter(one.device for one in timed)
+    Example:
+        >>> forecaster(Path("results")).forecast(cell, steps=1000)
+        Forecast(seconds=312.4, records=3, by='task and method')
+    """
+
+    def __init__(self, timed: Sequence[TimedRecord]) -> None:
+        devices = Counter(record.device for record in timed)
+        # Ties go to the first name, so that the order of the files does not matter.
         self.device = min(devices, key=lambda name: (-devices[name], name)) if devices else None
-        self.timed = [one for one in timed if one.device == self.device]
-        self._taken = {(one.study, one.cell, one.spec_hash): one.total for one in timed}
+        self.timed = [record for record in timed if record.device == self.device]
+        self._taken = {(record.study, record.cell, record.spec_hash): record.total for record in timed}
 
-    def seconds(self, cell: Cell, steps: int | None) -> Forecast | None:
-        """Of the nearest kind of records that there is: the same task and method, the same task with another method on
-        the same base, another task at the same backbone, base and lengths. Steps are what differs, nothing else is
-        scaled."""
+    def forecast(self, cell: Cell, steps: int | None) -> Forecast | None:
+        """The duration of `cell` with that many optimizer steps; None where `steps` or records are missing.
+
+        Only the nearest records count: of the same task and method, else of the same task with another method, else of
+        another task. Only the number of steps is scaled.
+        """
         if steps is None:
             return None
-        alike, task = _alike(cell.model_dump(mode="json")), _task(cell.model_dump(mode="json"))
-        kinds: dict[str, Callable[[Timed], bool]] = {
-            "task and method": lambda one: one.task == task and one.method == cell.method.name,
-            "task": lambda one: one.task == task,
-            "backbone and length": lambda one: one.alike == alike,
-        }
-        near = [one for one in self.timed if one.alike == alike]
-        for name, fits in kinds.items():
-            found = [one for one in near if fits(one)]
-            if found:
-                step, other = median(one.step for one in found), median(one.other for one in found)
-                return Forecast(steps * step + other, len(found), name)
+        spec = cell.model_dump(mode="json")
+        setup, task = _setup(spec), _task(spec)
+        comparable = [record for record in self.timed if record.setup == setup]
+        same_task = [record for record in comparable if record.task == task]
+        same_method = [record for record in same_task if record.method == cell.method.name]
+        nearest_first = (
+            ("task and method", same_method),
+            ("task", same_task),
+            ("backbone and length", comparable),
+        )
+        for by, records in nearest_first:
+            if records:
+                per_step = median(record.seconds_per_step for record in records)
+                overhead = median(record.overhead for record in records)
+                return Forecast(steps * per_step + overhead, len(records), by)
         return None
 
     def taken(self, cell: Cell) -> float | None:
-        """Seconds that the cell took, on whichever device, where its own study has a record of it."""
+        """Seconds that `cell` took, on whichever device, if its own study has a record of it."""
         return self._taken.get((cell.study, cell.id, cell.spec_hash))
 
 
 @lru_cache(maxsize=8)
 def forecaster(results: Path) -> Forecaster:
-    """From every record below results/; a file that is no record that ended well tells nothing."""
-    files = all_records(results)
-    return Forecaster([one for one in map(_timed, files) if one is not None])
+    """The forecaster of all records below `results`. Files that can't be read, and cells that failed, are ignored."""
+    timed = (_timed(file) for file in all_records(results))
+    return Forecaster([record for record in timed if record is not None])
 
 
-def _timed(file: Path) -> Timed | None:
+def _timed(file: Path) -> TimedRecord | None:
+    """The durations in one record; None if the file is damaged, or the training didn't finish."""
     try:
         record = json.loads(file.read_bytes())
         training, spec = record["training"], record["spec"]
         seconds = training["seconds"]
         if record["status"] != "ok" or not training["steps"]:
             return None
-        return Timed(
-            study=record["cell"]["study"], cell=record["cell"]["id"], spec_hash=record["cell"]["spec_hash"],
-            device=str(record["environment"].get("device_name")), alike=_alike(spec), task=_task(spec),
-            method=spec["method"]["name"], step=seconds["training"] / training["steps"],
-            other=seconds["startup"] + seconds["evaluation"] + seconds["saving"], total=seconds["total"],
-        )  # fmt: skip
+        return TimedRecord(
+            study=record["cell"]["study"],
+            cell=record["cell"]["id"],
+            spec_hash=record["cell"]["spec_hash"],
+            device=str(record["environment"].get("device_name")),
+            setup=_setup(spec),
+            task=_task(spec),
+            method=spec["method"]["name"],
+            seconds_per_step=seconds["training"] / training["steps"],
+            overhead=seconds["startup"] + seconds["evaluation"] + seconds["saving"],
+            total=seconds["total"],
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _alike(spec: dict[str, Any]) -> tuple[Any, ...]:
-    """Backbone, base, kind of adapter, shapes, threads, processes."""
+def _setup(spec: dict[str, Any]) -> tuple[Any, ...]:
+    """Backbone, storage of the base, kind of adapter, shapes, threads and processes of a cell's spec."""
     method, recipe = spec["method"], spec["recipe"]
+    # LoRA and AdaLoRA share one layer, so a step costs the same with both.
     adapter = "lean" if method["adapter"] in ("lora", "adalora") else f"{method['adapter']} {method.get('peft')}"
     return (
-        spec["backbone"]["name"], method["storage"], adapter, spec["task"]["kind"], spec["threads"],
-        recipe.get("processes", 1), *(recipe[key] for key in SHAPE),
-    )  # fmt: skip
+        spec["backbone"]["name"],
+        method["storage"],
+        adapter,
+        spec["task"]["kind"],
+        spec["threads"],
+        recipe.get("processes", 1),
+        *(recipe[key] for key in COST_KEYS),
+    )
 
 
 def _task(spec: dict[str, Any]) -> tuple[Any, ...]:
-    """Where the rows come from, and how many are evaluated."""
+    """Where the rows of a cell's spec come from, and what decides how long their evaluation takes."""
     task, data = spec["task"], spec["data"]
     return task["name"], data["source"], data["evaluation_rows"], json.dumps(task["generation"], sort_keys=True)

@@ -1,66 +1,107 @@
-"""What a cell's job asks for: GPUs, memory, minutes, as the plan tells them. A task's file or the study overrides each.
+"""What the job of a cell asks the cluster for: GPUs, cores, memory, minutes. A task's file or the study overrides each.
 
-The margins are generous: a job that asks for too little is killed and tried again with more (every attempt multiplies
-both), and the record holds what was really used.
+The margins are generous, because a job that asks for too little is killed. Every further attempt asks for a multiple of
+the first, and the record holds what was really used. Snakemake reads this module at every parse, so it imports neither
+torch nor pandas.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from bench.config.cell import Cell
 from bench.config.study import Study
 from bench.estimate.duration import Forecaster
-from bench.estimate.host import growth_bound
 
 PROCESS_MB = 3000  # interpreter, torch, and what a CUDA context takes on the host
-DEFAULT_PARAMETERS = 30_000_000  # the demo's models; backbones of the hub say their own number
+DEFAULT_PARAMETERS = 30_000_000  # the demo's models; the files of the hub's backbones say their own number
 SUSTAINED_FLOPS = 8e12  # what a data-center GPU keeps up on batches of this size
 STARTUP_MINUTES = 20  # imports and loading from shared storage, evaluation, one lost checkpoint interval
 LONGEST_MINUTES = 24 * 60  # a usual partition limit; a longer cell is saved and resumed
-MARGIN = 1.5  # on what the first attempt is foreseen to take
+MARGIN = 1.5  # on what the first attempt is predicted to take
+
+# For the bound of a training's memory on the CPU.
+TRAINED_SHARE = 0.05  # of the backbone's parameters; adapters and heads hold less
+STATE_BYTES = 6 * 4  # per trained parameter: itself, its gradient, two moments, two importances
+LAYER_KEYS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
 
 
 def gpus(cell: Cell, study: Study) -> int:
-    """GPUs of a job, one a process; a machine without any runs the cell on its CPU."""
-    return cell.recipe.processes * _first(cell.task.resources.gpus, study.resources.gpus, 1)
+    """GPUs of the job: one per process. A machine without any runs the cell on its CPU."""
+    return cell.recipe.processes * _first_given(cell.task.resources.gpus, study.resources.gpus, 1)
 
 
 def cores(cell: Cell) -> int:
-    """CPU cores of a job."""
+    """CPU cores of the job."""
     return cell.recipe.processes * cell.threads
 
 
 def memory_mb(cell: Cell, study: Study, attempt: int = 1) -> int:
-    """Host memory, in MB, of all its processes. Each: itself, the weights twice (read, then cast or quantized), and
-    without a GPU what training takes above them."""
+    """Host memory of the job in MB, for all its processes.
+
+    Each process takes its own part, the weights twice (as read, and as cast or quantized), and without a GPU what
+    training takes above them.
+    """
     parameters = cell.backbone.parameters or DEFAULT_PARAMETERS
     needed = 2 * 4 * parameters
     if gpus(cell, study) == 0:
         needed += math.ceil(MARGIN * (growth_bound(cell, parameters) or 0))
     needed_mb = cell.recipe.processes * (PROCESS_MB + math.ceil(needed / 1e6))
-    return attempt * _first(cell.task.resources.mem_mb, study.resources.mem_mb, needed_mb)
+    return attempt * _first_given(cell.task.resources.mem_mb, study.resources.mem_mb, needed_mb)
 
 
-def minutes(cell: Cell, study: Study, attempt: int = 1, known: Forecaster | None = None) -> int:
-    """Run time: from records of cells like it, else 6 floating-point operations a parameter and token (forward and
-    backward)."""
+def minutes(cell: Cell, study: Study, attempt: int = 1, times: Forecaster | None = None) -> int:
+    """Run time of the job in minutes.
+
+    From records of cells like it where `times` has some; else from 6 floating-point operations per parameter and token
+    (2 forward, 4 backward).
+    """
     recipe = cell.recipe
     steps = recipe.total_steps((cell.declared_train_rows or 10_000) - recipe.holdout_rows)
-    forecast = known.seconds(cell, steps if cell.declared_train_rows else None) if known else None
+    forecast = times.forecast(cell, steps if cell.declared_train_rows else None) if times else None
     if forecast:
         seconds = forecast.seconds
     else:
-        tokens = steps * recipe.batch_size * (recipe.max_length + _target_length(cell)) / 2
+        target_length = recipe.max_target_length if cell.task.generates else 0
+        tokens = steps * recipe.batch_size * (recipe.max_length + target_length) / 2  # half of it padding, say
         rate = SUSTAINED_FLOPS * recipe.processes
         seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / rate
     estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(MARGIN * seconds / 60))
-    return attempt * _first(cell.task.resources.runtime, study.resources.runtime, estimate)
+    return attempt * _first_given(cell.task.resources.runtime, study.resources.runtime, estimate)
 
 
-def _target_length(cell: Cell) -> int:
-    return cell.recipe.max_target_length if cell.task.generates else 0
+def growth_bound(cell: Cell, parameters: int) -> int | None:
+    """An upper bound of the bytes that training on the CPU takes above the loaded model, from the config alone.
+
+    `predict_peak` in bench/estimate/memory.py gives the exact number, but it needs torch and seconds. `parameters` are
+    those of the backbone. None where the config names no width.
+    """
+    config, recipe = cell.backbone.config, cell.recipe
+    width = _first_key(config, "hidden_size", "d_model")
+    if width is None:
+        return None
+    layers = sum(config.get(key, 0) for key in LAYER_KEYS)
+    inner = _first_key(config, "intermediate_size", "encoder_ffn_dim", "d_ff") or 4 * width
+    heads = _first_key(config, "num_attention_heads", "encoder_attention_heads", "num_heads") or 1
+    rows = -(-recipe.batch_size // recipe.micro_batches)  # rounded up
+    tokens = rows * recipe.max_length
+    # Attention on the CPU keeps scores, softmax and dropout's mask of length times length; DeBERTa's relative positions
+    # add two more matrices of scores.
+    scores = rows * heads * recipe.max_length**2 * (3 if config.get("relative_attention") else 1)
+    # Float32 elements that are kept for backward. The factors are generous: what the bound must lie between is held by
+    # tests/estimate/test_peak_prediction.py.
+    activations = layers * (tokens * (20 * width + 5 * inner) + 5 * scores)
+    if cell.task.generates:  # logits over the vocabulary, and what their loss keeps
+        activations += 4 * rows * recipe.max_target_length * config.get("vocab_size", 0)
+    trained = parameters if cell.method.adapter == "full" else TRAINED_SHARE * parameters
+    return int(4 * activations + STATE_BYTES * trained)
 
 
-def _first(*values: int | None) -> int:
+def _first_given(*values: int | None) -> int:
     return next(value for value in values if value is not None)
+
+
+def _first_key(config: dict[str, Any], *keys: str) -> int | None:
+    """The value of the first key that `config` has; architectures name the same size differently."""
+    return next((config[key] for key in keys if config.get(key)), None)

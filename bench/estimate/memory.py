@@ -1,4 +1,4 @@
-"""The predicted peak of training: what is loaded, what is trained with all its state, and the activations."""
+"""The predicted peak of a training's memory: the loaded model, the state of what is trained, and the activations."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from bench.config.cell import Cell
 from bench.estimate.parameters import Prediction
 from bench.estimate.tracing import BatchShape, Device, trace
 
-RUNTIME = 4 * 2**20  # on the CPU: kernels' buffers, autograd's graph; measured, 3.3 to 5.8 MiB in MiniLM's cells
+# Bytes that a process on the CPU takes beside tensors: buffers of kernels, autograd's graph. Measured in MiniLM's
+# cells: 3.3 to 5.8 MiB.
+RUNTIME = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class PredictedPeak:
-    """Bytes. loaded: base and heads; state: parameters, gradients, moments, importance, folded products; workspace:
-    the largest matrix that nf4 unpacks at a time, and on the CPU what the libraries need."""
+    """Bytes at the peak of a training, for the largest micro-batch.
+
+    loaded: the frozen base and the heads. state: parameters of the adapter, gradients, moments, importance, folded
+    products. activations: see bench/estimate/tracing.py. workspace: the largest matrix that nf4 unpacks at a time, and
+    on the CPU what the libraries need.
+    """
 
     device: Device
     batch: BatchShape
@@ -25,33 +31,40 @@ class PredictedPeak:
 
     @property
     def growth(self) -> int:
-        """Over the loaded model: what resident memory grows by on a CPU."""
+        """Bytes above the loaded model: what resident memory grows by on a CPU."""
         return self.state + self.activations + self.workspace
 
     @property
     def total(self) -> int:
-        """What is allocated at the most on a GPU."""
+        """Bytes that are allocated at the same time on a GPU, at the most."""
         return self.loaded + self.growth
 
 
 def declared_batch(cell: Cell) -> BatchShape:
-    """The largest micro-batch that the recipe allows: every row as long as it may be."""
+    """The largest micro-batch that the recipe allows: every row is as long as it may be."""
     recipe = cell.recipe
-    rows = -(-recipe.batch_size // recipe.micro_batches)
+    rows = -(-recipe.batch_size // recipe.micro_batches)  # rounded up
     return BatchShape(rows, recipe.max_length, recipe.max_target_length if cell.task.generates else 0)
 
 
 def predict_peak(cell: Cell, predicted: Prediction, batch: BatchShape, device: Device) -> PredictedPeak:
-    """From a config alone. Raises BenchError where the backbone's file has none."""
+    """Predict the peak of `cell` with micro-batches of that shape; `predicted` comes from `predict_parameters`.
+
+    Raises BenchError if the backbone's file has no `config`.
+
+    Example:
+        >>> peak = predict_peak(cell, predict_parameters(cell), declared_batch(cell), "cuda")
+        >>> peak.total / 2**30  # GiB
+    """
     base = predicted.base
-    heads = 4 * sum(predicted.head.values())
-    trained = 4 * predicted.total if cell.method.adapter == "full" else heads
+    trained = predicted.total if cell.method.adapter == "full" else sum(predicted.head.values())
+    unpacked = 2 * predicted.largest_matrix if cell.method.storage == "nf4" else 0
     return PredictedPeak(
         device=device,
         batch=batch,
-        loaded=base.weights + base.quantization + base.buffers + trained,
+        loaded=base.weights + base.quantization + base.buffers + 4 * trained,
+        # Parameters and gradients. Heads are in `loaded` too: PEFT keeps the originals beside the copies it trains.
         state=2 * predicted.gradients + predicted.optimizer + predicted.importance + predicted.folded,
         activations=trace(cell, batch, device, predicted.sites, predicted.rank).activations,
-        workspace=(2 * predicted.largest_matrix if cell.method.storage == "nf4" else 0)
-        + (RUNTIME if device == "cpu" else 0),
+        workspace=unpacked + (RUNTIME if device == "cpu" else 0),
     )

@@ -1,4 +1,8 @@
-"""What a cell will hold, from configs alone: models are built on the meta device, which has shapes and no bytes."""
+"""Parameters and bytes of a cell, from configs alone: no weights are read and no memory is taken.
+
+Models are built on the meta device, where tensors have shapes and no bytes. The counting rule, and what was measured
+beside it, stand in docs/accounting.md.
+"""
 
 from __future__ import annotations
 
@@ -18,73 +22,108 @@ from bench.models.backbone import find_sites, head_modules
 from bench.models.sites import AdapterSite, chosen_sites
 from bench.records.schema import BaseBytes
 
-IMPORTANCE = {"sensitivity-uncertainty": 8, "sensitivity": 4, "magnitude": 0}  # bytes of an adapter parameter
-BLOCK, NESTED_BLOCK = 64, 256  # elements that share one constant under nf4, constants that share one when nested
-CODE, NESTED_CODE, OFFSET = 16 * 4, 256 * 4, 4  # bytes of the codebooks of a matrix, and of the nested mean
+# Bytes per adapter parameter: one float32 for the smoothed sensitivity, one for its uncertainty.
+IMPORTANCE_BYTES = {"sensitivity-uncertainty": 8, "sensitivity": 4, "magnitude": 0}
+
+# How bitsandbytes stores an nf4 matrix, in elements and bytes (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314,
+# section 3). Double quantization packs the blocks' constants in blocks too, and subtracts their mean before.
+BLOCK = 64  # elements that share one constant
+NESTED_BLOCK = 256  # constants that share one constant of their own
+CODEBOOK = 16 * 4
+NESTED_CODEBOOK = 256 * 4
+NESTED_MEAN = 4
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A backbone with its task's head, by numbers: `linear` are the sizes of the matrices that nf4 packs, `buffers` are
-    bytes."""
+class ModelShape:
+    """A backbone with its task's head, in numbers.
+
+    sites: the matrices that can carry an adapter. head: parameters by module. total: all parameters, heads included.
+    linear_sizes: elements of each matrix that nf4 packs. buffers: bytes.
+    """
 
     sites: tuple[AdapterSite, ...]
     head: dict[str, int]
     total: int
-    linear: tuple[int, ...]
+    linear_sizes: tuple[int, ...]
     buffers: int
 
     @property
     def frozen(self) -> int:
+        """Parameters outside of the heads."""
         return self.total - sum(self.head.values())
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Parameters and bytes of a cell. Ranks that move between matrices of unlike size leave the end between bounds."""
+    """What a cell will hold: parameters first, then bytes, then what both were computed from.
+
+    Attributes:
+        adapter_start: parameters of the adapter (A, B and E) before the first step.
+        adapter_end: the same after the last step, at the least and at the most. The two differ where ranks move between
+            matrices of different sizes.
+        head: parameters that are trained in full beside the adapter, by module.
+        total: all parameters of the backbone and the heads, without the adapter.
+        base: bytes of the frozen model as stored.
+        gradients, optimizer, importance: bytes, at their largest: at the start, or at the end where ranks grow.
+        folded: bytes of the copies of B times E that AdaLoRA's layers multiply by.
+        schedule: the rank schedule; None where the task's file does not declare its number of rows.
+        sites: the adapted matrices.
+        rank: the rank that no matrix exceeds; 0 where the adapter is not LoRA or AdaLoRA.
+        largest_matrix: elements of the largest matrix that nf4 packs.
+    """
 
     adapter_start: int
-    adapter_end: tuple[int, int]  # at the least, at the most; equal where ranks are fixed
+    adapter_end: tuple[int, int]
     head: dict[str, int]
     total: int
     base: BaseBytes
     gradients: int
     optimizer: int
     importance: int
-    folded: int  # copies of B times E
-    schedule: RankSchedule | None  # None where the task's file doesn't declare its rows
+    folded: int
+    schedule: RankSchedule | None
     sites: tuple[AdapterSite, ...]
-    rank: int  # of every site at the most; 0 where the adapter is not ours
-    largest_matrix: int  # elements of the largest matrix that nf4 packs
+    rank: int
+    largest_matrix: int
 
 
-def predict(cell: Cell) -> Prediction:
-    """Raises BenchError where the backbone's file has no config, or the schedule can't be."""
+def predict_parameters(cell: Cell) -> Prediction:
+    """Predict the parameters and bytes of `cell`.
+
+    Raises BenchError if the backbone's file has no `config`, or if no valid rank schedule exists for the cell.
+
+    Example:
+        >>> cell = load_study("paper").find("sst2", "lora", "small", 0)
+        >>> predict_parameters(cell).adapter_start  # rank 2 in 72 matrices of DeBERTa-v3-base
+        331776
+    """
     labels = label_count(cell)
-    shape = shape_of(cell.backbone.model_dump_json(), cell.task.kind, labels, cell.method.storage != "fp32")
+    shape = model_shape(cell.backbone.model_dump_json(), cell.task.kind, labels, cell.method.storage != "fp32")
     sites = chosen_sites(shape.sites, cell.method)
     sizes = [(site.in_features, site.out_features) for site in sites]
-    start = _adapter(cell, shape, sites, labels)
+    start = _adapter_at_start(cell, shape, sites, labels)
     rows = cell.declared_train_rows
+    # Ranks at the end don't depend on the number of rows, so any number that allows a schedule serves an unknown one.
     schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size + cell.recipe.holdout_rows, sizes)
+    end = _adapter_at_end(cell, sizes, start, schedule)
+    largest_adapter = max(start, end[1]) if cell.method.grows else start
+    trainable = largest_adapter + sum(shape.head.values())
     rank = largest_rank(cell, sizes) if cell.method.lean else 0
-    end = _end(cell, sizes, start, schedule)
-    most = max(start, end[1]) if cell.method.grows else start
-    trainable = most + sum(shape.head.values())
     return Prediction(
         adapter_start=start,
         adapter_end=end,
         head=shape.head,
         total=shape.total,
-        base=_base(cell, shape),
+        base=_base_bytes(cell, shape),
         gradients=4 * trainable,
-        optimizer=8 * trainable,
+        optimizer=2 * 4 * trainable,  # AdamW's two moments
+        importance=_importance_bytes(cell, schedule) * largest_adapter,
         folded=4 * rank * sum(out for _, out in sizes) if cell.method.adapter == "adalora" else 0,
-        importance=_importance(cell, schedule) * most,
         schedule=schedule if rows else None,
         sites=sites,
         rank=rank,
-        largest_matrix=max(shape.linear, default=0),
+        largest_matrix=max(shape.linear_sizes, default=0),
     )
 
 
@@ -94,30 +133,36 @@ def label_count(cell: Cell) -> int:
 
 
 @lru_cache(maxsize=64)
-def shape_of(backbone_json: str, kind: str, labels: int, half: bool) -> Shape:
-    """The numbers of a backbone (given as JSON, so that they are computed once). half: loaded in bfloat16."""
+def model_shape(backbone_json: str, kind: str, labels: int, half: bool) -> ModelShape:
+    """The numbers of a backbone with a head for `labels` outputs; `half`: loaded in bfloat16.
+
+    The backbone comes as JSON because a cache needs keys that can be hashed: a study asks for the same few models once
+    per cell. Raises BenchError if the backbone's file has no `config`.
+    """
     backbone = Backbone.model_validate_json(backbone_json)
     model = meta_model(backbone, kind, labels, half=half)
     heads = head_modules(model, backbone)
-    head = {name.split(".")[-1]: sum(p.numel() for p in model.get_submodule(name).parameters()) for name in heads}
-    skipped = [*heads, "lm_head"]
-    linear = [
+    unpacked = [*heads, "lm_head"]  # what the quantization skips: see bench/models/backbone.py
+    linear_sizes = [
         module.weight.numel()
         for name, module in model.named_modules()
-        if type(module).__name__ == "Linear" and not any(name == s or name.startswith(f"{s}.") for s in skipped)
+        if type(module).__name__ == "Linear" and not any(name == n or name.startswith(f"{n}.") for n in unpacked)
     ]
-    return Shape(
+    return ModelShape(
         sites=find_sites(model, backbone),
-        head=head,
+        head={name.split(".")[-1]: sum(p.numel() for p in model.get_submodule(name).parameters()) for name in heads},
         total=sum(p.numel() for p in model.parameters()),
-        linear=tuple(linear),
+        linear_sizes=tuple(linear_sizes),
         buffers=sum(b.numel() * b.element_size() for b in model.buffers()),
     )
 
 
 def meta_model(backbone: Backbone, kind: str, labels: int, *, half: bool = False) -> Any:
-    """The model of the backbone's config on the meta device. half: in bfloat16, but for what a model keeps in float32.
-    Raises BenchError where the file has no config."""
+    """The model of the backbone's config on the meta device, for a task of that `kind` with `labels` outputs.
+
+    half: in bfloat16, apart from what the model itself keeps in float32. Raises BenchError if the backbone's file has
+    no `config`.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
@@ -129,35 +174,34 @@ def meta_model(backbone: Backbone, kind: str, labels: int, *, half: bool = False
     if kind in ("classification", "regression"):
         config.num_labels = labels
         auto = AutoModelForSequenceClassification
+    dtype = torch.bfloat16 if half else torch.float32
     with torch.device("meta"):
-        dtype = torch.bfloat16 if half else torch.float32
         model = auto.from_config(config, attn_implementation=backbone.attention, dtype=dtype)
-        if (
-            backbone.untie_head
-        ):  # transformers ties T5's whatever the config says; the checkpoint's is a matrix of its own
+        if backbone.untie_head:
+            # transformers ties the head of T5 whatever its config says, but the checkpoint has a matrix of its own.
             model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     return model
 
 
-def _adapter(cell: Cell, shape: Shape, sites: Sequence[AdapterSite], labels: int) -> int:
-    """Parameters at the start of what is trained beside the heads. PEFT's own adapters are attached and counted."""
+def _adapter_at_start(cell: Cell, shape: ModelShape, sites: Sequence[AdapterSite], labels: int) -> int:
+    """Parameters that are trained beside the heads, before the first step."""
     if cell.method.adapter == "full":
         return shape.frozen
-    if cell.method.adapter == "peft":
+    if cell.method.adapter == "peft":  # what PEFT makes of the config only PEFT can say: attach it and count
         model = attach(meta_model(cell.backbone, cell.task.kind, labels).requires_grad_(False), cell, sites)
         return int(sum(p.numel() for p in model.parameters() if p.requires_grad)) - sum(shape.head.values())
     sizes = [(site.in_features, site.out_features) for site in sites]
     return start_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
 
 
-def _importance(cell: Cell, schedule: RankSchedule) -> int:
-    """Bytes that the allocator keeps for each parameter of the adapter."""
-    if cell.method.allocator == "increlora":  # whatever the method's `importance` says
-        return IMPORTANCE["sensitivity-uncertainty"]
-    return IMPORTANCE[cell.method.importance] if schedule.prunes else 0
+def _adapter_at_end(
+    cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: RankSchedule
+) -> tuple[int, int]:
+    """Parameters of the adapter after the last step, at the least and at the most.
 
-
-def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: RankSchedule) -> tuple[int, int]:
+    Which matrices keep their ranks is decided in training. The bounds are reached where the schedule's ranks all go to
+    the matrices that cost least, or most, per rank.
+    """
     if not schedule.prunes and not cell.method.grows:
         return start, start
     if cell.method.unit == "parameters":
@@ -167,20 +211,30 @@ def _end(cell: Cell, sizes: Sequence[tuple[int, int]], start: int, schedule: Ran
     return (start, most) if cell.method.grows else (sum(costs[: schedule.target_budget]), most)
 
 
-def _base(cell: Cell, shape: Shape) -> BaseBytes:
+def _importance_bytes(cell: Cell, schedule: RankSchedule) -> int:
+    """Bytes that the allocator keeps per parameter of the adapter."""
+    if cell.method.allocator == "increlora":  # it always ranks by both, whatever the method's `importance` says
+        return IMPORTANCE_BYTES["sensitivity-uncertainty"]
+    return IMPORTANCE_BYTES[cell.method.importance] if schedule.prunes else 0
+
+
+def _base_bytes(cell: Cell, shape: ModelShape) -> BaseBytes:
+    """Bytes of the frozen model without its heads, as the method stores it."""
     storage = cell.method.storage
-    if cell.method.adapter == "full":
+    if cell.method.adapter == "full":  # nothing is frozen
         return BaseBytes(weights=0, quantization=0, buffers=shape.buffers)
     if storage != "nf4":
         return BaseBytes(weights=shape.frozen * (4 if storage == "fp32" else 2), quantization=0, buffers=shape.buffers)
-    weights = sum(math.ceil(n / 2) for n in shape.linear) + 2 * (shape.frozen - sum(shape.linear))
-    constants = sum(_constants(n, cell.method.double_quantization) for n in shape.linear)
+    # Two elements per byte in the linear layers; embeddings, norms and biases stay in 16 bits.
+    weights = sum(math.ceil(n / 2) for n in shape.linear_sizes) + 2 * (shape.frozen - sum(shape.linear_sizes))
+    constants = sum(_quantization_bytes(n, cell.method.double_quantization) for n in shape.linear_sizes)
     return BaseBytes(weights=weights, quantization=constants, buffers=shape.buffers)
 
 
-def _constants(elements: int, double: bool) -> int:
-    """Bytes of a matrix's quantization state: a float32 a block, or a byte a block and a float32 for 256 of them."""
+def _quantization_bytes(elements: int, double: bool) -> int:
+    """Bytes of the quantization state of one nf4 matrix with so many elements."""
     blocks = math.ceil(elements / BLOCK)
     if not double:
-        return 4 * blocks + CODE
-    return blocks + 4 * math.ceil(blocks / NESTED_BLOCK) + CODE + NESTED_CODE + OFFSET
+        return 4 * blocks + CODEBOOK
+    nested_blocks = math.ceil(blocks / NESTED_BLOCK)
+    return blocks + 4 * nested_blocks + CODEBOOK + NESTED_CODEBOOK + NESTED_MEAN

@@ -1,9 +1,14 @@
-"""The plan of a study: what every cell will hold and take, before any GPU hour is spent."""
+"""The plan of a study: what every cell will hold and how long it will take, before any GPU hour is spent."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import pyarrow.compute
+import pyarrow.parquet
 
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
@@ -11,40 +16,82 @@ from bench.config.study import Study
 from bench.errors import BenchError
 from bench.estimate.duration import Forecaster, forecaster
 from bench.estimate.jobs import gpus, memory_mb, minutes
-from bench.estimate.lengths import Lengths, prepared_lengths
-from bench.estimate.memory import declared_batch, predict_peak
-from bench.estimate.parameters import Prediction, predict
+from bench.estimate.memory import PredictedPeak, declared_batch, predict_peak
+from bench.estimate.parameters import Prediction, predict_parameters
 from bench.estimate.tracing import BatchShape, Device
+from bench.inputs.cache_keys import data_folder
 from bench.paths import RESULTS, default_cache
 
-CURVE_BYTES, RECORD_BYTES = 170, 30_000  # a step's line in curve.jsonl; a record and its log
+CURVE_BYTES = 170  # one step's line in curve.jsonl
+RECORD_BYTES = 30_000  # a record and its log
 
 
 def plan(
-    study: ResolvedStudy, device: Device = "cpu", *, results: Path = RESULTS, cache: Path | None = None,
+    study: ResolvedStudy,
+    device: Device = "cpu",
+    *,
+    results: Path = RESULTS,
+    cache: Path | None = None,
     mirror: Path | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """A row a cell; bytes, parameters, seconds. steps: None where neither the task's file nor prepared data tells the
-    rows; seconds: None where no record tells. Raises BenchError."""
-    known: dict[str, dict[str, Any]] = {}
+) -> list[dict[str, Any]]:
+    """One row per cell of `study`, as plain JSON: parameters, bytes, seconds, and what its job asks for.
+
+    `device` is where training will run. Durations come from the records below `results`, the lengths of prepared rows
+    from `cache` (default: cache/ below `results`). In a row, `steps` is None if neither the task's file nor prepared
+    data says how many rows there are, and `seconds` is None if there is no record of a cell like it.
+
+    Raises BenchError if a backbone's file has no `config`, or if no row would be left to train on.
+
+    Example:
+        >>> plan(load_study("demo"))[0]["adapter_parameters_start"]
+    """
+    rows_by_spec: dict[str, dict[str, Any]] = {}
     times = forecaster(results)
     rows = []
     for cell in study.cells:
-        same = cell.model_copy(update={"seed": 0}).spec_hash
-        if same not in known:
+        spec = cell.model_copy(update={"seed": 0}).spec_hash  # seeds differ in nothing that is planned
+        if spec not in rows_by_spec:
             lengths = prepared_lengths(cell, mirror, cache or default_cache(results))
-            known[same] = _row(cell, study.study, device, lengths, times)
-        rows.append({"cell": cell.id, **known[same], "taken_seconds": times.taken(cell)})
+            rows_by_spec[spec] = _row(cell, study.study, device, lengths, times)
+        rows.append({"cell": cell.id, **rows_by_spec[spec], "taken_seconds": times.taken(cell)})
     return rows
 
 
+@dataclass(frozen=True)
+class Lengths:
+    """The prepared training rows of a cell.
+
+    rows: their number. longest, longest_target: tokens of the longest source and target. tokens: of all sources and
+    targets together, without padding.
+    """
+
+    rows: int
+    longest: int
+    longest_target: int
+    tokens: int
+
+
+def prepared_lengths(cell: Cell, mirror: Path | None, cache: Path) -> Lengths | None:
+    """The lengths of the cell's training rows; None if nothing is prepared for it yet."""
+    file = data_folder(cell.task, cell.backbone, cell.data, mirror, cache) / "train.parquet"
+    return _lengths(file) if file.is_file() else None
+
+
+@lru_cache(maxsize=64)
+def _lengths(file: Path) -> Lengths:
+    table = pyarrow.parquet.ParquetFile(file).read(columns=["input_ids", "label_ids"])
+    source, target = (pyarrow.compute.list_value_length(table.column(name)) for name in ("input_ids", "label_ids"))
+    longest, longest_target = (int(pyarrow.compute.max(lengths).as_py()) for lengths in (source, target))
+    tokens = sum(int(pyarrow.compute.sum(lengths).as_py()) for lengths in (source, target))
+    return Lengths(len(table), longest, longest_target, tokens)
+
+
 def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, times: Forecaster) -> dict[str, Any]:
-    predicted = predict(cell)
+    predicted = predict_parameters(cell)
     steps = _steps(cell, predicted, lengths)
-    batch = _batch(cell, lengths)
-    peak = predict_peak(cell, predicted, batch, device)
-    forecast = times.seconds(cell, steps)
-    file = 4 * (predicted.adapter_end[1] + sum(predicted.head.values()))
+    batch = _largest_batch(cell, lengths)
+    forecast = times.forecast(cell, steps)
+    adapter_file = 4 * (predicted.adapter_end[1] + sum(predicted.head.values()))
     return {
         "steps": steps,
         "tokens": _tokens(cell, steps, lengths),
@@ -62,43 +109,58 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
         "optimizer_bytes": predicted.optimizer,
         "importance_bytes": predicted.importance,
         "batch": {
-            "rows": batch.rows, "length": batch.length, "target_length": batch.target,
+            "rows": batch.rows,
+            "length": batch.length,
+            "target_length": batch.target,
             "from": "prepared data" if lengths else "recipe",
         },
-        "predicted_peak": {
-            "device": device, "loaded_bytes": peak.loaded, "state_bytes": peak.state,
-            "activation_bytes": peak.activations, "workspace_bytes": peak.workspace, "growth_bytes": peak.growth,
-            "total_bytes": peak.total,
-        },
+        "predicted_peak": _peak_row(predict_peak(cell, predicted, batch, device)),
         "seconds": forecast.seconds if forecast else None,
-        "seconds_from": {"records": forecast.records, "same": forecast.by, "device": times.device}
-        if forecast
-        else None,
-        "disk_bytes": file + RECORD_BYTES + CURVE_BYTES * (steps or 0),
+        "seconds_from": (
+            {"records": forecast.records, "same": forecast.by, "device": times.device} if forecast else None
+        ),
+        "disk_bytes": adapter_file + RECORD_BYTES + CURVE_BYTES * (steps or 0),
         "job": {
-            "gpus": gpus(cell, study), "mem_mb": memory_mb(cell, study),
-            "minutes": minutes(cell, study, known=times),
+            "gpus": gpus(cell, study),
+            "mem_mb": memory_mb(cell, study),
+            "minutes": minutes(cell, study, times=times),
         },
-    }  # fmt: skip
+    }
+
+
+def _peak_row(peak: PredictedPeak) -> dict[str, Any]:
+    return {
+        "device": peak.device,
+        "loaded_bytes": peak.loaded,
+        "state_bytes": peak.state,
+        "activation_bytes": peak.activations,
+        "workspace_bytes": peak.workspace,
+        "growth_bytes": peak.growth,
+        "total_bytes": peak.total,
+    }
 
 
 def _steps(cell: Cell, predicted: Prediction, lengths: Lengths | None) -> int | None:
+    """Optimizer steps; prepared rows have the last word, because they are what is trained on."""
     if lengths:
         return cell.recipe.total_steps(_trained_rows(cell, lengths))
     return predicted.schedule.total_steps if predicted.schedule else None
 
 
-def _batch(cell: Cell, lengths: Lengths | None) -> BatchShape:
-    """The largest that the prepared rows can make, else the largest that the recipe allows."""
-    most = declared_batch(cell)
+def _largest_batch(cell: Cell, lengths: Lengths | None) -> BatchShape:
+    """The largest micro-batch that the prepared rows can make, else the largest that the recipe allows."""
+    declared = declared_batch(cell)
     if lengths is None:
-        return most
-    target = min(most.target, lengths.longest_target)
-    return BatchShape(min(most.rows, _trained_rows(cell, lengths)), min(most.length, lengths.longest), target)
+        return declared
+    return BatchShape(
+        rows=min(declared.rows, _trained_rows(cell, lengths)),
+        length=min(declared.length, lengths.longest),
+        target=min(declared.target, lengths.longest_target),
+    )
 
 
 def _trained_rows(cell: Cell, lengths: Lengths) -> int:
-    """Prepared training rows without those held out. Raises BenchError where none is left."""
+    """Prepared training rows without those that are held out. Raises BenchError if none is left."""
     held_out = cell.recipe.holdout_rows
     if held_out >= lengths.rows:
         raise BenchError(f"{cell.id}: {held_out} rows held out of {lengths.rows} leave none to train on")
@@ -106,7 +168,7 @@ def _trained_rows(cell: Cell, lengths: Lengths) -> int:
 
 
 def _tokens(cell: Cell, steps: int | None, lengths: Lengths | None) -> dict[str, Any] | None:
-    """Of the whole training without padding where rows are prepared; else what the recipe allows at the most."""
+    """Tokens of the whole training: without padding where rows are prepared, else as many as the recipe allows."""
     if steps is None:
         return None
     rows = steps * cell.recipe.batch_size

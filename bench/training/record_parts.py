@@ -11,7 +11,7 @@ import torch
 from bench.config.cell import Cell
 from bench.engine.step import Core
 from bench.estimate.memory import predict_peak
-from bench.estimate.parameters import predict
+from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
 from bench.inputs.datasets import Split
 from bench.log import say
@@ -127,7 +127,7 @@ def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
         return None
     batch = BatchShape(len(largest.rows), largest.length, largest.target)
     try:
-        found = predict_peak(cell, predict(cell), batch, "cuda" if device == "cuda" else "cpu")
+        found = predict_peak(cell, predict_parameters(cell), batch, "cuda" if device == "cuda" else "cpu")
     except (RuntimeError, NotImplementedError) as error:  # some of PEFT's adapters compute while they are attached
         say(f"{cell.id}: its peak can't be predicted: {error}")
         return None
@@ -144,7 +144,7 @@ def utilization_of(
     length, target = batches.mean_lengths
     shape = BatchShape(round(batches.rows_per_step), round(length), round(target))
     try:
-        predicted = predict(cell)
+        predicted = predict_parameters(cell)
         operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
     except (RuntimeError, NotImplementedError) as error:
         say(f"{cell.id}: its operations can't be counted: {error}")

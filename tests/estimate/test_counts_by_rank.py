@@ -7,7 +7,7 @@ from functools import lru_cache
 import pytest
 
 from bench.config.resolve import load_study
-from bench.estimate.parameters import Prediction, predict
+from bench.estimate.parameters import Prediction, predict_parameters
 
 RANKS = (1, 2, 3, 4, 5, 7, 8, 12, 16, 32, 64)
 # backbone, kind, parameters of a LoRA rank over all matrices, how many matrices, parameters without and with 3 labels
@@ -25,7 +25,7 @@ def predicted(backbone: str, kind: str, method: str, rank: int) -> Prediction:
     task = "mnli" if kind == "classification" else "cnn_dailymail"
     overrides = [f"backbones.{kind}={backbone}", f"budgets={{b: {{rank: {rank}, initial_rank: {rank + 1}}}}}"]
     study = load_study("paper", [*overrides, f"tasks=[{task}]", "seeds=[0]", f"methods=[{method}]"])
-    return predict(study.find(task, method, "b", 0))
+    return predict_parameters(study.find(task, method, "b", 0))
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -52,6 +52,6 @@ def test_flan_t5_small_is_counted_as_published(rank: int, adapter: int, all_para
 
 @pytest.mark.parametrize(("task", "with_classifier"), [("sst2", 333_314), ("mnli", 334_083)])
 def test_rank_2_of_deberta_with_and_without_its_classifier(task: str, with_classifier: int) -> None:
-    found = predict(load_study("paper").find(task, "lora", "small", 0))
+    found = predict_parameters(load_study("paper").find(task, "lora", "small", 0))
     assert found.adapter_start == 331_776
     assert found.adapter_start + found.head["classifier"] == with_classifier

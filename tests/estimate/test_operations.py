@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.config.resolve import load_study
-from bench.estimate.parameters import predict
+from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
 from bench.training.rate import matrix_rate
 
@@ -16,7 +16,7 @@ MATRICES = 4 * WIDTH**2 + 2 * WIDTH * INNER  # of a layer
 
 def operations(method: str, rows: int, length: int, *overrides: str) -> int:
     cell = load_study("demo", list(overrides)).find("sst2", method, "small", 0)
-    predicted = predict(cell)
+    predicted = predict_parameters(cell)
     return trace(cell, BatchShape(rows, length), "cpu", predicted.sites, predicted.rank).operations
 
 

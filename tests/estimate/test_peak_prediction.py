@@ -10,9 +10,9 @@ from helpers.small_cells import METHODS, Lab, record_of
 
 from bench.config.cell import Cell
 from bench.config.resolve import load_study
-from bench.estimate.host import growth_bound
+from bench.estimate.jobs import growth_bound
 from bench.estimate.memory import PredictedPeak, declared_batch, predict_peak
-from bench.estimate.parameters import predict
+from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape
 
 SHAPES = ((8, 16), (16, 64), (32, 24))  # rows and the longest row allowed
@@ -49,7 +49,7 @@ def test_predicted_growth_is_near_the_measured_one(lab: Lab, tmp_path: Path, row
 @lru_cache
 def peak(task: str, method: str, *overrides: str, device: str = "cuda") -> PredictedPeak:
     cell = load_study("paper", list(overrides)).find(task, method, "small", 0)
-    return predict_peak(cell, predict(cell), declared_batch(cell), "cpu" if device == "cpu" else "cuda")
+    return predict_peak(cell, predict_parameters(cell), declared_batch(cell), "cpu" if device == "cpu" else "cuda")
 
 
 def test_what_shapes_do_to_the_peak() -> None:
@@ -73,7 +73,8 @@ def test_fused_attention_keeps_no_matrix_of_length_by_length() -> None:
 def test_logits_over_the_vocabulary_count() -> None:
     cell = load_study("paper").find("cnn_dailymail", "lora", "small", 0)
     short, long = (
-        predict_peak(cell, predict(cell), BatchShape(4, 256, target), "cuda").activations for target in (32, 64)
+        predict_peak(cell, predict_parameters(cell), BatchShape(4, 256, target), "cuda").activations
+        for target in (32, 64)
     )
     assert long - short > 4 * 32 * 50265 * 4  # rows x tokens x words x float32
 
@@ -83,7 +84,7 @@ def test_logits_over_the_vocabulary_count() -> None:
 def test_a_job_on_the_cpu_is_given_what_training_takes(study: str, task: str) -> None:
     for method in ("lora", "adalora"):
         cell = load_study(study).find(task, method, "large", 0)
-        needed = predict_peak(cell, predict(cell), declared_batch(cell), "cpu").growth
+        needed = predict_peak(cell, predict_parameters(cell), declared_batch(cell), "cpu").growth
         bound = growth_bound(cell, cell.backbone.parameters or 30_000_000)
         assert bound is not None
         assert needed < bound < 4 * needed

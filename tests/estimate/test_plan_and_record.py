@@ -13,7 +13,7 @@ from bench.config.cell import Cell
 from bench.config.rank_schedule import schedule_of
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
-from bench.estimate.parameters import predict
+from bench.estimate.parameters import predict_parameters
 from bench.estimate.plan import plan
 from bench.records.schema import Bytes
 
@@ -40,7 +40,7 @@ def _recorded(lab: Lab, cell: Cell, out: Path) -> Bytes:
 )  # fmt: skip
 def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_each: int) -> None:
     cell = _cell(lab, method, ["query"])
-    recorded, planned = _recorded(lab, cell, tmp_path / "out"), predict(cell)
+    recorded, planned = _recorded(lab, cell, tmp_path / "out"), predict_parameters(cell)
     assert (planned.gradients, planned.optimizer) == (recorded.gradients, recorded.optimizer)
     assert planned.importance == recorded.importance
     most = planned.adapter_end[1] if cell.method.grows else planned.adapter_start
@@ -50,7 +50,7 @@ def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_each: in
 @pytest.mark.parametrize("method", ["lora", "lora_bf16", "qlora"])
 def test_bytes_of_a_base_with_buffers_of_fractions(summaries: Lab, tmp_path: Path, method: str) -> None:
     cell = _cell(summaries, method, ["q_proj"])
-    recorded, planned = _recorded(summaries, cell, tmp_path / "out"), predict(cell)
+    recorded, planned = _recorded(summaries, cell, tmp_path / "out"), predict_parameters(cell)
     assert planned.base == recorded.base
     assert planned.base.buffers == (1200 if method == "lora" else 600)  # a bias of the 300 words' logits
 

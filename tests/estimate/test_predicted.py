@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.config.resolve import load_study
-from bench.estimate.parameters import predict
+from bench.estimate.parameters import predict_parameters
 from bench.estimate.plan import plan
 from bench.inputs.backbones import prepare_backbone
 from bench.models.adapters import attach
@@ -29,7 +29,7 @@ from bench.training.measure import base_bytes, frozen_parameters, head_parameter
 def test_counts_are_the_published_ones(
     task: str, budget: str, total: int, adapter: int, classifier: int | None
 ) -> None:
-    predicted = predict(load_study("paper").find(task, "lora", budget, 0))
+    predicted = predict_parameters(load_study("paper").find(task, "lora", budget, 0))
     assert predicted.total == total
     assert (predicted.adapter_start, predicted.adapter_end) == (adapter, (adapter, adapter))
     assert predicted.head.get("classifier") == classifier
@@ -37,7 +37,7 @@ def test_counts_are_the_published_ones(
 
 
 def test_deberta_has_72_matrices_and_the_pooler_is_none_of_them() -> None:
-    predicted = predict(load_study("paper").find("sst2", "adalora", "small", 0))
+    predicted = predict_parameters(load_study("paper").find("sst2", "adalora", "small", 0))
     assert predicted.schedule is not None
     assert (predicted.schedule.initial_budget, predicted.schedule.target_budget) == (72 * 4, 72 * 2)
     assert predicted.adapter_start == 4 * (48 * 1536 + 24 * 3840 + 72)
@@ -49,7 +49,7 @@ def test_predicted_equals_measured_on_a_real_model(method: str, tmp_path: Path) 
     folder = prepare_backbone(cell.backbone, mirror=None, cache=tmp_path)
     model = load_backbone(cell, folder, torch.device("cpu"))
     peft_model = attach(model, cell, find_sites(model, cell.backbone))
-    predicted = predict(cell)
+    predicted = predict_parameters(cell)
     assert base_bytes(peft_model) == predicted.base
     assert head_parameters(peft_model) == predicted.head
     assert frozen_parameters(peft_model) == predicted.total - sum(predicted.head.values())

@@ -9,7 +9,7 @@ import torch
 
 from bench.config.cell import Cell
 from bench.config.resolve import load_study
-from bench.estimate.parameters import meta_model, predict
+from bench.estimate.parameters import meta_model, predict_parameters
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, load_backbone
 from bench.training.measure import base_bytes
@@ -43,7 +43,7 @@ def test_predicted_bytes_are_the_stored_ones(checkpoint: Path, storage: str, dou
     cell = cell_stored(storage, double=double)
     model = load_backbone(cell, checkpoint, torch.device("cpu"))
     measured = base_bytes(attach(model, cell, find_sites(model, cell.backbone)[:1]))
-    predicted = predict(cell).base
+    predicted = predict_parameters(cell).base
     for part in ("weights", "quantization", "buffers"):
         assert getattr(predicted, part) == pytest.approx(getattr(measured, part), rel=1e-3), part
     if mib:  # the known figures, in which pooler and classifier (0.3 MiB) were packed too

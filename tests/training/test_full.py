@@ -11,7 +11,7 @@ import torch
 from helpers.small_cells import STEPS, Lab, Moment, outcome, record_of
 
 from bench.config.resolve import load_study
-from bench.estimate.parameters import predict as predicted_of
+from bench.estimate.parameters import predict_parameters
 from bench.evaluation.predict import predict
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import load_tokenizer, open_data
@@ -61,7 +61,7 @@ def test_predicted_equals_measured_on_a_real_model(tmp_path: Path) -> None:
     cell = load_study("full-finetune").find("sst2", "full", "large", 0)
     model = load_backbone(cell, prepare_backbone(cell.backbone, mirror=None, cache=tmp_path), torch.device("cpu"))
     model = attach(model, cell, find_sites(model, cell.backbone))
-    predicted, heads = predicted_of(cell), trained_heads(model, cell)
+    predicted, heads = predict_parameters(cell), trained_heads(model, cell)
     assert predicted.head == heads
     assert predicted.base == base_bytes(model)
     assert frozen_parameters(model) == 0

@@ -14,7 +14,7 @@ from bench.config.catalog import read_entry
 from bench.config.cell import Cell
 from bench.config.method import Method
 from bench.config.resolve import load_study
-from bench.estimate.parameters import predict as predicted_of
+from bench.estimate.parameters import predict_parameters
 from bench.evaluation.predict import predict
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import load_tokenizer, open_data
@@ -84,7 +84,7 @@ def test_predicted_equals_measured_on_a_real_model(tmp_path: Path, method: str) 
     cell = load_study("more-adapters").find("sst2", method, "large", 0)
     model = load_backbone(cell, prepare_backbone(cell.backbone, mirror=None, cache=tmp_path), torch.device("cpu"))
     model = attach(model, cell, chosen_sites(find_sites(model, cell.backbone), cell.method))
-    predicted, heads = predicted_of(cell), head_parameters(model)
+    predicted, heads = predict_parameters(cell), head_parameters(model)
     assert predicted.head == heads
     assert predicted.base == base_bytes(model)
     assert frozen_parameters(model) == predicted.total - sum(heads.values())

@@ -52,7 +52,7 @@ def from_records(results: Path) -> Forecaster:
 
 
 def test_without_records_nothing_is_known(tmp_path: Path) -> None:
-    assert from_records(tmp_path).seconds(STUDY.cells[0], 40) is None
+    assert from_records(tmp_path).forecast(STUDY.cells[0], 40) is None
     forecaster.cache_clear()
     rows = plan(STUDY, results=tmp_path)
     assert all(row["seconds"] is None for row in rows)
@@ -64,10 +64,10 @@ def test_the_nearest_records_count(tmp_path: Path) -> None:
     record(tmp_path, STUDY.find("sst2", "lora", "small", 1), 0.20, steps=20)
     record(tmp_path, STUDY.find("sst2", "adalora", "small", 0), 0.30)
     known = from_records(tmp_path)
-    same = known.seconds(STUDY.find("sst2", "lora", "large", 2), 100)
+    same = known.forecast(STUDY.find("sst2", "lora", "large", 2), 100)
     assert same is not None
     assert (same.seconds, same.records, same.by) == (pytest.approx(100 * 0.15 + 6), 2, "task and method")
-    other_task = known.seconds(STUDY.find("cola", "lora", "small", 0), 100)
+    other_task = known.forecast(STUDY.find("cola", "lora", "small", 0), 100)
     assert other_task is not None
     assert (other_task.seconds, other_task.records) == (pytest.approx(100 * 0.20 + 6), 3)
     assert other_task.by == "backbone and length"
@@ -76,11 +76,11 @@ def test_the_nearest_records_count(tmp_path: Path) -> None:
 def test_nothing_is_carried_over_to_another_base_batch_or_length(tmp_path: Path) -> None:
     record(tmp_path, STUDY.find("sst2", "lora", "small", 0), 0.10)
     known = from_records(tmp_path)
-    assert known.seconds(STUDY.find("sst2", "qlora", "small", 0), 40) is None
+    assert known.forecast(STUDY.find("sst2", "qlora", "small", 0), 40) is None
     for key, value in (("batch_size", 32), ("max_length", 32), ("gradient_checkpointing", True)):
         cell = STUDY.find("sst2", "lora", "small", 1)
         other = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={key: value})})
-        assert known.seconds(other, 40) is None, key
+        assert known.forecast(other, 40) is None, key
 
 
 def test_a_study_is_foreseen_from_its_first_records(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_another_studys_record_tells_of_time_but_not_that_a_cell_is_done(tmp_pat
     known = from_records(tmp_path)
     assert known.taken(cell) is None
     assert known.taken(theirs) == pytest.approx(40 * 0.10 + 6)
-    foreseen = known.seconds(cell, 40)
+    foreseen = known.forecast(cell, 40)
     assert foreseen is not None
     assert foreseen.seconds == pytest.approx(40 * 0.10 + 6)
     record(tmp_path, cell, 0.20)
@@ -163,7 +163,7 @@ def test_a_damaged_record_tells_nothing(tmp_path: Path) -> None:
     record(tmp_path, cell, 0.1)
     file = next(tmp_path.rglob("record.json"))
     file.write_bytes(file.read_bytes()[:200])
-    assert from_records(tmp_path).seconds(cell, 40) is None
+    assert from_records(tmp_path).forecast(cell, 40) is None
 
 
 def test_the_plan_asks_for_memory_that_grows_with_attempts(tmp_path: Path) -> None:
