@@ -18,11 +18,14 @@ Shape = tuple[int, int]  # (in_features, out_features) of an adapted matrix
 
 
 def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong with a cell that trains on `train_rows` rows (None: not known) whatever its matrices are: the key
-    of the study that says so, and the words."""
+    """What makes a cell impossible whatever the shapes of its matrices are, so that it is found before any download.
+
+    Each fault is the key of the study that causes it, and a message. `train_rows` is the number of training rows, or
+    None if it is not known yet.
+    """
     recipe, held_out = cell.recipe, cell.recipe.holdout_rows
-    none_left = train_rows is not None and held_out >= train_rows
-    if none_left:
+    no_row_left = train_rows is not None and held_out >= train_rows
+    if no_row_left:
         yield ("recipe", "holdout_rows"), f"{held_out} rows held out of {train_rows} leave none to train on"
     if cell.method.allocator == "plateau" and not held_out:
         yield ("methods",), f"method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
@@ -33,8 +36,8 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
         return
     place: KeyPath = ("budgets", cell.budget_name, "rank")
     if cell.method.allocator == "fixed" and rank != int(rank):
-        yield place, _no_whole_rank(cell, rank)
-    if cell.method.allocator == "adalora" and rank < _rank_to_shrink(cell, rank) and train_rows and not none_left:
+        yield place, _fractional_rank_fault(cell, rank)
+    if cell.method.allocator == "adalora" and rank < _initial_rank(cell, rank) and train_rows and not no_row_left:
         total = recipe.total_steps(train_rows - held_out)
         phases = recipe.rank_schedule_at(total)
         fault = no_step_to_prune(phases.initial_steps, phases.final_steps, total)
@@ -43,17 +46,22 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
 
 
 def start_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
-    """The rank of every matrix at the start of the training. Raises BenchError."""
-    most = largest_rank(cell, shapes)
-    return cell.method.growth.start_rank if cell.method.growth else most
+    """The rank of every matrix at the start of the training. Raises BenchError as `largest_rank` does."""
+    largest = largest_rank(cell, shapes)
+    return cell.method.growth.start_rank if cell.method.growth else largest
 
 
 def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
-    """The rank that no matrix exceeds at any time, for which the layers are made (and scaled: alpha over this).
+    """The rank that no matrix exceeds at any time.
 
-    Where ranks shrink: the budget's `initial_rank`, or 1.5 times the average rank of the end (Zhang et al. 2023,
-    section 4.1), and never below it. Where they are fixed, or grow everywhere alike: the rank of the end. Where they
-    grow by importance: a multiple of the average rank of the end. Raises BenchError.
+    The layers are made for this rank, and alpha is divided by it. It is
+
+    - where ranks shrink, the budget's `initial_rank`, or 1.5 times the average rank at the end (Zhang et al. 2023,
+      section 4.1), and never below that average;
+    - where ranks are fixed, or grow by the same amount everywhere, the rank at the end;
+    - where ranks grow by importance (IncreLoRA), a multiple of the average rank at the end.
+
+    Raises BenchError if the budget can't be kept: it is below the first rank, or no whole number where ranks are fixed.
     """
     _check_shapes(cell, shapes)
     if cell.method.adapter == "peft" and cell.budget.rank is None:
@@ -70,9 +78,9 @@ def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
             )
         return math.floor(average * growth.ceiling if cell.method.allocator == "increlora" else average)
     if cell.method.allocator != "fixed":
-        return _rank_to_shrink(cell, average)
+        return _initial_rank(cell, average)
     if cell.budget.rank is not None and average != int(average):
-        raise BenchError(f"{cell.id}: {_no_whole_rank(cell, average)}")
+        raise BenchError(f"{cell.id}: {_fractional_rank_fault(cell, average)}")
     if average < 1:
         least = sum(rank_cost(cell, shape) for shape in shapes)
         raise BenchError(f"{cell.id}: {cell.budget.parameters} parameters don't pay for rank 1, which takes {least}")
@@ -85,16 +93,19 @@ def rank_cost(cell: Cell, shape: Shape) -> int:
 
 
 def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> RankSchedule:
-    """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`. Raises BenchError."""
+    """The schedule of a cell that trains on `train_rows` rows and adapts matrices of `shapes`.
+
+    Raises BenchError if the cell is impossible, as `faults_without_shapes` and `largest_rank` say.
+    """
     for _, fault in faults_without_shapes(cell, train_rows):
         raise BenchError(f"{cell.id}: {fault}")
     total = cell.recipe.total_steps(train_rows - cell.recipe.holdout_rows)
-    if cell.method.adapter == "full":  # no budget binds it: every matrix keeps its full rank
+    if cell.method.adapter == "full":  # no budget applies: every matrix keeps its full rank
         _check_shapes(cell, shapes)
         whole = sum(map(min, shapes))
         return RankSchedule(initial_budget=whole, target_budget=whole, total_steps=total)
     rank = largest_rank(cell, shapes)
-    if cell.method.grows:  # the cap stands from the first step; what is below it is for the allocator to fill
+    if cell.method.grows:  # the cap holds from the first step, and the allocator grows the ranks up to it
         cap = _target(cell, shapes)
         return RankSchedule(initial_budget=cap, target_budget=cap, total_steps=total)
     costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
@@ -116,9 +127,9 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> RankSch
 
 
 def _target(cell: Cell, shapes: Sequence[Shape]) -> int:
-    """The total at the end, never above what the budget says.
+    """The total over all matrices at the end, in the method's unit and never above the budget.
 
-    A rank budget counted in parameters holds what a LoRA of that rank holds, so that both are equal in parameters.
+    A rank budget that is counted in parameters allows what LoRA has at that rank, so that both have equally many.
     """
     budget, unit = cell.budget, cell.method.unit
     if budget.parameters is not None:
@@ -128,30 +139,31 @@ def _target(cell: Cell, shapes: Sequence[Shape]) -> int:
                 f"parameters: give the budget {cell.budget_name!r} as a rank, or take a method with unit: parameters"
             )
         return budget.parameters
-    assert budget.rank is not None  # a budget is one or the other
+    assert budget.rank is not None  # a budget has a rank or parameters
     per_rank = len(shapes) if unit == "ranks" else sum(sum(shape) for shape in shapes)
-    return math.floor(budget.rank * per_rank + 1e-9)
+    return math.floor(budget.rank * per_rank + 1e-9)  # 1e-9: a product such as 2.9999999999999996 means 3
 
 
 def _average_rank(cell: Cell, shapes: Sequence[Shape]) -> float:
-    """The average rank of the end: as given, or as many uniform ranks as the parameters pay for."""
+    """The average rank at the end: the budget's rank, or the uniform rank that its parameters pay for."""
     if cell.budget.rank is not None:
         return cell.budget.rank
-    assert cell.budget.parameters is not None  # a budget is one or the other
+    assert cell.budget.parameters is not None  # a budget has a rank or parameters
     ranks = cell.budget.parameters / sum(rank_cost(cell, shape) for shape in shapes)
     return math.floor(ranks) if cell.method.allocator == "fixed" else ranks
 
 
-def _rank_to_shrink(cell: Cell, average: float) -> int:
-    """The rank from which ranks shrink to `average`."""
+def _initial_rank(cell: Cell, average: float) -> int:
+    """The rank of every matrix at the start, from which ranks shrink to `average` on average."""
     start = cell.budget.initial_rank or math.floor(1.5 * average + 0.5)
     return max(start, math.ceil(average))
 
 
-def _no_whole_rank(cell: Cell, rank: float) -> str:
+def _fractional_rank_fault(cell: Cell, rank: float) -> str:
     return f"a fixed rank must be a whole number, the budget {cell.budget_name!r} says {rank:g}"
 
 
 def _check_shapes(cell: Cell, shapes: Sequence[Shape]) -> None:
+    """Raises BenchError if the method adapts no matrix of the backbone."""
     if not shapes:
         raise BenchError(f"{cell.id}: no matrix of the backbone is adapted")

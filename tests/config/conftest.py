@@ -1,4 +1,4 @@
-"""A small workflow folder that each test may spoil in its own way."""
+"""A small workflow folder, and a fixture that puts a fault into one of its files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def workflow(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def spoil(workflow: Path) -> Callable[[str, str, str], Path]:
-    """Replace a piece of one file; the piece must be there."""
+    """Replace a piece of text in one file. The text must be there."""
 
     def change(name: str, old: str, new: str) -> Path:
         file = workflow / name

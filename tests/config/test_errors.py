@@ -1,4 +1,4 @@
-"""Bad input gives a clear error: file, line, key, what was expected, the nearest valid name."""
+"""A fault in a file is reported with the file, the line, the key, what was expected, and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_fault_is_named_with_its_place(spoil: Spoil, file: str, old: str, new:
         load_study("s", (), folder)
 
 
-def test_every_fault_is_told_at_once(spoil: Spoil) -> None:
+def test_all_faults_are_reported_at_once(spoil: Spoil) -> None:
     spoil("tasks/cola.yaml", "epochs: 25", "epohs: 25")
     folder = spoil("methods/lora.yaml", "label:", "lable:")
     with pytest.raises(SpecError) as caught:

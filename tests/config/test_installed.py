@@ -51,8 +51,8 @@ def test_every_file_that_the_code_reads_is_in_the_wheel(installed: Path) -> None
 
 
 def test_the_commands_find_the_installed_files(installed: Path, tmp_path: Path) -> None:
-    found = run(installed, tmp_path, "-c", "from bench.config.catalog import WORKFLOW; print(WORKFLOW)").strip()
-    assert Path(found) == installed / "bench" / "workflow"
+    folder = run(installed, tmp_path, "-c", "from bench.config.catalog import WORKFLOW; print(WORKFLOW)").strip()
+    assert Path(folder) == installed / "bench" / "workflow"
     library = load_library()
     checked = run(installed, tmp_path, "-m", "bench.cli", "check")
     assert checked.startswith(f"{len(library.tasks)} tasks, {len(library.methods)} methods,")

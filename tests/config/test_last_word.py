@@ -1,4 +1,4 @@
-"""The command line has the last word on a recipe, whatever a study, a method or a budget say."""
+"""The command line outranks the study, the method and the budget."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_key_of_the_recipe_reaches_every_cell(study: str, key: str, value: flo
         assert recipe.model_copy(update={key: value}) == after[cell]
 
 
-def test_alpha_counts_over_a_scale(spoil: Spoil) -> None:
+def test_alpha_outranks_a_scale(spoil: Spoil) -> None:
     folder = spoil("methods/lora.yaml", "adapter: lora", "adapter: lora\nrecipe: {scale: 1}")
     for cell in load_study("s", ["recipe.alpha=4"], folder).cells:
         assert (cell.recipe.alpha, cell.recipe.scale) == (4, None)
@@ -41,7 +41,7 @@ def test_alpha_counts_over_a_scale(spoil: Spoil) -> None:
         assert cell.recipe.scale == 2
 
 
-def test_a_task_named_on_the_command_line_counts_over_all_tasks(workflow: Path) -> None:
+def test_an_override_for_one_task_outranks_one_for_all_tasks(workflow: Path) -> None:
     study = load_study("s", ["overrides.sst2.recipe.max_steps=5", "recipe.max_steps=9"], workflow)
     assert {(cell.task.name, cell.recipe.max_steps) for cell in study.cells} == {("cola", 9), ("sst2", 5)}
 

@@ -1,4 +1,4 @@
-"""What needs no shapes is checked when the study is read, and told with its place in the study's file."""
+"""Faults that do not depend on shapes of matrices are found when the study is read, with their place in its file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PHASES = "recipe: {max_steps: 10, rank_schedule: {initial_steps: 6, final_steps:
         ),
     ],
 )
-def test_a_fault_is_told_once_with_its_place(spoil: Spoil, old: str, new: str, message: str) -> None:
+def test_a_fault_is_reported_once_with_its_place(spoil: Spoil, old: str, new: str, message: str) -> None:
     folder = spoil("studies/s.yaml", old, new)
     with pytest.raises(SpecError, match=message) as caught:
         load_study("s", (), folder)
@@ -58,7 +58,7 @@ def test_an_allocator_that_watches_held_out_rows_needs_them(spoil: Spoil) -> Non
     assert load_study("s", ["recipe.holdout_rows=100"], folder).cells
 
 
-def test_what_varies_may_have_half_a_rank_and_what_never_prunes_any_phases(spoil: Spoil) -> None:
+def test_varying_ranks_may_be_fractional_and_phases_are_free_if_nothing_is_pruned(spoil: Spoil) -> None:
     folder = spoil("studies/s.yaml", "{rank: 2,", "{rank: 2.5,")
     assert load_study("s", ["methods=[adalora]"], folder).cells
     spoil("studies/s.yaml", "initial_rank: 12}", "initial_rank: 8}")

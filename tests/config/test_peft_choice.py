@@ -40,7 +40,7 @@ def test_a_fault_is_named_with_its_place(workflow: Path, old: str, new: str, mes
         check_peft_methods(load_library(workflow), ["loha"])
 
 
-def test_a_role_that_the_backbone_lacks_is_told(workflow: Path) -> None:
+def test_a_role_that_the_backbone_lacks_is_reported(workflow: Path) -> None:
     (workflow / "methods" / "lora.yaml").write_text("name: lora\nlabel: LoRA\nadapter: lora\nmatrices: [value]\n")
     with pytest.raises(SpecError, match=r"s\.yaml:5:1: method 'lora': no matrix of 'minilm' is a value"):
         load_study("s", (), workflow)
@@ -59,14 +59,14 @@ def test_reading_a_study_imports_nothing_heavy(workflow: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_a_check_tells_all_faults_of_methods_and_studies_at_once(workflow: Path, capsys: pytest.CaptureFixture) -> None:
+def test_check_reports_all_faults_of_methods_and_studies_at_once(workflow: Path, capsys: pytest.CaptureFixture) -> None:
     (workflow / "methods" / "loha.yaml").write_text(LOHA.replace("module_dropout: 0.1", "module_droput: 0.1, r: 4"))
     (workflow / "studies" / "s.yaml").write_text((workflow / "studies" / "s.yaml").read_text().replace("adalora", "x"))
     assert main(["check", "--workflow", str(workflow)]) == 2
-    told = capsys.readouterr().err
-    assert "loha.yaml:6:12: peft.fields: LoHaConfig has no field 'module_droput'" in told
-    assert "loha.yaml:6:32: peft.fields: 'r' follows from budget" in told
-    assert "unknown method 'x'" in told
+    errors = capsys.readouterr().err
+    assert "loha.yaml:6:12: peft.fields: LoHaConfig has no field 'module_droput'" in errors
+    assert "loha.yaml:6:32: peft.fields: 'r' follows from budget" in errors
+    assert "unknown method 'x'" in errors
 
 
 def test_a_plan_checks_the_methods_of_its_study(workflow: Path, capsys: pytest.CaptureFixture) -> None:

@@ -52,9 +52,9 @@ def test_an_old_name_in_a_file(
 ) -> None:
     folder = spoil(file, old, new)
     assert main(["check", "--workflow", str(folder)]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A study resolves to its cells; a cell's hash follows what decides its result and nothing else."""
+"""A study resolves to its cells. The hash of a cell depends on what decides its result and on nothing else."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_an_override_for_one_task_leaves_the_others(workflow: Path, spoil: Spoil
         ("studies/s.yaml", "name: s", "name: s\ndescription: changed\nresources: {mem_mb: 9}"),
     ],
 )
-def test_words_change_no_hash(workflow: Path, spoil: Spoil, file: str, old: str, new: str) -> None:
+def test_descriptions_do_not_change_the_hash(workflow: Path, spoil: Spoil, file: str, old: str, new: str) -> None:
     before = hashes(workflow)
     spoil(file, old, new)
     assert hashes(workflow) == before
 
 
-def test_the_identity_follows_the_data(workflow: Path) -> None:
+def test_the_identity_depends_on_the_data(workflow: Path) -> None:
     cell = load_study("s", (), workflow).cells[0]
     assert cell.identity("a") != cell.identity("b")
     assert cell.identity("a") == cell.identity("a")

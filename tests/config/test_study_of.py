@@ -1,4 +1,4 @@
-"""By hand, a command has the cells that the pipeline has for the same choices."""
+"""A command that is run by hand sees the same cells as the pipeline does with the same options."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def arguments(workflow: Path, *words: str) -> argparse.Namespace:
 def test_a_mirror_makes_a_study_of_generated_rows_read_real_ones(workflow: Path) -> None:
     assert {cell.data.source for cell in study_of(arguments(workflow)).cells} == {"embedded"}
     by_hand = study_of(arguments(workflow, "--mirror", str(workflow), "--set", "seeds=[3]"))
-    piped = pipeline_of({"study": "s", "workflow": workflow, "mirror": workflow, "set": "seeds=[3]"})
-    assert by_hand.cells == piped.cells
+    from_pipeline = pipeline_of({"study": "s", "workflow": workflow, "mirror": workflow, "set": "seeds=[3]"})
+    assert by_hand.cells == from_pipeline.cells
     assert {cell.data.source for cell in by_hand.cells} == {"hub"}
 
 

@@ -1,4 +1,4 @@
-"""Words of the command line and of files that mean nothing: exit code 2 and what was expected, no traceback."""
+"""Meaningless values on the command line and in files: exit code 2 and what was expected, no traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([*GROUP, "lora/small"], "expected method/budget/seed, such as lora/small/0, found 'lora/small'"),
         ([*GROUP, "lora/small/x"], "found 'lora/small/x'"),
@@ -25,12 +25,12 @@ GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
         (["status", "demo", "--set", "overrides.cola.data=null"], "overrides.cola.data: expected a mapping"),
     ],
 )
-def test_on_the_command_line(capsys: pytest.CaptureFixture, words: list[str], said: str) -> None:
+def test_on_the_command_line(capsys: pytest.CaptureFixture, words: list[str], message: str) -> None:
     assert main(words) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_column_has_one_part(spoil: Spoil, capsys: pytest.CaptureFixture) -> None:
+def test_a_column_is_either_text_or_target(spoil: Spoil, capsys: pytest.CaptureFixture) -> None:
     folder = spoil("tasks/cola.yaml", "{text: [sentence], target: label}", "{text: [sentence, label], target: label}")
     assert main(["check", "--workflow", str(folder)]) == 2
     assert "column 'label' is named twice" in capsys.readouterr().err
