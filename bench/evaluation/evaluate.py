@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bench.config.task import Task
-from bench.distributed import ALONE, Team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.metrics import mean_of_rows, rouge_rows, score
 from bench.evaluation.predict import as_classes, predict
 from bench.inputs.datasets import Split
@@ -31,13 +31,13 @@ class Evaluated:
 
 def evaluate(
     model: Any, task: Task, splits: Mapping[str, Split], tokenizer: Any, batch_size: int, device: torch.device,
-    check: Callable[[str, int], None] = lambda _split, _done: None, team: Team = ALONE,
+    check: Callable[[str, int], None] = lambda _split, _done: None, process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Evaluated:  # fmt: skip
-    """All `splits` in order, each shared by the processes of `team`; a batch that had to be halved stays so. `check`
-    (split, rows done) may raise to stop."""
+    """All `splits` in order, each shared by the processes of `process_group`; a batch that had to be halved stays so.
+    `check` (split, rows done) may raise to stop."""
     result = Evaluated(batch_size)
     for name, split in splits.items():
-        found = predict(model, task, split, tokenizer, result.batch_size, device, partial(check, name), team)
+        found = predict(model, task, split, tokenizer, result.batch_size, device, partial(check, name), process_group)
         result.batch_size, result.halvings = found.batch_size, result.halvings + found.halvings
         result.predictions[name], result.loss[name] = found.values, found.loss
         if task.kind == "summarization":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bench.config.task import Task
-from bench.distributed import ALONE, Team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.generation import generate_texts
 from bench.evaluation.loss import task_loss
 from bench.evaluation.memory import is_out_of_memory, release_memory
@@ -30,16 +30,16 @@ class Predictions:
 
 def predict(
     model: Any, task: Task, split: Split, tokenizer: Any, batch_size: int, device: torch.device,
-    check: Callable[[int], None] = lambda _: None, team: Team = ALONE,
+    check: Callable[[int], None] = lambda _: None, process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Predictions:  # fmt: skip
-    """Every row's prediction, the same in every process of `team`, which share the batches. Out of memory halves the
-    batch; a single row that doesn't fit raises.
+    """Every row's prediction, the same in every process of `process_group`, which share the batches. Out of memory
+    halves the batch; a single row that doesn't fit raises.
 
     `check` is called with the rows done before each batch, and may raise to stop.
     """
     collate = Collator(split, task.kind, tokenizer.pad_token_id, device)
     by_length = sorted(range(len(split)), key=lambda i: -len(split.input_ids[i]))
-    starts = team.part_of(range(0, len(split), batch_size))
+    starts = process_group.shard(range(0, len(split), batch_size))
     order = [i for start in starts for i in by_length[start : start + batch_size]]
     values: dict[int, Any] = {}
     loss, weight, halvings, done = 0.0, 0, 0, 0
@@ -60,7 +60,7 @@ def predict(
             done += len(rows)
     finally:
         model.train(was_training)
-    return _joined(team.gather(_Part(values, loss, weight, batch_size, halvings)))
+    return _joined(process_group.all_gather_object(_Part(values, loss, weight, batch_size, halvings)))
 
 
 @dataclass(frozen=True)
