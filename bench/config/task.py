@@ -6,31 +6,28 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bench.config.evaluate_metric import EvaluateMetric
 from bench.config.recipe import Recipe
 from bench.config.types import CommitHash, Frozen, HubId, KeyName, Kind, NonNegative, Positive
+from bench.errors import nearest
 
-Metric = Literal[
-    "accuracy",
-    "mcc",
-    "f1",
-    "pearson",
-    "spearman",
-    "mean_correlation",
-    "rouge1",
-    "rouge2",
-    "rougeL",
-    "rougeLsum",
-    "exact_match",
-    "no_label",
-]
-
-# The metrics that each kind of task may name.
+# The harness's own metrics of each kind of task. Any kind may name metrics of `evaluate` too (evaluate_metric.py).
 METRICS_OF: dict[str, frozenset[str]] = {
     "classification": frozenset({"accuracy", "mcc", "f1"}),
     "regression": frozenset({"pearson", "spearman", "mean_correlation"}),
     "summarization": frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"}),
     "text-label": frozenset({"exact_match", "accuracy", "mcc", "f1", "no_label"}),
 }
+
+
+def _known_metric(name: str) -> str:
+    own = sorted(set().union(*METRICS_OF.values()))
+    if EvaluateMetric.parse(name) is None and name not in own:
+        raise ValueError(f"expected a metric or evaluate:MODULE, found {name!r}{nearest(name, own)}")
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_known_metric)]
 
 
 def _not_the_training_rows(name: str) -> str:
@@ -169,7 +166,7 @@ class Task(Frozen):
             raise ValueError(f"label {blank[0]!r} is empty or has a blank at an end")
         if self.kind in ("regression", "summarization") and self.labels:
             raise ValueError(f"a {self.kind} task has no labels, got {self.labels}")
-        wrong = [m for m in self.metrics if m not in METRICS_OF[self.kind]]
+        wrong = [m for m in self.metrics if m not in METRICS_OF[self.kind] and EvaluateMetric.parse(m) is None]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is no metric of {self.kind}; it has {sorted(METRICS_OF[self.kind])}")
         if self.generates and self.generation is None:

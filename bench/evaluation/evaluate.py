@@ -1,8 +1,13 @@
-"""Evaluate a model on every split of its task: metrics, loss, predictions."""
+"""Evaluate a model on the splits of its task: predictions, loss and metrics.
+
+Rows are sorted by length, so that a batch holds little padding, and predicted in inference mode in batches larger than
+those of training. A batch that does not fit in memory is halved. Predictions come back in the order of the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,43 +15,183 @@ from typing import Any
 import torch
 
 from bench.config.task import Task
-from bench.distributed import SINGLE_PROCESS, ProcessGroup
-from bench.evaluation.metrics import mean_of_rows, rouge_rows, score
-from bench.evaluation.predict import as_classes, predict
+from bench.distributed import ALONE, Team
+from bench.evaluation.evaluate_modules import score_with_modules
+from bench.evaluation.generation import generate_texts
+from bench.evaluation.loss import task_loss
+from bench.evaluation.metrics import ROUGE, mean_of_rows, rouge_rows, score
+from bench.inputs.collate import Batch, Collator
 from bench.inputs.datasets import Split
+
+# How the allocators of the host and of the device word that memory ran out, where they raise a plain RuntimeError.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 @dataclass
 class Evaluated:
-    """By split: metrics (fractions), the task's loss, predictions, and the tables' metric of each row where that is a
-    mean of rows. batch_size: of the last batch; halvings: how often memory ran out."""
+    """What an evaluation found, by split. `batch_size` is the last one, `halvings` how often memory ran out."""
 
     batch_size: int
     halvings: int = 0
+    # Fractions; None where a metric is undefined, such as the correlation of constants.
     metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    # The task's own loss: the mean over rows, or over target tokens where the model generates.
     loss: dict[str, float] = field(default_factory=dict)
     predictions: dict[str, list[Any]] = field(default_factory=dict)
+    # The metric of the tables for each row, where it is a mean over rows (ROUGE).
     scores: dict[str, list[float]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of one split: a class, a number or a text per row, and the mean loss."""
+
+    values: list[Any]
+    loss: float
+    batch_size: int
+    halvings: int = 0
+
+
 def evaluate(
-    model: Any, task: Task, splits: Mapping[str, Split], tokenizer: Any, batch_size: int, device: torch.device,
-    check: Callable[[str, int], None] = lambda _split, _done: None, process_group: ProcessGroup = SINGLE_PROCESS,
-) -> Evaluated:  # fmt: skip
-    """All `splits` in order, each shared by the processes of `process_group`; a batch that had to be halved stays so.
-    `check` (split, rows done) may raise to stop."""
+    model: Any,
+    task: Task,
+    splits: Mapping[str, Split],
+    tokenizer: Any,
+    batch_size: int,
+    device: torch.device,
+    check: Callable[[str, int], None] = lambda _split, _rows_done: None,
+    team: Team = ALONE,
+) -> Evaluated:
+    """Evaluate all `splits` in order. A batch size that had to be halved stays halved for the splits that follow.
+
+    The processes of `team` share the batches, and all of them return the same. `check` is called with the split and the
+    number of rows that are done before each batch, and may raise to stop. Raises BenchError where a metric fails.
+    """
     result = Evaluated(batch_size)
     for name, split in splits.items():
-        found = predict(model, task, split, tokenizer, result.batch_size, device, partial(check, name), process_group)
-        result.batch_size, result.halvings = found.batch_size, result.halvings + found.halvings
-        result.predictions[name], result.loss[name] = found.values, found.loss
-        if task.kind == "summarization":
-            rows = rouge_rows(found.values, split.targets)
-            result.metrics[name] = mean_of_rows(task, rows)
+        predicted = predict(model, task, split, tokenizer, result.batch_size, device, partial(check, name), team)
+        result.batch_size, result.halvings = predicted.batch_size, result.halvings + predicted.halvings
+        result.predictions[name], result.loss[name] = predicted.values, predicted.loss
+        predictions, references = predicted.values, split.targets
+        if task.kind == "summarization" and task.metric in ROUGE:
+            rows = rouge_rows(predictions, references)
             result.scores[name] = [row[task.metric] for row in rows]
-        elif task.kind == "text-label":
-            classes = as_classes(task, found.values), as_classes(task, split.targets)
-            result.metrics[name] = score(task, *classes)
+            values = mean_of_rows(task, rows)
         else:
-            result.metrics[name] = score(task, found.values, split.targets)
+            if task.kind == "text-label":
+                predictions, references = as_classes(task, predictions), as_classes(task, references)
+            values = score(task, predictions, references)
+        values |= score_with_modules(task, predictions, references)
+        result.metrics[name] = {metric: values[metric] for metric in task.metrics}
     return result
+
+
+def predict(
+    model: Any,
+    task: Task,
+    split: Split,
+    tokenizer: Any,
+    batch_size: int,
+    device: torch.device,
+    check: Callable[[int], None] = lambda _: None,
+    team: Team = ALONE,
+) -> Predictions:
+    """Predict every row of `split`; each process of `team` takes a part of the batches, and all return the same.
+
+    Where memory runs out the batch is halved; a single row that does not fit raises. `check` is called with the number
+    of rows that are done before each batch, and may raise to stop. The model is left in the mode it was in.
+    """
+    collate = Collator(split, task.kind, tokenizer.pad_token_id, device)
+    # The longest rows come first: if memory runs out, it does so at once and not at the end.
+    by_length = sorted(range(len(split)), key=lambda i: -len(split.input_ids[i]))
+    starts = team.part_of(range(0, len(split), batch_size))
+    order = [i for start in starts for i in by_length[start : start + batch_size]]
+    values: dict[int, Any] = {}
+    loss, weight, halvings, done = 0.0, 0, 0, 0
+    was_training = model.training
+    model.eval()
+    try:
+        while done < len(order):
+            check(done)
+            rows = order[done : done + batch_size]
+            predicted = _predict_batch(model, task, collate, rows, tokenizer, last=batch_size == 1)
+            if predicted is None:
+                batch_size, halvings = batch_size // 2, halvings + 1
+                release_memory()
+                continue
+            values.update(zip(rows, predicted[0], strict=True))
+            # The loss is a mean over target tokens where the model generates, else over rows.
+            batch_weight = sum(len(split.label_ids[i]) for i in rows) if task.generates else len(rows)
+            loss, weight = loss + predicted[1] * batch_weight, weight + batch_weight
+            done += len(rows)
+    finally:
+        model.train(was_training)
+    return _join(team.gather(_Part(values, loss, weight, batch_size, halvings)))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one process predicted: values by row, and the summed loss of `weight` rows or tokens."""
+
+    values: dict[int, Any]
+    loss: float
+    weight: int
+    batch_size: int
+    halvings: int
+
+
+def _join(parts: Sequence[_Part]) -> Predictions:
+    values = {row: value for part in parts for row, value in part.values.items()}
+    return Predictions(
+        values=[values[row] for row in range(len(values))],
+        loss=sum(part.loss for part in parts) / sum(part.weight for part in parts),
+        batch_size=min(part.batch_size for part in parts),
+        halvings=max(part.halvings for part in parts),
+    )
+
+
+def as_classes(task: Task, texts: Sequence[str]) -> list[int]:
+    """The class indices that generated label words stand for; -1 for a text that is no label."""
+    index = {label: i for i, label in enumerate(task.labels)}
+    return [index.get(text.strip(), -1) for text in texts]
+
+
+def _predict_batch(
+    model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any, *, last: bool
+) -> tuple[list[Any], float] | None:
+    """The predictions and the mean loss of one batch. None where memory ran out and the batch can still be halved."""
+    function = generate_texts if task.generates else _classify
+    try:
+        with torch.inference_mode():
+            return function(model, task, collate(rows), tokenizer)
+    except (RuntimeError, MemoryError) as error:
+        if last or not is_out_of_memory(error):
+            raise
+        return None
+
+
+def _classify(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[Any], float]:  # noqa: ARG001
+    loss, logits = task_loss(model, batch, task.kind)
+    values = logits.squeeze(-1) if task.kind == "regression" else logits.argmax(-1)
+    return values.tolist(), float(loss)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out: that of a GPU, or on the CPU that of this process."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def release_memory() -> None:
+    """Free what a failed batch held. Call it outside the `except` block, which keeps the frames of the error alive."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

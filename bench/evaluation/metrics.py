@@ -1,4 +1,7 @@
-"""Scores as fractions. A correlation of constants is undefined (None); constant predictions have MCC 0; never NaN."""
+"""The harness's own metrics, as fractions: shares and MCC and F1 of classes, correlations of numbers, ROUGE of texts.
+
+A metric is never NaN: a correlation of constants is undefined (None), and constant predictions have an MCC of 0.
+"""
 
 from __future__ import annotations
 
@@ -8,44 +11,59 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from bench.config.task import Task
+from bench.config.task import METRICS_OF, Task
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
-    """Every metric of `task`: of texts (summarization), numbers (regression) or class indices (-1: no label at all)."""
+    """Every metric of `task` that is the harness's own.
+
+    `predictions` and `references` hold texts (summarization), numbers (regression) or class indices (the other kinds,
+    where a prediction of -1 is a text that is no label).
+
+    >>> score(task, predictions=[0, 1, 1], references=[0, 1, 0])
+    {'accuracy': 0.6666666666666666}
+    """
+    own = own_metrics(task)
     if task.kind == "summarization":
-        return mean_of_rows(task, rouge_rows(predictions, references))
+        return mean_of_rows(task, rouge_rows(predictions, references)) if own else {}
     if task.kind == "regression":
-        return {metric: _correlation(metric, predictions, references) for metric in task.metrics}
-    return {metric: _of_classes(metric, predictions, references, len(task.labels)) for metric in task.metrics}
+        return {metric: _correlation(metric, predictions, references) for metric in own}
+    return {metric: _of_classes(metric, predictions, references, len(task.labels)) for metric in own}
+
+
+def own_metrics(task: Task) -> list[str]:
+    """The metrics of `task` that are computed here, not by a module of the library `evaluate`."""
+    return [metric for metric in task.metrics if metric in METRICS_OF[task.kind]]
 
 
 def mean_of_rows(task: Task, rows: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
-    """The plain mean over all rows of each metric of `task`."""
-    return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in task.metrics}
+    """The plain mean over all rows of each of the task's own metrics."""
+    return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in own_metrics(task)}
 
 
 def rouge_rows(predictions: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
-    """F1 of ROUGE-1, -2, -L and -Lsum (Lin 2004) of each row, by rouge-score with stemming, as published numbers are.
+    """The F1 of ROUGE-1, -2, -L and -Lsum (Lin 2004) of each row, by rouge-score with stemming, as papers report it.
 
-    ROUGE-Lsum compares sentence by sentence. A sentence is a line; a text of one line is split behind . ! and ?.
+    ROUGE-Lsum compares sentence by sentence. A sentence is a line; a text of one line is split after . ! and ?.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
-    stems = _StemmingTokenizer()
-    whole, lines = RougeScorer(list(ROUGE[:3]), tokenizer=stems), RougeScorer(["rougeLsum"], tokenizer=stems)
+    tokenizer = _StemmingTokenizer()
+    whole_texts = RougeScorer(list(ROUGE[:3]), tokenizer=tokenizer)
+    sentences = RougeScorer(["rougeLsum"], tokenizer=tokenizer)
     rows = []
     for prediction, reference in zip(predictions, references, strict=True):
-        found = {**whole.score(reference, prediction), **lines.score(in_lines(reference), in_lines(prediction))}
-        rows.append({name: float(value.fmeasure) for name, value in found.items()})
+        scores = whole_texts.score(reference, prediction)
+        scores |= sentences.score(in_lines(reference), in_lines(prediction))
+        rows.append({name: float(value.fmeasure) for name, value in scores.items()})
     return rows
 
 
 class _StemmingTokenizer:
-    """rouge-score's own tokenizer with its stemmer, which stems each word once: most of the time goes there."""
+    """The tokenizer of rouge-score with a stemmer that remembers words, since stemming takes most of the time."""
 
     def __init__(self) -> None:
         from nltk.stem import porter
@@ -59,12 +77,12 @@ class _StemmingTokenizer:
 
 
 def in_lines(text: str) -> str:
-    """A sentence a line."""
+    """`text` with one sentence per line. A text of several lines is taken as it is."""
     return text if "\n" in text.strip() else _SENTENCE_END.sub("\n", text.strip())
 
 
 def _of_classes(metric: str, predictions: Sequence[int], references: Sequence[int], classes: int) -> float:
-    """Shares are counted here, so that a task with no other metric never imports scikit-learn (over a second)."""
+    # Shares are counted by hand: a task that needs nothing else never imports scikit-learn, which takes over a second.
     if metric in ("accuracy", "exact_match"):
         return sum(p == r for p, r in zip(predictions, references, strict=True)) / len(predictions)
     if metric == "no_label":
@@ -73,13 +91,15 @@ def _of_classes(metric: str, predictions: Sequence[int], references: Sequence[in
 
     if metric == "mcc":
         return float(metrics.matthews_corrcoef(references, predictions))
-    labels = [1] if classes == 2 else None  # with -1 among them, two classes are three for scikit-learn's "binary"
+    # The F1 of two classes is that of the second one. It is asked for by its label, because with a -1 among the
+    # predictions scikit-learn counts three classes and refuses average="binary".
+    labels = [1] if classes == 2 else None
     return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0))
 
 
 def _correlation(metric: str, predictions: Sequence[float], references: Sequence[float]) -> float | None:
     if metric == "mean_correlation":  # as published for STS-B
-        both = [_correlation(one, predictions, references) for one in ("pearson", "spearman")]
+        both = [_correlation(name, predictions, references) for name in ("pearson", "spearman")]
         return None if None in both else math.fsum(both) / 2  # type: ignore[arg-type]
     from scipy import stats
 

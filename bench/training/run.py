@@ -6,9 +6,10 @@ import traceback
 from pathlib import Path
 
 from bench.config.cell import Cell
-from bench.distributed import SINGLE_PROCESS, ProcessGroup
+from bench.distributed import ALONE, Team
 from bench.errors import BenchError, TransientError
-from bench.evaluation.memory import is_out_of_memory
+from bench.evaluation.evaluate import is_out_of_memory
+from bench.evaluation.evaluate_modules import try_modules
 from bench.log import say
 from bench.paths import CachePaths
 from bench.records.io import write_record
@@ -22,10 +23,10 @@ from bench.training.trial import Trial
 
 def train_cell(
     cell: Cell, *, out: Path, cache: Path, mirror: Path | None = None, attempt: int = 1, attempts: int = 1,
-    interval: Interval | None = None, watch: Watch = unwatched, process_group: ProcessGroup = SINGLE_PROCESS,
+    interval: Interval | None = None, watch: Watch = unwatched, team: Team = ALONE,
 ) -> Record:  # fmt: skip
     """Train, evaluate and record `cell` in `out`; the record. Prepares nothing, uses no network. Every process of
-    `process_group` calls it alike; its leader writes, and any of them the record of a failure.
+    `team` calls it alike; its leader writes, and any of them the record of a failure.
 
     A record of the same spec, data and model is left as it is. A diverged loss and a device out of memory become typed
     records. Other faults raise (TransientError: try again), and at the last of `attempts` become a record `failed`;
@@ -35,11 +36,12 @@ def train_cell(
     standing = recorded(out, inputs)
     if standing is not None:
         return standing
+    try_modules(cell.task)
     identity = inputs.identity
     places = {"cell": identity, "model": inputs.model_manifest["files"]}
     checkpoints = Checkpoints(CachePaths(cache).checkpoints(identity, out), places, interval)
     with stop_flag() as flag:
-        trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch, process_group)
+        trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch, team)
         try:
             record = trial.run()
         except BenchError:
@@ -48,12 +50,12 @@ def train_cell(
             record = trial.failure("diverged", str(error), step=error.step)
         except Exception as error:
             record = _failure(trial, error, last=attempt >= attempts)
-        if process_group.is_main or record.status != "ok":
+        if team.leads or record.status != "ok":
             write_record(record, out)
-        if process_group.is_main and record.status != "failed":
+        if team.leads and record.status != "failed":
             checkpoints.remove()
         if record.status == "ok":
-            process_group.barrier()
+            team.wait()
     return record
 
 

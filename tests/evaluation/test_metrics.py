@@ -9,8 +9,8 @@ import pytest
 from sklearn import metrics as peer
 
 from bench.config.task import Task
+from bench.evaluation.evaluate import as_classes
 from bench.evaluation.metrics import score
-from bench.evaluation.predict import as_classes
 
 
 def task(kind: str, metrics: list[str], labels: tuple[str, ...] = ()) -> Task:

@@ -13,7 +13,7 @@ from helpers.small_cells import Lab
 from transformers import T5Config, T5ForConditionalGeneration
 
 from bench.errors import TransientError
-from bench.evaluation.predict import predict
+from bench.evaluation.evaluate import predict
 from bench.evaluation.predictions_file import write_predictions
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import load_tokenizer, open_data

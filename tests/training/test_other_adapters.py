@@ -15,7 +15,7 @@ from bench.config.cell import Cell
 from bench.config.method import Method
 from bench.config.resolve import load_study
 from bench.estimate.parameters import predict_parameters
-from bench.evaluation.predict import predict
+from bench.evaluation.evaluate import predict
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import load_tokenizer, open_data
 from bench.models.adapters import attach

@@ -10,8 +10,8 @@ import pytest
 import torch
 from helpers.small_cells import METHODS, STEPS, Lab, record_of
 
+from bench.evaluation.evaluate import predict
 from bench.evaluation.metrics import score
-from bench.evaluation.predict import predict
 from bench.files import digest
 from bench.inputs.datasets import load_tokenizer, open_data
 from bench.models.backbone import load_backbone

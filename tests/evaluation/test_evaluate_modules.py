@@ -1,0 +1,183 @@
+"""Metrics of the library `evaluate`: a task names a module on this machine, and its number is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.small_cells import Lab, record_of
+from pydantic import ValidationError
+
+from bench.config.evaluate_metric import EvaluateMetric
+from bench.config.task import Task
+from bench.errors import BenchError
+from bench.evaluation.evaluate_modules import EXAMPLES, locate, locate_modules, score_with_modules, try_modules
+from bench.evaluation.metrics import score
+
+MODULE = '''\
+"""Share of equal rows, and in percent."""
+import datasets
+import evaluate
+
+
+class Same(evaluate.Metric):
+    def _info(self):
+        row = datasets.Value("{type}")
+        features = datasets.Features({{"predictions": row, "references": row}})
+        return evaluate.MetricInfo(description="", citation="", features=features)
+
+    def _compute(self, predictions, references):
+        share = sum(p == r for p, r in zip(predictions, references)) / len(references)
+        return {result}
+'''
+ONE_NUMBER = '{"same": share, "rows": list(predictions)}'
+SEVERAL = '{"share": share, "percent": 100 * share}'
+
+
+def write_module(folder: Path, name: str, type_: str = "int32", result: str = ONE_NUMBER) -> str:
+    """A folder with a module, as the hub has them; its name in a task."""
+    file = folder / name / f"{name}.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(MODULE.format(type=type_, result=result))
+    return f"evaluate:{file.parent}"
+
+
+def task(*metrics: str, kind: str = "classification") -> Task:
+    return Task.model_validate(
+        {
+            "name": "t",
+            "kind": kind,
+            "data": {"hub": "a/b", "columns": {"text": ["t"], "target": "y"}},
+            "labels": ["no", "yes"] if kind in ("classification", "text-label") else [],
+            "metrics": list(metrics),
+            "generation": {} if kind in ("summarization", "text-label") else None,
+        }
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the library keeps modules; one for all tests, since a process imports from one alone."""
+    folder = tmp_path_factory.mktemp("modules")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_MODULES_CACHE", str(folder))
+        yield folder
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("evaluate:chrf", EvaluateMetric("chrf")),
+        ("evaluate:chrf:score", EvaluateMetric("chrf", "score")),
+        ("evaluate:chrf:score/100", EvaluateMetric("chrf", "score", 100)),
+        ("evaluate:./a/my_metric.py:f_half", EvaluateMetric("./a/my_metric.py", "f_half")),
+        ("accuracy", None),
+    ],
+)
+def test_what_a_name_means(name: str, parts: EvaluateMetric | None) -> None:
+    assert EvaluateMetric.parse(name) == parts
+
+
+def test_labels_of_tables() -> None:
+    names = ("evaluate:chrf", "evaluate:/a/b/my_metric.py:f_half", "evaluate:./my_metric")
+    assert [m.label for name in names if (m := EvaluateMetric.parse(name))] == ["chrf", "my_metric f_half", "my_metric"]
+
+
+@pytest.mark.parametrize("name", ["evaluate:", "evaluate:a:b:c", "evaluate:a:b/0", "evaluate:a:/100", "evaluate:a b"])
+def test_a_malformed_name_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"expected evaluate:MODULE"):
+        task(name)
+
+
+def test_a_misspelt_metric_names_the_nearest() -> None:
+    with pytest.raises(ValidationError, match=r"evaluate:MODULE, found 'acuracy' \(did you mean 'accuracy'\?\)"):
+        task("acuracy")
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "value"),
+    [
+        ("evaluate:m", {"anything": 0.5, "rows": [1, 2]}, 0.5),
+        ("evaluate:m", {"m": 0.5, "score": 0.7}, 0.5),
+        ("evaluate:m", {"precision": 0.5, "score": 0.7}, 0.7),
+        ("evaluate:m:precision", {"precision": 0.5, "score": 0.7}, 0.5),
+        ("evaluate:m:score/100", {"score": 70}, 0.7),
+        ("evaluate:m", {"m": float("nan")}, None),
+    ],
+)
+def test_which_number_counts(name: str, result: dict[str, object], value: float | None) -> None:
+    metric = EvaluateMetric.parse(name)
+    assert metric
+    assert metric.value_in(result) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("evaluate:m", r"no entry that is clearly the score.*\(a, b\)"), ("evaluate:m:c", r"no number 'c'.*\(a, b\)")],
+)
+def test_a_result_that_leaves_the_choice_open_is_refused(name: str, message: str) -> None:
+    metric = EvaluateMetric.parse(name)
+    assert metric
+    with pytest.raises(BenchError, match=message):
+        metric.value_in({"a": 1.0, "b": 2.0, "c": [3.0]})
+
+
+def test_a_local_module_is_computed(tmp_path: Path) -> None:
+    name = write_module(tmp_path, "same")
+    percent = write_module(tmp_path, "shares", result=SEVERAL) + ":percent/100"
+    about = task("accuracy", name, percent)
+    try_modules(about)
+    assert score_with_modules(about, [0, 1, 1, 0], [0, 1, 0, 0]) == {name: 0.75, percent: 0.75}
+    assert score(about, [0, 1, 1, 0], [0, 1, 0, 0]) == {"accuracy": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_"), [("regression", "float32"), ("summarization", "string"), ("text-label", "int32")]
+)
+def test_every_kind_of_task_gives_a_module_what_it_predicts(tmp_path: Path, kind: str, type_: str) -> None:
+    about = task(write_module(tmp_path, "same", type_), kind=kind)
+    rows = {"regression": [0.5, 1.0], "summarization": ["a b", "c"], "text-label": [1, -1]}[kind]
+    assert list(score_with_modules(about, rows, rows).values()) == [1.0]
+    assert all(value is not None for value in score_with_modules(about, *EXAMPLES[kind]).values())
+
+
+def test_a_module_that_the_library_has_cached_is_found_and_no_other_is_fetched(own_cache: Path) -> None:
+    chrf = EvaluateMetric("chrf")
+    with pytest.raises(BenchError, match=r"no module 'chrf' on this machine, and none is fetched from the hub"):
+        locate(chrf)
+    write_module(own_cache / "evaluate_modules/metrics/evaluate-metric--chrf/0123", "x")
+    file = own_cache / "evaluate_modules/metrics/evaluate-metric--chrf/0123/chrf.py"
+    (file.parent / "x/x.py").rename(file)
+    assert locate(chrf) == file
+    assert score_with_modules(task("evaluate:chrf"), [1], [1]) == {"evaluate:chrf": 1.0}
+
+
+def test_a_missing_module_is_told_before_anything_starts() -> None:
+    with pytest.raises(BenchError, match=r"task 't': metric 'evaluate:\./nowhere': no such module: expected the file"):
+        locate_modules([task("accuracy", "evaluate:./nowhere")])
+    with pytest.raises(BenchError, match=r"download its folder and name that"):
+        locate_modules([task("evaluate:someone/metric")])
+
+
+def test_a_module_that_fails_or_would_fetch_code_is_refused(tmp_path: Path) -> None:
+    broken = write_module(tmp_path, "broken", result="undefined")
+    with pytest.raises(BenchError, match=r"metric 'evaluate:.*broken' failed on classification: NameError"):
+        try_modules(task(broken))
+    remote = write_module(tmp_path, "remote")
+    file = tmp_path / "remote/remote.py"
+    file.write_text("import .helper  # From: https://example.org/helper.py\n" + file.read_text())
+    with pytest.raises(BenchError, match=r"imports code from the network \(https://example\.org/helper\.py\)"):
+        try_modules(task(remote))
+
+
+def test_a_cell_records_the_value_of_a_module(shared_lab: Lab, tmp_path: Path) -> None:
+    name = write_module(tmp_path, "same")
+    lab = replace(shared_lab, cache=tmp_path / "cache")
+    cell = lab.cell("lora")
+    with_module = cell.task.model_copy(update={"metrics": [*cell.task.metrics, name]})
+    cell = lab.prepare(cell.model_copy(update={"task": with_module}))
+    lab.train(cell, tmp_path / "out")
+    scores = record_of(tmp_path / "out").metrics[cell.task.primary_split]["last"]
+    assert scores[name] == scores["accuracy"]
