@@ -1,18 +1,18 @@
-"""The processes that train one cell together: what one of them knows of the others, and how they agree.
+"""The processes that train one cell together, in the words of torch.distributed.
 
-Gradients are summed where they are; decisions, counts and predictions travel over the CPU. Whatever goes wrong with
-another process ends this one as a transient fault: the cell is tried again from its last checkpoint.
+Gradients are summed on the device that holds them; decisions, counts and predictions travel over the CPU. If another
+process is lost, this one ends with a TransientError: the cell is tried again from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import EXIT_TRY_AGAIN, TransientError
@@ -21,107 +21,109 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-VARIABLE = "BENCH_TEAM"
-PATIENCE = timedelta(hours=6)  # for one that evaluates; one that is gone is told by its connection at once
+TIMEOUT = timedelta(hours=6)  # for a process that evaluates alone; a lost connection is noticed at once
+PARENT_CHECK = 0.5  # seconds between two looks whether the launcher is alive
 
 
-class MemberLost(TransientError):
-    """Another process of the team ended before this one: what it died of is its own to tell."""
+class ProcessLost(TransientError):
+    """Another process of the group ended before this one. That process reports the cause."""
 
 
 @dataclass(frozen=True)
-class Team:
-    """`rank` of `size` processes on one machine. The one of rank 0 leads: it alone writes what the cell leaves."""
+class ProcessGroup:
+    """The process `rank` of `world_size` processes on one machine. Rank 0 is the main process: it alone writes files.
+
+    With `world_size` 1 every method returns at once and torch.distributed is not needed.
+    """
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def part_of(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's share of what all of them know: every `size`-th."""
-        return items[self.rank :: self.size]
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's share of `items`, which every process knows: every `world_size`-th one."""
+        return items[self.rank :: self.world_size]
 
-    def sum(self, tensor: Tensor) -> None:
-        """Of all processes, in place, where the tensor is. Does not wait for a GPU."""
-        if self.size > 1:
-            self._collect("all_reduce", tensor)
+    def all_reduce_sum(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its sum over all processes, in place on its device. Does not wait for a GPU."""
+        if self.world_size > 1:
+            self._collective("all_reduce", tensor)
 
-    def from_leader(self, tensor: Tensor) -> None:
-        """The leader's, in place, where the tensor is."""
-        if self.size > 1:
-            self._collect("broadcast", tensor, 0)
+    def broadcast(self, tensor: Tensor) -> None:
+        """Replace `tensor` by that of the main process, in place on its device."""
+        if self.world_size > 1:
+            self._collective("broadcast", tensor, 0)
 
-    def gather(self, value: T) -> list[T]:
-        """What each process has, in order of rank; every process gets all. Waits for all."""
-        if self.size == 1:
+    def all_gather_object(self, value: T) -> list[T]:
+        """The `value` of each process in order of rank, in every process. Waits for all of them."""
+        if self.world_size == 1:
             return [value]
-        everybody: list[Any] = [None] * self.size
-        self._collect("all_gather_object", everybody, value, group=_over_the_cpu())
-        return everybody
+        values: list[Any] = [None] * self.world_size
+        self._collective("all_gather_object", values, value, group=_cpu_group())
+        return values
 
-    def wait(self) -> None:
-        """Until every process has come here."""
-        self.gather(None)
+    def barrier(self) -> None:
+        """Wait until every process has come here."""
+        self.all_gather_object(None)
 
-    def _collect(self, function: str, *args: Any, **options: Any) -> None:
+    def _collective(self, function: str, *args: Any, **options: Any) -> None:
         from torch import OutOfMemoryError, distributed
 
         try:
             getattr(distributed, function)(*args, **options)
         except OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError) as error:  # a lost connection has no class of its own
-            raise MemberLost(f"process {self.rank} of {self.size} has lost another: {error}") from error
+        except (RuntimeError, ValueError) as error:  # torch has no exception of its own for a lost connection
+            raise ProcessLost(f"process {self.rank} of {self.world_size} has lost another: {error}") from error
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def variables_of(rank: int, size: int, meeting: Path) -> dict[str, str]:
-    """The environment of a process that is to be `rank` of the team that meets in the file `meeting`, not there yet."""
-    return {VARIABLE: f"{rank} {size} {meeting}"}
+def world_size() -> int:
+    """How many processes torchrun, or whoever set the environment variables as it does, has started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_member() -> bool:
-    """Whether this process was started as one of a team."""
-    return VARIABLE in os.environ
+def init_process_group() -> ProcessGroup:
+    """Meet the other processes, as RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say; call it once per process.
+
+    Returns SINGLE_PROCESS where they name no other. On GPUs the process works on number LOCAL_RANK of those it sees.
+    """
+    if world_size() == 1:
+        return SINGLE_PROCESS
+    import torch
+    from torch import distributed
+
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    _cpu_group()
+    return ProcessGroup(distributed.get_rank(), distributed.get_world_size())
 
 
-def end_with_parent() -> None:
-    """From now on this process ends when its standard input does: whoever started it is gone then, and may be started
-    again elsewhere."""
+def exit_with_parent() -> None:
+    """From now on end this process when its parent, the launcher, has ended: the cell may be started again elsewhere.
+
+    torchrun ends its processes when it gets a signal, but can't when it is killed.
+    """
+    parent = os.getppid()
 
     def watch() -> None:
-        while os.read(0, 1):
-            continue
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK)
         os._exit(EXIT_TRY_AGAIN)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def join_team() -> Team:
-    """The team that the environment names, all of it there; ALONE where it names none. Once a process."""
-    if not is_member():
-        return ALONE
-    import torch
-    from torch import distributed
-
-    rank, size, meeting = os.environ[VARIABLE].split(" ", 2)
-    team = Team(int(rank), int(size))
-    distributed.init_process_group(
-        "nccl" if torch.cuda.is_available() else "gloo",
-        init_method=f"file://{meeting}", rank=team.rank, world_size=team.size, timeout=PATIENCE,
-    )  # fmt: skip
-    _over_the_cpu()
-    return team
-
-
 @cache
-def _over_the_cpu() -> Any:
-    """The group for what is not on a device; made once a process, by all of them together."""
+def _cpu_group() -> Any:
+    """The group for values that are not on a device. All processes make it together, once."""
     from torch import distributed
 
-    return distributed.new_group(backend="gloo", timeout=PATIENCE)
+    return distributed.new_group(backend="gloo", timeout=TIMEOUT)

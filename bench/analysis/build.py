@@ -1,4 +1,4 @@
-"""Make a study's tables, figures and page again from its records."""
+"""Make a study's tables, figures and page from its records; nothing is trained, and torch is not imported."""
 
 from __future__ import annotations
 
@@ -8,50 +8,55 @@ from pathlib import Path
 from bench.analysis.footnotes import check_strict
 from bench.analysis.results import Results, read_results, tidy
 from bench.analysis.stats.comparison import Comparer
-from bench.analysis.tables.all_tables import tables
 from bench.analysis.tables.render import FORMATS
+from bench.analysis.tables.study_tables import study_tables
 from bench.config.resolve import ResolvedStudy
 from bench.files import write_atomic
 
 
 def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
-    """Write results/<study>/tables/ in every format, and the tidy frame beside them; the files. Raises BenchError."""
-    read = _read(study, results, strict)
-    folder = read.paths.tables
+    """Write every table in every format to results/<study>/tables/, and the tidy data frame; return the files.
+
+    Raises BenchError if no record can be read or, with `strict`, if the results come with a caution.
+    """
+    study_results = _read(study, results, strict)
+    paths = study_results.paths
     files = []
-    for table in tables(read, Comparer(read)):
+    for table in study_tables(study_results, Comparer(study_results)):
         for suffix, render in FORMATS.items():
-            files.append(folder / f"{table.name}{suffix}")
-            write_atomic(files[-1], render(table).encode())
+            file = paths.tables / f"{table.name}{suffix}"
+            write_atomic(file, render(table).encode())
+            files.append(file)
     stream = io.BytesIO()
-    tidy(read).to_parquet(stream, index=False)
-    write_atomic(read.paths.tidy, stream.getvalue())
-    return [*files, read.paths.tidy]
+    tidy(study_results).to_parquet(stream, index=False)
+    write_atomic(paths.tidy, stream.getvalue())
+    return [*files, paths.tidy]
 
 
 def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
-    """Write results/<study>/figures/; the files. Raises BenchError."""
-    from bench.analysis.figures.all_figures import figures
+    """Write every figure to results/<study>/figures/; return the files. Raises BenchError as `make_tables` does."""
+    # Imported here, since tables alone do not need matplotlib.
+    from bench.analysis.figures.study_figures import study_figures
     from bench.analysis.figures.style import save
 
-    read = _read(study, results, strict)
-    folder = read.paths.figures
-    folder.mkdir(parents=True, exist_ok=True)  # a study may have nothing to draw
-    return [file for name, _, figure in figures(read) for file in save(figure, folder, name)]
+    study_results = _read(study, results, strict)
+    folder = study_results.paths.figures
+    folder.mkdir(parents=True, exist_ok=True)  # for a study that has nothing to draw as well
+    return [file for name, _, figure in study_figures(study_results) for file in save(figure, folder, name)]
 
 
 def make_page(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
-    """Write results/<study>/report.html, one file that needs no other; the file. Raises BenchError."""
+    """Write results/<study>/report.html, which needs no other file. Raises BenchError as `make_tables` does."""
     from bench.analysis.page.page import page
 
-    read = _read(study, results, strict)
-    file = read.paths.page
-    write_atomic(file, page(read).encode())
+    study_results = _read(study, results, strict)
+    file = study_results.paths.page
+    write_atomic(file, page(study_results).encode())
     return [file]
 
 
 def _read(study: ResolvedStudy, results: Path, strict: bool) -> Results:
-    read = read_results(study, results)
+    study_results = read_results(study, results)
     if strict:
-        check_strict(read)
-    return read
+        check_strict(study_results)
+    return study_results

@@ -1,4 +1,4 @@
-"""Published numbers beside ours, from results/reference/*.csv, with what is known to be wrong about them."""
+"""Published numbers to print beside ours: results/reference/*.csv, with remarks on those known to be wrong."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.analysis.results import Results
-from bench.analysis.tables.model import DASH, Entry
 from bench.config.study import Limits
 from bench.errors import BenchError
 from bench.paths import reference_numbers
 
-NEEDED = ("source", "table", "task", "metric", "method", "budget", "value", "unit", "seeds", "remark")
-SCALES = {"points": 1.0, "percent": 1.0, "%": 1.0, "fraction": 100.0}
-RANKS = {"small": 2, "large": 8}  # average rank a matrix of the printed numbers' budgets
-AMOUNTS = ("parameters", "million parameters", "MB", "GB", "minutes")  # no scores: kept in the files, in no score table
+REQUIRED_COLUMNS = ("source", "table", "task", "metric", "method", "budget", "value", "unit", "seeds", "remark")
+POINTS_PER_UNIT = {"points": 1.0, "percent": 1.0, "%": 1.0, "fraction": 100.0}
+# Amounts that are no scores: the files keep them for the record, and no table of scores shows them.
+OTHER_UNITS = ("parameters", "million parameters", "MB", "GB", "minutes")
+PUBLISHED_RANKS = {"small": 2, "large": 8}  # average rank per matrix behind the budgets of the published studies
+Place = tuple[str, str, str, str]  # task, metric, split, budget
 
 
 @dataclass(frozen=True)
-class Printed:
-    """One number as it was printed, in points. split "": the first split of the task; backbone "": not said."""
+class PublishedNumber:
+    """One number in points. An empty `split` means the first split of the task; an empty `backbone`, not stated."""
 
     source: str
     task: str
@@ -34,84 +35,104 @@ class Printed:
     seeds: str
     remark: str
 
+    @property
+    def text(self) -> str:
+        """'68.71 (5)': the number, and in parentheses how many seeds it averages, if that is known."""
+        return f"{self.points:.2f}" + (f" ({self.seeds})" if self.seeds else "")
+
 
 @dataclass(frozen=True)
 class Published:
-    """The printed numbers that a study's tables can be held against. limits: rows of the study, where it has fewer."""
+    """The numbers that a study's scores can be held against.
 
-    numbers: tuple[Printed, ...]
+    Attributes:
+        first_split: by task, the split that a number without a split belongs to.
+        limits: on the rows of the study, which may have fewer than the published data sets.
+    """
+
+    numbers: tuple[PublishedNumber, ...]
     first_split: dict[str, str]
     limits: Limits = field(default_factory=Limits)
 
-    def entry(self, task: str, metric: str, split: str, budget: str, method: str) -> Entry:
-        """The first source's number with its seeds, or a dash."""
-        for number in self._of(task, metric, split, budget, method):
-            return Entry(f"{number.points:.2f}" + (f" ({number.seeds})" if number.seeds else ""), number.points)
-        return Entry(DASH)
+    def find(self, place: Place, method: str) -> PublishedNumber | None:
+        """The number of the first source that has one."""
+        task, metric, split, budget = place
+        for number in self.numbers:
+            same_cell = (number.task, number.metric, number.budget, number.method) == (task, metric, budget, method)
+            if same_cell and (number.split or self.first_split.get(task)) == split:
+                return number
+        return None
 
-    def notes(self, places: Sequence[tuple[str, str, str, str]], methods: Collection[str]) -> list[str]:
-        """Sources of the numbers in a table, and what is wrong with some."""
-        shown = [next(iter(self._of(*place, method)), None) for place in places for method in methods]
-        used = [number for number in shown if number is not None]
-        sources = ", ".join(dict.fromkeys(number.source for number in used))
-        notes = [f"Published numbers (seeds in brackets): {sources}; other hardware and code."] if used else []
-        rows = {"training": self.limits.train_rows, "evaluation": self.limits.evaluation_rows}
-        if used and any(rows.values()):
-            fewer = ", ".join(f"{count:,} {what} rows" for what, count in rows.items() if count)
-            notes.append(f"Published numbers are of the whole data sets; ours of at most {fewer}.")
-        for remark in dict.fromkeys(number.remark for number in used if number.remark):
-            cells = [f"{n.task} {n.method} {n.budget} {n.points:.2f}" for n in used if n.remark == remark]
+    def notes(self, places: Sequence[Place], methods: Collection[str]) -> list[str]:
+        """The sources of the numbers at these places, and what is wrong with some of them."""
+        found = [self.find(place, method) for place in places for method in methods]
+        numbers = [number for number in found if number is not None]
+        if not numbers:
+            return []
+        sources = ", ".join(dict.fromkeys(number.source for number in numbers))
+        notes = [f"Published numbers (seeds in brackets): {sources}; other hardware and code."]
+        limits = {"training": self.limits.train_rows, "evaluation": self.limits.evaluation_rows}
+        limited = [f"{count:,} {kind} rows" for kind, count in limits.items() if count]
+        if limited:
+            notes.append(f"Published numbers are of the whole data sets; ours of at most {', '.join(limited)}.")
+        for remark in dict.fromkeys(number.remark for number in numbers if number.remark):
+            cells = [f"{n.task} {n.method} {n.budget} {n.points:.2f}" for n in numbers if n.remark == remark]
             notes.append(f"Published {', '.join(cells)}: {remark}.")
         return notes
 
-    def _of(self, task: str, metric: str, split: str, budget: str, method: str) -> list[Printed]:
-        key = (task, metric, budget, method)
-        return [n for n in self.numbers if (n.task, n.metric, n.budget, n.method) == key
-                and (n.split or self.first_split.get(task)) == split]  # fmt: skip
-
 
 def read_published(results: Results) -> Published:
-    """The numbers in the project's reference files for the study's tasks on its backbones and of its budgets, by their
-    ranks; none for generated rows. Raises BenchError for a bad file."""
-    first = {name: task.primary_split for name, task in results.tasks.items()}
+    """The published numbers for the study's tasks that have the same backbone and the same rank at their budget.
+
+    There are none for a study on synthetic rows. Raises BenchError with file and line if a file is malformed.
+    """
+    first_split = {name: task.primary_split for name, task in results.tasks.items()}
     if any(record.data.get("synthetic") for record in results.records.values()):
-        return Published((), first)
+        return Published((), first_split)
     files = reference_numbers(results.study.library.folder.parent)
     numbers = [number for file in files for number in _read(file)]
     backbones = {cell.task.name: cell.backbone.name for cell in results.cells}
     ranks = {name: budget.rank for name, budget in results.study.study.budgets.items()}
-    same = [
-        n for n in numbers
-        if (not n.backbone or n.backbone == backbones.get(n.task))
-        and (n.budget not in RANKS or ranks.get(n.budget) == RANKS[n.budget])
-    ]  # fmt: skip
-    return Published(tuple(same), first, results.study.study.limits)
+    comparable = [
+        number
+        for number in numbers
+        if (not number.backbone or number.backbone == backbones.get(number.task))
+        and (number.budget not in PUBLISHED_RANKS or ranks.get(number.budget) == PUBLISHED_RANKS[number.budget])
+    ]
+    return Published(tuple(comparable), first_split, results.study.study.limits)
 
 
-def _read(file: Path) -> list[Printed]:
+def _read(file: Path) -> list[PublishedNumber]:
     with file.open(newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
-        lacking = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise BenchError(f"{file}:1: column {lacking[0]!r} is missing; expected {', '.join(NEEDED)}")
-        found = [_printed(file, line, row) for line, row in enumerate(reader, start=2)]
-    return [number for number in found if number is not None]
+        missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise BenchError(f"{file}:1: column {missing[0]!r} is missing; expected {', '.join(REQUIRED_COLUMNS)}")
+        numbers = [_parse(file, line, row) for line, row in enumerate(reader, start=2)]
+    return [number for number in numbers if number is not None]
 
 
-def _printed(file: Path, line: int, row: dict[str, str]) -> Printed | None:
-    """None for a printed amount that is no score."""
+def _parse(file: Path, line: int, row: dict[str, str]) -> PublishedNumber | None:
+    """None for an amount that is no score."""
     unit = row["unit"].strip()
-    if unit not in SCALES and unit not in AMOUNTS:
-        raise BenchError(f"{file}:{line}: unit {unit!r}: expected one of {', '.join((*SCALES, *AMOUNTS))}")
+    if unit not in POINTS_PER_UNIT and unit not in OTHER_UNITS:
+        units = ", ".join((*POINTS_PER_UNIT, *OTHER_UNITS))
+        raise BenchError(f"{file}:{line}: unit {unit!r}: expected one of {units}")
     try:
         value = float(row["value"])
     except (TypeError, ValueError) as error:
         raise BenchError(f"{file}:{line}: value {row['value']!r} is no number") from error
-    if unit in AMOUNTS:
+    if unit in OTHER_UNITS:
         return None
-    points = value * SCALES[unit]
-    source = f"{row['source']}, {row['table']}" if row["table"] else row["source"]
-    return Printed(
-        source, row["task"], row.get("backbone") or "", row["metric"], row.get("split") or "", row["method"],
-        row["budget"], points, row["seeds"] or "", (row["remark"] or "").rstrip("."),
-    )  # fmt: skip
+    return PublishedNumber(
+        source=f"{row['source']}, {row['table']}" if row["table"] else row["source"],
+        task=row["task"],
+        backbone=row.get("backbone") or "",
+        metric=row["metric"],
+        split=row.get("split") or "",
+        method=row["method"],
+        budget=row["budget"],
+        points=value * POINTS_PER_UNIT[unit],
+        seeds=row["seeds"] or "",
+        remark=(row["remark"] or "").rstrip("."),
+    )

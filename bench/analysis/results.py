@@ -1,36 +1,37 @@
-"""A study's records as one tidy frame: a row for each cell and metric. No torch, no guess: what is missing is None."""
+"""A study's records, read from disk and grouped as the tables need them, and the same as one tidy data frame."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bench.analysis.reading import read_summary
+import pandas as pd
+
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.paths import StudyPaths
-from bench.records.io import read_record
-from bench.records.schema import Record
+from bench.records.io import checksums, read_record
+from bench.records.schema import SCHEMA_VERSION, Record
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Group = tuple[str, str, str]  # task, method, budget: the seeds of one column of a table
+Group = tuple[str, str, str]  # task, method, budget: cells that differ in the seed alone
+# Fields that no table uses. They are nine tenths of a record's bytes.
+LONG_FIELDS = frozenset({"spec", "ranks", "model", "files", "log_tail"})
 
 
 @dataclass(frozen=True)
 class Results:
-    """The study's cells and the records that stand for them, by the cell's id, without spec and ranks (`full`)."""
+    """A study's cells and their records, by the cell's id; the records lack `LONG_FIELDS` (see `full_record`)."""
 
     study: ResolvedStudy
     records: dict[str, Record]
     paths: StudyPaths
-    outdated: tuple[str, ...] = ()  # cells whose record answers another spec
+    outdated: tuple[str, ...] = ()  # ids of cells whose record was made with another spec
     cells: tuple[Cell, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -38,20 +39,20 @@ class Results:
             object.__setattr__(self, "cells", self.study.cells)
 
     @cached_property
-    def _groups(self) -> dict[Group, list[Record]]:
-        """In the study's order of cells, seeds ascending."""
-        groups: dict[Group, list[Record]] = {_names(cell): [] for cell in self.cells}
+    def _records_by_group(self) -> dict[Group, list[Record]]:
+        """Groups in the order of the study's cells, records by ascending seed."""
+        groups: dict[Group, list[Record]] = {_group(cell): [] for cell in self.cells}
         for cell in sorted(self.cells, key=lambda cell: cell.seed):
             if cell.id in self.records:
-                groups[_names(cell)].append(self.records[cell.id])
+                groups[_group(cell)].append(self.records[cell.id])
         return groups
 
     @cached_property
-    def _wanted(self) -> dict[Group, int]:
-        wanted: dict[Group, int] = {}
+    def _seeds_by_group(self) -> dict[Group, int]:
+        seeds: dict[Group, int] = {}
         for cell in self.cells:
-            wanted[_names(cell)] = wanted.get(_names(cell), 0) + 1
-        return wanted
+            seeds[_group(cell)] = seeds.get(_group(cell), 0) + 1
+        return seeds
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
@@ -59,44 +60,50 @@ class Results:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """By method: how it is written."""
+        """By method: its name in tables and figures."""
         return {cell.method.name: cell.method.label for cell in self.cells}
 
     @cached_property
     def budgets(self) -> list[str]:
         return list(dict.fromkeys(cell.budget_name for cell in self.cells))
 
-    def of(self, task: str, method: str, budget: str) -> list[Record]:
-        """The records of all seeds of one comparison, failed ones too, by seed."""
-        return self._groups.get((task, method, budget), [])
+    @cached_property
+    def groups(self) -> list[Group]:
+        """Every (task, method, budget) that the study asks for, in its order."""
+        return list(self._seeds_by_group)
 
-    def good(self, task: str, method: str, budget: str) -> list[Record]:
-        """Those of `of` that ended well."""
-        return [record for record in self.of(task, method, budget) if record.status == "ok"]
+    def records_of(self, task: str, method: str, budget: str) -> list[Record]:
+        """The records of all seeds, by seed, failed ones included."""
+        return self._records_by_group.get((task, method, budget), [])
 
-    def wanted(self, task: str, method: str, budget: str) -> int:
-        """How many seeds the study asks for."""
-        return self._wanted.get((task, method, budget), 0)
+    def successful(self, task: str, method: str, budget: str) -> list[Record]:
+        """The records of `records_of` whose status is ok."""
+        return [record for record in self.records_of(task, method, budget) if record.status == "ok"]
 
-    def planned(self, budget: str) -> list[str]:
-        """The methods that the study asks for at a budget, of any task."""
+    def seeds_planned(self, task: str, method: str, budget: str) -> int:
+        """For how many seeds the study asks; 0 where it does not ask for this combination."""
+        return self._seeds_by_group.get((task, method, budget), 0)
+
+    def methods_at(self, budget: str) -> list[str]:
+        """The methods that the study asks for at this budget, for any task."""
         return list(dict.fromkeys(cell.method.name for cell in self.cells if cell.budget_name == budget))
 
-    def full(self, name: str) -> Record:
-        """The whole record of the cell called `name`, with spec and ranks."""
-        return read_record(self.paths.cell(name).record)
+    def full_record(self, cell_id: str) -> Record:
+        """The whole record of a cell, read from disk again."""
+        return read_record(self.paths.cell(cell_id).record)
 
-    def only(self, methods: Collection[str]) -> Results:
-        """The results of some methods, for a table of these alone."""
+    def restricted_to(self, methods: Collection[str]) -> Results:
+        """The results of these methods alone."""
         cells = tuple(cell for cell in self.cells if cell.method.name in methods)
-        kept = {cell.id: self.records[cell.id] for cell in cells if cell.id in self.records}
-        return replace(self, cells=cells, records=kept)
+        records = {cell.id: self.records[cell.id] for cell in cells if cell.id in self.records}
+        return replace(self, cells=cells, records=records)
 
 
 def read_results(study: ResolvedStudy, results: Path) -> Results:
-    """Every record below results/<study>/cells that belongs to a cell of the study. Raises BenchError for a bad one.
+    """The record of every cell of the study that has one below results/<study>/cells.
 
-    A record whose spec is no longer the study's is left out: its numbers answer another question.
+    A record that was made with another spec than the study has today is left out, since its numbers answer another
+    question. Raises BenchError if no record is left or one cannot be read.
     """
     paths = StudyPaths(results, study.name)
     records, outdated = {}, []
@@ -114,15 +121,44 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
     return Results(study, records, paths, tuple(outdated))
 
 
-def tidy(results: Results) -> pd.DataFrame:
-    """A row a cell and metric, cells without a score too. `value` is a fraction; counts, bytes, seconds as recorded."""
-    import pandas as pd
+def read_summary(file: Path) -> Record:
+    """The record in `file` with its `LONG_FIELDS` left empty. Raises BenchError as `read_record` does.
 
+    The checksums of the other fields are verified. Those of the long fields would take most of the time that tables
+    of ten thousand cells need; `read_record` verifies them where a field is used.
+    """
+    record = _intact_summary(file)
+    if record is None:  # an older schema, which read_record migrates, or a fault, which it names
+        empty: dict[str, Any] = {"spec": {}, "ranks": {}, "model": {}, "files": {}, "log_tail": (), "checksums": {}}
+        record = read_record(file).model_copy(update=empty)
+    return record
+
+
+def _intact_summary(file: Path) -> Record | None:
+    """None if anything is not as `write_record` of today writes it."""
+    try:
+        data = json.loads(file.read_bytes())
+        if data["schema_version"] != SCHEMA_VERSION:
+            return None
+        expected = {name: digest for name, digest in data.pop("checksums").items() if name not in LONG_FIELDS}
+        short = {name: value for name, value in data.items() if name not in LONG_FIELDS}
+        return Record.model_validate({**short, "spec": {}}) if checksums(short) == expected else None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+
+
+def tidy(results: Results) -> pd.DataFrame:
+    """One row per cell, split and metric, and one row for a cell without a score.
+
+    `value` is a fraction; parameters, bytes and seconds are as recorded.
+    """
     columns: dict[str, list[Any]] = {}
     for record in results.records.values():
         facts = _facts(record)
         scores: list[tuple[str | None, str | None, float | None]] = [
-            (s, m, v) for s, at in record.metrics.items() for m, v in at[record.selection].items()
+            (split, metric, value)
+            for split, by_selection in record.metrics.items()
+            for metric, value in by_selection[record.selection].items()
         ]
         for split, metric, value in scores or [(None, None, None)]:
             for name, fact in {**facts, "split": split, "metric": metric, "value": value}.items():
@@ -131,37 +167,53 @@ def tidy(results: Results) -> pd.DataFrame:
     return frame.sort_values(["task", "method", "budget", "seed", "split", "metric"], ignore_index=True)
 
 
-def values(records: Sequence[Record], split: str, metric: str) -> list[float]:
-    """The metric's values (fractions) of the records that have one."""
-    found = [value_of(record, split, metric) for record in records]
-    return [value for value in found if value is not None]
+def metric_values(records: Sequence[Record], split: str, metric: str) -> list[float]:
+    """The metric (a fraction) of those records that have it."""
+    values = [metric_value(record, split, metric) for record in records]
+    return [value for value in values if value is not None]
 
 
-def value_of(record: Record, split: str, metric: str) -> float | None:
-    """The metric of a record that ended well; None where it is undefined or was not measured."""
+def metric_value(record: Record, split: str, metric: str) -> float | None:
+    """The metric (a fraction) of a record; None if the cell failed, or if it is undefined or was not measured."""
     if record.status != "ok" or split not in record.metrics:
         return None
     return record.metrics[split][record.selection].get(metric)
 
 
 def _facts(record: Record) -> dict[str, Any]:
-    key, training, counts, sizes = record.cell, record.training, record.parameters, record.bytes
+    """The columns of the tidy frame that describe a cell; None for what a failed cell has not recorded."""
+    key, training, parameters, sizes = record.cell, record.training, record.parameters, record.bytes
+    budget = parameters and parameters.budget
+    seconds = training and training.seconds
     return {
-        "task": key.task, "backbone": key.backbone, "method": key.method, "budget": key.budget, "seed": key.seed,
+        "task": key.task,
+        "backbone": key.backbone,
+        "method": key.method,
+        "budget": key.budget,
+        "seed": key.seed,
         "status": record.status,
-        "adapter_start": counts and counts.adapter_start, "adapter_end": counts and counts.adapter_end,
-        "head": counts and counts.head, "budget_kept": counts and counts.budget.used,
-        "budget_limit": counts and counts.budget.limit, "budget_unit": counts and counts.budget.unit,
+        "adapter_start": parameters and parameters.adapter_start,
+        "adapter_end": parameters and parameters.adapter_end,
+        "head": parameters and parameters.head,
+        "budget_kept": budget and budget.used,
+        "budget_limit": budget and budget.limit,
+        "budget_unit": budget and budget.unit,
         "base_bytes": sizes and sizes.base and sizes.base.total,
-        "adapter_file_bytes": sizes and sizes.adapter_file, "optimizer_bytes": sizes and sizes.optimizer,
+        "adapter_file_bytes": sizes and sizes.adapter_file,
+        "optimizer_bytes": sizes and sizes.optimizer,
         "peak_bytes": sizes and sizes.peak.peak,
-        "steps": training and training.steps, "training_seconds": training and training.seconds.training,
-        "startup_seconds": training and training.seconds.startup, "total_seconds": training and training.seconds.total,
-        "device": record.environment.get("device_name"), "lock_sha256": record.environment.get("lock_sha256"),
-        "commit": record.environment.get("commit"), "dirty": record.environment.get("dirty"),
-        "synthetic": record.data.get("synthetic"), "spec_hash": key.spec_hash,
-    }  # fmt: skip
+        "steps": training and training.steps,
+        "training_seconds": seconds and seconds.training,
+        "startup_seconds": seconds and seconds.startup,
+        "total_seconds": seconds and seconds.total,
+        "device": record.environment.get("device_name"),
+        "lock_sha256": record.environment.get("lock_sha256"),
+        "commit": record.environment.get("commit"),
+        "dirty": record.environment.get("dirty"),
+        "synthetic": record.data.get("synthetic"),
+        "spec_hash": key.spec_hash,
+    }
 
 
-def _names(cell: Cell) -> Group:
+def _group(cell: Cell) -> Group:
     return cell.task.name, cell.method.name, cell.budget_name

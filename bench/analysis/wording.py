@@ -1,18 +1,28 @@
-"""How metrics, statuses and budgets are written."""
+"""How metrics, statuses, budgets and numbers are written in tables, figures and on the page."""
 
 from __future__ import annotations
 
 from bench.config.budget import Budget
 
 METRIC_NAMES = {
-    "accuracy": "accuracy", "mcc": "MCC", "f1": "F1", "pearson": "Pearson r", "spearman": "Spearman ρ",
+    "accuracy": "accuracy",
+    "mcc": "MCC",
+    "f1": "F1",
+    "pearson": "Pearson r",
+    "spearman": "Spearman ρ",
     "mean_correlation": "mean of r and ρ",
-    "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum",
-    "exact_match": "exact match", "no_label": "no label",
-}  # fmt: skip
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+    "exact_match": "exact match",
+    "no_label": "no label",
+}
 LOWER_IS_BETTER = frozenset({"no_label"})
-WORDS = {"oom": "OOM", "diverged": "diverged", "failed": "failed"}
+FAILURE_WORDS = {"oom": "OOM", "diverged": "diverged", "failed": "failed"}
 MIB = 1024**2
+DASH = "—"  # a value that is missing or does not apply
+TIE = "≈"  # a method that cannot be told apart from the best
 
 
 def budget_text(name: str, budget: Budget) -> str:
@@ -22,8 +32,18 @@ def budget_text(name: str, budget: Budget) -> str:
     return f"{name} ({budget.parameters:,} parameters)"
 
 
-def probability(p: float | None) -> str:
-    """Three decimals; what is smaller is written as < 0.001."""
+def p_value_text(p: float | None) -> str:
+    """Three decimals; a smaller p is written as '< 0.001', an unknown one as a dash."""
     if p is None:
-        return "—"
+        return DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def points_text(fraction: float) -> str:
+    """A signed difference in points: 0.012 becomes '+1.20'."""
+    return with_minus_signs(f"{100 * fraction:+.2f}")
+
+
+def with_minus_signs(text: str) -> str:
+    """Replace hyphens before digits by the typographic minus sign, as wide as a plus."""
+    return text.replace("-", "−")

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.options import add_tries, cache_of, study_of
-from bench.distributed import ALONE, Team, end_with_parent, is_member, join_team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup, exit_with_parent, init_process_group, world_size
+from bench.errors import BenchError
 from bench.estimate.jobs import gpus
 from bench.paths import MANIFEST, CachePaths, CellPaths, StudyPaths
 from bench.pipeline.environment import check_lock
@@ -25,7 +26,7 @@ from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.lease import lease
 from bench.trackers.available import check_tracker
 from bench.trackers.feed import feed
-from bench.training.launch import run_team
+from bench.training.launch import launch
 
 if TYPE_CHECKING:
     from bench.config.cell import Cell
@@ -50,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     study = study_of(args, reads=True)
     check_tracker(study.study)
     cell = study.find(args.task, args.method, args.budget, args.seed)
-    if is_member():
-        return _train_as_member(cell, args, study.study.tracker)
+    if world_size() > 1:
+        return _train_launched(cell, args, study.study.tracker)
     settle([cell], args)
     inputs = inputs_of(cell, cache_of(args), args.mirror)
     if recorded(args.out, inputs) is not None:
@@ -59,31 +60,34 @@ def run(args: argparse.Namespace) -> int:
         return 0
     with hold_gpus(gpus(cell, study.study)) as held:
         if cell.recipe.processes > 1:
-            return _train_in_team(cell, args, inputs, held)
+            return _launch(cell, args, inputs, held)
         train_one(cell, args.out, args, study.study.tracker)
     return 0
 
 
-def _train_in_team(cell: Cell, args: argparse.Namespace, inputs: Inputs, gpus: Sequence[str]) -> int:
+def _launch(cell: Cell, args: argparse.Namespace, inputs: Inputs, gpus: Sequence[str]) -> int:
     """Start the cell's processes under one lease, and see to what they leave; their exit code. Raises BenchError."""
     from bench.training.done import recorded
 
     with lease(args.out):
-        code = run_team(args.words, cell.recipe.processes, gpus)
+        code = launch(args.words, cell.recipe.processes, gpus)
         record = recorded(args.out, inputs)
         if record is not None and record.status != "failed":  # one that failed for all can't clear up after the others
             shutil.rmtree(CachePaths(cache_of(args)).checkpoints(inputs.identity, args.out), ignore_errors=True)
-    if code == 0:
-        _touch(args.out)
-    return code
+    if record is None:
+        return code
+    _touch(args.out)
+    return 0
 
 
-def _train_as_member(cell: Cell, args: argparse.Namespace, tracker: str | None) -> int:
-    """What each process of a team does, its parent holding the lease. Raises BenchError."""
-    end_with_parent()
+def _train_launched(cell: Cell, args: argparse.Namespace, tracker: str | None) -> int:
+    """What each process does that torchrun's agent started; the agent's process holds the lease. Raises BenchError."""
+    if world_size() != cell.recipe.processes:
+        raise BenchError(f"WORLD_SIZE is {world_size()}, but the cell has {cell.recipe.processes} processes")
+    exit_with_parent()
     _settle_environment(cell.threads)
-    team = join_team()
-    _train(cell, args.out, args, tracker if team.leads else None, team)
+    processes = init_process_group()
+    _train(cell, args.out, args, tracker if processes.is_main else None, processes)
     return 0
 
 
@@ -105,14 +109,16 @@ def train_one(cell: Cell, out: Path, args: argparse.Namespace, tracker: str | No
     _touch(out)
 
 
-def _train(cell: Cell, out: Path, args: argparse.Namespace, tracker: str | None, team: Team = ALONE) -> None:
+def _train(
+    cell: Cell, out: Path, args: argparse.Namespace, tracker: str | None, processes: ProcessGroup = SINGLE_PROCESS
+) -> None:
     with feed(tracker, StudyPaths(args.results, cell.study), cell.id) as watch:
         from bench.training.curve import unwatched
         from bench.training.run import train_cell
 
         train_cell(
             cell, out=out, cache=cache_of(args), mirror=args.mirror, attempt=args.attempt, attempts=args.attempts,
-            watch=watch or unwatched, team=team,
+            watch=watch or unwatched, process_group=processes,
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.distributed import ALONE, Team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.allocators.base import StepFacts
 from bench.engine.allocators.registry import build_allocator
 from bench.engine.flat import FlatParameters
@@ -52,8 +52,8 @@ class StepReport:
 class Core:
     """Trains the adapters of `model` at `sites`, and whatever else of it is trainable, along `schedule`.
 
-    The model is on its device and its adapters are attached, under PEFT's name `adapter`. Every process of `team` holds
-    the same model; gradients are summed once per step, so that all processes take the same decisions.
+    The model is on its device and its adapters are attached, under PEFT's name `adapter`. Every process of
+    `process_group` holds the same model; gradients are summed once per step, so that all take the same decisions.
 
     Raises BenchError if the model cannot be trained so (see `FlatParameters`) or the allocator is unknown.
 
@@ -73,13 +73,13 @@ class Core:
         schedule: RankSchedule,
         allocator: AllocatorOptions | None = None,
         *,
-        team: Team = ALONE,
+        process_group: ProcessGroup = SINGLE_PROCESS,
         adapter: str = ADAPTER,
     ) -> None:
-        self.options, self.schedule, self.team = options, schedule, team
+        self.options, self.schedule, self.process_group = options, schedule, process_group
         self.flat = FlatParameters(model, sites, adapter)
-        if team.size > 1:
-            team.from_leader(self.flat.data)
+        if process_group.world_size > 1:
+            process_group.broadcast(self.flat.data)
             self.flat.fold()
         self._initial_ranks = self.flat.layout.ranks
         self.optimizer = FlatAdamW(self.flat, options)
@@ -109,7 +109,7 @@ class Core:
 
     def accumulate_nothing(self) -> None:
         """This process has no micro-batch of the step; its gradient comes from the other processes."""
-        if self.team.size > 1 and self._loss is None:
+        if self.process_group.world_size > 1 and self._loss is None:
             self._loss = self._zero.clone()
 
     def rehearse(self, loss: Tensor) -> None:
@@ -131,11 +131,11 @@ class Core:
         flat.check_gradients()
         flat.unfold_gradients()
         loss = self._loss
-        self.team.sum(flat.grad)
-        self.team.sum(loss)
+        self.process_group.all_reduce_sum(flat.grad)
+        self.process_group.all_reduce_sum(loss)
         regularizer = self._zero if self._regularizer is None else self._regularizer.add_gradient()
         # With several processes another one may have a gradient where this one has none.
-        hold = flat.untouched() if self.team.size == 1 else []
+        hold = flat.untouched() if self.process_group.world_size == 1 else []
 
         norm = torch.linalg.vector_norm(flat.grad)
         # 1 if norm or loss is inf or nan: inf * 0 and nan * 0 are nan, the one value here that differs from 0.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bench.config.task import Task
-from bench.distributed import ALONE, Team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.evaluate_modules import score_with_modules
 from bench.evaluation.generation import generate_texts
 from bench.evaluation.loss import task_loss
@@ -67,16 +67,18 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     check: Callable[[str, int], None] = lambda _split, _rows_done: None,
-    team: Team = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Evaluated:
     """Evaluate all `splits` in order. A batch size that had to be halved stays halved for the splits that follow.
 
-    The processes of `team` share the batches, and all of them return the same. `check` is called with the split and the
-    number of rows that are done before each batch, and may raise to stop. Raises BenchError where a metric fails.
+    The processes of the group share the batches, and all of them return the same. `check` is called with the split and
+    the number of rows that are done before each batch, and may raise to stop. Raises BenchError where a metric fails.
     """
     result = Evaluated(batch_size)
     for name, split in splits.items():
-        predicted = predict(model, task, split, tokenizer, result.batch_size, device, partial(check, name), team)
+        predicted = predict(
+            model, task, split, tokenizer, result.batch_size, device, partial(check, name), process_group
+        )
         result.batch_size, result.halvings = predicted.batch_size, result.halvings + predicted.halvings
         result.predictions[name], result.loss[name] = predicted.values, predicted.loss
         predictions, references = predicted.values, split.targets
@@ -101,9 +103,9 @@ def predict(
     batch_size: int,
     device: torch.device,
     check: Callable[[int], None] = lambda _: None,
-    team: Team = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Predictions:
-    """Predict every row of `split`; each process of `team` takes a part of the batches, and all return the same.
+    """Predict every row of `split`; each process of the group takes a part of the batches, and all return the same.
 
     Where memory runs out the batch is halved; a single row that does not fit raises. `check` is called with the number
     of rows that are done before each batch, and may raise to stop. The model is left in the mode it was in.
@@ -111,7 +113,7 @@ def predict(
     collate = Collator(split, task.kind, tokenizer.pad_token_id, device)
     # The longest rows come first: if memory runs out, it does so at once and not at the end.
     by_length = sorted(range(len(split)), key=lambda i: -len(split.input_ids[i]))
-    starts = team.part_of(range(0, len(split), batch_size))
+    starts = process_group.shard(range(0, len(split), batch_size))
     order = [i for start in starts for i in by_length[start : start + batch_size]]
     values: dict[int, Any] = {}
     loss, weight, halvings, done = 0.0, 0, 0, 0
@@ -133,7 +135,7 @@ def predict(
             done += len(rows)
     finally:
         model.train(was_training)
-    return _join(team.gather(_Part(values, loss, weight, batch_size, halvings)))
+    return _join(process_group.all_gather_object(_Part(values, loss, weight, batch_size, halvings)))
 
 
 @dataclass(frozen=True)

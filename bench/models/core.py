@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.config.cell import Cell
-from bench.distributed import ALONE, Team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.options import AllocatorOptions, GrowthOptions, StepOptions
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
@@ -14,7 +14,11 @@ from bench.models.sites import AdapterSite
 
 
 def build_core(
-    model: Any, sites: Sequence[AdapterSite], cell: Cell, schedule: RankSchedule, team: Team = ALONE
+    model: Any,
+    sites: Sequence[AdapterSite],
+    cell: Cell,
+    schedule: RankSchedule,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Core:
     """The training core of `cell` on `model`, whose adapters are attached at `sites`. Raises BenchError.
 
@@ -27,7 +31,7 @@ def build_core(
         step_options(cell, schedule.total_steps),
         schedule,
         allocator_options(cell, schedule.total_steps),
-        team=team,
+        process_group=process_group,
     )
 
 

@@ -66,7 +66,7 @@ class Checkpoints:
         return self.folder / CURVE
 
     def curve_of(self, rank: int) -> Path:
-        """Where that of a process of a team does; the leader's is the cell's."""
+        """Where that of the process `rank` does; that of the main process is the cell's."""
         return self.curve if rank == 0 else self.folder / f"{rank}-{CURVE}"
 
     def due(self, step: int) -> bool:

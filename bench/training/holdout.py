@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bench.config.task import Task
-from bench.distributed import ALONE, Team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.datasets import Split
@@ -22,13 +22,13 @@ def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The rows `split`, batch by batch in order of length, shared by the processes of `team`."""
+    """The rows `split`, batch by batch in order of length, shared by the processes of `process_group`."""
 
     split: Split
     collate: Collator
     task: Task
     batch_size: int
-    team: Team = ALONE
+    process_group: ProcessGroup = SINGLE_PROCESS
 
     def loss(self, model: Any) -> float:
         """The task's mean loss over rows or target tokens. Draws no random number. Synchronizes."""
@@ -37,13 +37,13 @@ class HeldOut:
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            for start in self.team.part_of(range(0, len(order), self.batch_size)):
+            for start in self.process_group.shard(range(0, len(order), self.batch_size)):
                 rows = order[start : start + self.batch_size]
                 loss, _ = task_loss(model, self.collate(rows), self.task.kind)
                 share = sum(len(self.split.label_ids[i]) for i in rows) if self.task.generates else len(rows)
                 total, weight = total + float(loss) * share, weight + share
         model.train(was_training)
-        shares = self.team.gather((total, weight))
+        shares = self.process_group.all_gather_object((total, weight))
         return sum(total for total, _ in shares) / sum(weight for _, weight in shares)
 
 

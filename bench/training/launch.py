@@ -1,76 +1,67 @@
-"""One cell in several processes: started together, told signals together, ended together."""
+"""Start one cell in several processes with torchrun's agent."""
 
 from __future__ import annotations
 
-import os
-import subprocess
+import logging
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+import uuid
+from collections.abc import Sequence
 from tempfile import TemporaryDirectory
-from types import FrameType
 
-from bench.distributed import variables_of
 from bench.errors import EXIT_TRY_AGAIN, BenchError
+from bench.log import say
 from bench.training.group import KILLED
-from bench.training.signals import handled_by
+from bench.training.signals import SIGNALS
 
-GRACE = 60.0  # seconds that the others have, once one has ended
-POLL = 0.2
+SHUTDOWN_TIMEOUT = 3600  # seconds to save a checkpoint after a signal; whoever sent it kills earlier if it must
 
 
-def run_team(words: Sequence[str], size: int, gpus: Sequence[str]) -> int:
-    """Run `bench WORDS` as `size` processes, each on one of `gpus` (empty: all on the CPU); the exit code of all.
+def launch(words: Sequence[str], processes: int, gpus: Sequence[str]) -> int:
+    """Run `bench WORDS` in so many `processes`, each on one of `gpus` (empty: all on the CPU).
 
-    0: a record stands. Else that of the process that failed, not of those that then missed it. Raises BenchError.
+    It does what `torchrun --standalone --nproc-per-node=N --max-restarts=0 --virtual-local-rank -m bench.cli WORDS`
+    does, so each process finds RANK, WORLD_SIZE and LOCAL_RANK in its environment and sees one GPU. Signals that ask
+    to stop reach every process; if one process fails, the agent ends the others.
+
+    Returns 0 if all processes did, else the exit code of the one that failed by itself: KILLED plus the number of the
+    signal that ended it, or EXIT_TRY_AGAIN if none has another cause to report. Raises BenchError if there are too few
+    GPUs.
     """
-    if gpus and len(gpus) < size:
-        raise BenchError(f"{size} processes need {size} GPUs, here are {len(gpus)}: {', '.join(gpus)}")
-    command = [sys.executable, "-m", "bench.cli", *words]
-    with TemporaryDirectory(prefix="bench-team-") as folder:
-        members = []
+    if gpus and len(gpus) < processes:
+        raise BenchError(f"{processes} processes need {processes} GPUs, here are {len(gpus)}: {', '.join(gpus)}")
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # failures are reported below
+    with TemporaryDirectory(prefix="bench-torchrun-") as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,  # Snakemake tries again, with a new log and the next attempt's resources
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+            signals_to_handle=",".join(number.name for number in SIGNALS),
+            virtual_local_rank=bool(gpus),
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
         try:
-            for rank in range(size):
-                environment = {**os.environ, **variables_of(rank, size, Path(folder) / "meeting")}
-                if gpus:
-                    environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]
-                # a member whose standard input ends has lost its parent, and ends too
-                members.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
-            with _passing_signals(members):
-                _wait(members)
-        finally:
-            for member in members:
-                member.kill()
-    return _joint([member.wait() for member in members])
+            elastic_launch(config, sys.executable)("-u", "-m", "bench.cli", *words)
+        except SignalException:
+            return EXIT_TRY_AGAIN
+        except ChildFailedError as error:
+            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            for rank, code in sorted(codes.items()):
+                say(f"process {rank} of {processes} ended with exit code {code}")
+            return _joint_code(list(codes.values()))
+    return 0
 
 
-def _wait(members: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Until all have ended, or GRACE seconds after the first has: who still waits for it then waits for ever."""
-    first: float | None = None
-    while any(member.poll() is None for member in members):
-        if first is None and any(member.returncode is not None for member in members):
-            first = time.monotonic()
-        if first is not None and time.monotonic() - first > GRACE:
-            return
-        time.sleep(POLL)
-
-
-def _joint(codes: Sequence[int]) -> int:
-    if 0 in codes:
-        return 0
-    told = [code if code >= 0 else KILLED - code for code in codes]
-    return next((code for code in told if code != EXIT_TRY_AGAIN), EXIT_TRY_AGAIN)
-
-
-@contextmanager
-def _passing_signals(members: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Signals that ask to stop go to every process, which save where they are."""
-
-    def send(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a signal handler)
-        for member in members:
-            member.send_signal(number)
-
-    with handled_by(send):
-        yield
+def _joint_code(codes: Sequence[int]) -> int:
+    """The first code that names a cause: EXIT_TRY_AGAIN is also that of a process that has lost another."""
+    positive = [code if code >= 0 else KILLED - code for code in codes]
+    return next((code for code in positive if code != EXIT_TRY_AGAIN), EXIT_TRY_AGAIN)

@@ -65,7 +65,7 @@ class Loop:
         recipe, total = self.cell.recipe, self.core.schedule.total_steps
         per_epoch = recipe.steps_per_epoch(len(self.split))
         lengths = [len(ids) for ids in self.split.input_ids]
-        bar = ProgressBar(self.cell.id, total, shown=self.core.team.leads)
+        bar = ProgressBar(self.cell.id, total, shown=self.core.process_group.is_main)
         self._passed()
         epoch, batches = -1, []
         while (step := self.core.completed) < total:
@@ -84,11 +84,11 @@ class Loop:
         bar.close()
 
     def save(self) -> None:
-        """A checkpoint from which another loop goes on bit for bit; the team's leader writes it."""
+        """A checkpoint from which another loop goes on bit for bit; the main process writes it."""
         began = time.monotonic()
         curve = self.curve.state()
-        generators, plain = random_states(self.core.team)
-        if self.core.team.leads:
+        generators, plain = random_states(self.core.process_group)
+        if self.core.process_group.is_main:
             tensors, core = self.core.state_dict()
             kept, best = self.best.state() if self.best else ({}, {})
             state = {"core": core, "random": plain, "curve": curve, "counters": asdict(self.counters), "best": best}
@@ -99,7 +99,7 @@ class Loop:
         """One optimizer step. A micro-batch weighs by what its loss is the mean of: rows, or target tokens."""
         parts = micro_batches(rows, self.cell.recipe.micro_batches)
         whole = self._weight(rows)
-        for part in self.core.team.part_of(parts):
+        for part in self.core.process_group.shard(parts):
             loss, _ = task_loss(self.model, self.collate(part), self.cell.task.kind)
             self.core.accumulate(loss, self._weight(part) / whole)
         self.core.accumulate_nothing()  # where a small batch has no part for this process
@@ -119,8 +119,8 @@ class Loop:
         self.curve.add(report, Extras(ranks or None, held_out, self._scores_of_epoch()))
 
     def _agreed(self) -> tuple[bool, bool]:
-        """Whether a signal asked any process of the team to stop, and whether it is time for a checkpoint."""
-        told = self.core.team.gather((self.flag.name, self.checkpoints.due(self.core.completed)))
+        """Whether a signal asked any process of the cell to stop, and whether it is time for a checkpoint."""
+        told = self.core.process_group.all_gather_object((self.flag.name, self.checkpoints.due(self.core.completed)))
         signal = next((name for name, _ in told if name), None)
         self.flag.name = self.flag.name or signal
         return signal is not None, told[0][1]

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.distributed import Team
+from bench.distributed import ProcessGroup
 
-APART = 1_000_003  # between the seeds of a team's processes
+APART = 1_000_003  # between the seeds of the processes of a cell
 
 
 def seed_everything(seed: int) -> None:
@@ -22,27 +22,29 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def seed_apart(seed: int, team: Team) -> None:
-    """As `seed_everything`, for what each process of a team draws for rows of its own: dropout."""
-    seed_everything(seed + APART * team.rank)
+def seed_apart(seed: int, process_group: ProcessGroup) -> None:
+    """As `seed_everything`, for what each process draws for its own rows: dropout."""
+    seed_everything(seed + APART * process_group.rank)
 
 
-def random_states(team: Team) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+def random_states(process_group: ProcessGroup) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Copies of the states of every process: tensors (their names begin with `rng.` and the rank), plain JSON by
     rank."""
     tensors: dict[str, Tensor] = {}
     plain = []
-    for rank, (own, rest) in enumerate(team.gather(_state())):
+    for rank, (own, rest) in enumerate(process_group.all_gather_object(_state())):
         tensors |= {f"rng.{rank}.{name}": tensor for name, tensor in own.items()}
         plain.append(rest)
     return tensors, plain
 
 
-def restore_random_state(tensors: Mapping[str, Tensor], plain: Sequence[Mapping[str, Any]], team: Team) -> None:
+def restore_random_state(
+    tensors: Mapping[str, Tensor], plain: Sequence[Mapping[str, Any]], process_group: ProcessGroup
+) -> None:
     """Go on where `random_states` was taken."""
-    prefix = f"rng.{team.rank}."
+    prefix = f"rng.{process_group.rank}."
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    _restore(own, plain[team.rank])
+    _restore(own, plain[process_group.rank])
 
 
 def _state() -> tuple[dict[str, Tensor], dict[str, Any]]:

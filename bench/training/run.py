@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from bench.config.cell import Cell
-from bench.distributed import ALONE, Team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.errors import BenchError, TransientError
 from bench.evaluation.evaluate import is_out_of_memory
 from bench.evaluation.evaluate_modules import try_modules
@@ -23,10 +23,10 @@ from bench.training.trial import Trial
 
 def train_cell(
     cell: Cell, *, out: Path, cache: Path, mirror: Path | None = None, attempt: int = 1, attempts: int = 1,
-    interval: Interval | None = None, watch: Watch = unwatched, team: Team = ALONE,
+    interval: Interval | None = None, watch: Watch = unwatched, process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Record:  # fmt: skip
     """Train, evaluate and record `cell` in `out`; the record. Prepares nothing, uses no network. Every process of
-    `team` calls it alike; its leader writes, and any of them the record of a failure.
+    `process_group` calls it alike; its leader writes, and any of them the record of a failure.
 
     A record of the same spec, data and model is left as it is. A diverged loss and a device out of memory become typed
     records. Other faults raise (TransientError: try again), and at the last of `attempts` become a record `failed`;
@@ -41,7 +41,7 @@ def train_cell(
     places = {"cell": identity, "model": inputs.model_manifest["files"]}
     checkpoints = Checkpoints(CachePaths(cache).checkpoints(identity, out), places, interval)
     with stop_flag() as flag:
-        trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch, team)
+        trial = Trial(cell, inputs, out, checkpoints, attempt, flag, watch, process_group)
         try:
             record = trial.run()
         except BenchError:
@@ -50,12 +50,12 @@ def train_cell(
             record = trial.failure("diverged", str(error), step=error.step)
         except Exception as error:
             record = _failure(trial, error, last=attempt >= attempts)
-        if team.leads or record.status != "ok":
+        if process_group.is_main or record.status != "ok":
             write_record(record, out)
-        if team.leads and record.status != "failed":
+        if process_group.is_main and record.status != "failed":
             checkpoints.remove()
         if record.status == "ok":
-            team.wait()
+            process_group.barrier()
     return record
 
 

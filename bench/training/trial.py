@@ -11,7 +11,7 @@ import torch
 
 from bench.config.cell import Cell
 from bench.config.rank_schedule import schedule_of
-from bench.distributed import ALONE, Team
+from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.step import Core
 from bench.errors import BenchError, TransientError
 from bench.evaluation.evaluate import Evaluated, evaluate
@@ -58,11 +58,11 @@ class Trial:
 
     def __init__(
         self, cell: Cell, inputs: Inputs, out: Path, checkpoints: Checkpoints, attempt: int, flag: StopFlag,
-        watch: Watch, team: Team = ALONE,
+        watch: Watch, process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:  # fmt: skip
         self.ages = [process_age()]  # before the data, before the model, before the first step
         self.cell, self.inputs, self.out = cell, inputs, out
-        self.checkpoints, self.flag, self.watch, self.team = checkpoints, flag, watch, team
+        self.checkpoints, self.flag, self.watch, self.process_group = checkpoints, flag, watch, process_group
         self.weights = out / weights_file(cell.method)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.counters = Counters(attempt=attempt)
@@ -89,16 +89,18 @@ class Trial:
         self.flag.check("before the first step")
         loop = Loop(
             self.cell, model, core, self.train, collate, curve, self.checkpoints, self.flag, self.counters,
-            HeldOut(self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size, self.team),
+            HeldOut(
+                self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size, self.process_group
+            ),
             lambda: self._evaluate(model).metrics, self.best,
         )  # fmt: skip
         try:
             loop.run()
         finally:
-            curve.close(self.out / CURVE if self.team.leads else None)
+            curve.close(self.out / CURVE if self.process_group.is_main else None)
         # of the training (an evaluation batch is larger), and of the process that took the most
         predicted = facts.predicted_peak(self.cell, batches.largest, self.device.type)
-        peak = max(self.team.gather(self.peak.read(predicted)), key=lambda one: one.peak)
+        peak = max(self.process_group.all_gather_object(self.peak.read(predicted)), key=lambda one: one.peak)
         spent = self.counters.training_seconds
         self.use = facts.utilization_of(self.cell, batches, core.completed, spent, self.device)
 
@@ -110,9 +112,9 @@ class Trial:
         model = reload_trained(model, self.cell, self.weights.parent, self.inputs.model, self.device)
         clock = time.monotonic()
         evaluated = self._evaluate(model)
-        if self.team.leads:
+        if self.process_group.is_main:
             write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
-        self.team.wait()
+        self.process_group.barrier()
         self.watch({"metrics": evaluated.metrics})
         evaluation = time.monotonic() - clock + beside + self.counters.evaluation_seconds
         training = self.counters.training_seconds
@@ -169,9 +171,9 @@ class Trial:
         known = adapter_hash(model), trained_heads(model, self.cell), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
         schedule = schedule_of(self.cell, len(self.data.train), shapes)
-        core = self.core = build_core(model, sites, self.cell, schedule, self.team)
+        core = self.core = build_core(model, sites, self.cell, schedule, self.process_group)
         self.best = BestStep.of(core, self.cell)
-        seed_apart(self.cell.seed + 2, self.team)
+        seed_apart(self.cell.seed + 2, self.process_group)
         ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
         return model, core, facts.Start(*known, *ranks, core.bytes())
 
@@ -187,7 +189,7 @@ class Trial:
         def load(found: Checkpoint) -> None:
             core.load_state_dict(found.tensors, found.state["core"])
             self.counters = Counters(**found.state["counters"])
-            restore_random_state(found.tensors, found.state["random"], self.team)
+            restore_random_state(found.tensors, found.state["random"], self.process_group)
             kept.update(found.state["curve"])
             if self.best:
                 self.best.load(found.tensors, found.state["best"])
@@ -199,26 +201,26 @@ class Trial:
             core.load_state_dict(*fresh)
             self.best = BestStep.of(core, self.cell)
             self.counters = Counters(restarted=bool(faults))
-            seed_apart(self.cell.seed + 2, self.team)
+            seed_apart(self.cell.seed + 2, self.process_group)
         else:
             self.counters.attempt += 1
             self.counters.resumed_at.append(step)
-            if self.team.leads:
+            if self.process_group.is_main:
                 say(f"{self.cell.id}: goes on at step {step}")
         self.counters.attempt = max(attempt, self.counters.attempt)
         self.counters.discarded += faults
-        if len(set(self.team.gather(step))) > 1:
+        if len(set(self.process_group.all_gather_object(step))) > 1:
             raise TransientError("the processes of the cell do not see the same checkpoints")
         kept.pop("sha256", None)
-        if not self.team.leads:  # its curve is the leader's, and is thrown away
+        if not self.process_group.is_main:  # its curve is the leader's, and is thrown away
             kept["length"] = 0
         sites = [site.name for site in core.flat.layout.sites]
         self.watch({"config": self.cell.model_dump(mode="json"), "sites": sites})
-        return Curve(self.checkpoints.curve_of(self.team.rank), **kept, watch=self.watch)
+        return Curve(self.checkpoints.curve_of(self.process_group.rank), **kept, watch=self.watch)
 
     def _evaluate(self, model: Any) -> Evaluated:
         bars = {
-            name: ProgressBar(f"{self.cell.id} {name}", len(split), shown=self.team.leads)
+            name: ProgressBar(f"{self.cell.id} {name}", len(split), shown=self.process_group.is_main)
             for name, split in self.data.evaluation.items()
         }
 
@@ -227,7 +229,7 @@ class Trial:
             bars[split].show(done)
 
         task, size, splits = self.cell.task, self.cell.recipe.evaluation_batch_size, self.data.evaluation
-        return evaluate(model, task, splits, self.tokenizer, size, self.device, check, self.team)
+        return evaluate(model, task, splits, self.tokenizer, size, self.device, check, self.process_group)
 
     def _last_beside_best(self, model: Any, core: Core) -> tuple[Evaluated | None, float]:
         """Where the best step is reported: the scores of the last one and the seconds they took; the model is then
@@ -243,10 +245,10 @@ class Trial:
     def _save_weights(self, model: Any, core: Core) -> None:
         """What was trained under its budget, whole or not at all. Raises TransientError where the disk is full."""
         full, folder = clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(self.weights.parent)
-        if self.team.leads:
+        if self.process_group.is_main:
             with core.budget_view(), full, folder as new:
                 save_trained(model, self.cell.method, new, core.masks())
-        self.team.wait()
+        self.process_group.barrier()
 
     def _finished(
         self, core: Core, start: facts.Start, evaluated: Evaluated, last: Evaluated | None, seconds: Seconds,

@@ -13,8 +13,9 @@ from helpers.records import study_of, write_cell, write_study
 from bench.analysis.build import make_tables
 from bench.analysis.published import read_published
 from bench.analysis.results import read_results
-from bench.analysis.stats.comparison import Comparer, Question
+from bench.analysis.stats.comparison import Comparer, Contrast
 from bench.analysis.tables.comparisons import method_pairs
+from bench.analysis.tables.scores import published_entry
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
@@ -76,8 +77,8 @@ def test_bold_stands_on_the_weakest_of_its_comparisons(tmp_path: Path) -> None:
     write_study(study, tmp_path, quality, rows=400)
     lines = (tables(study, tmp_path) / "methods.md").read_text().splitlines()
     comparer = Comparer(read_results(study, tmp_path))
-    asked = [Question("sst2", "validation", "accuracy", "small", method, "adalora") for method in ("lora", "qlora")]
-    runner_up, third = (comparer.ask(question) for question in asked)
+    contrasts = [Contrast("sst2", "validation", "accuracy", "small", method, "adalora") for method in ("lora", "qlora")]
+    runner_up, third = (comparer.compare(contrast) for contrast in contrasts)
     rows = sum(line.startswith("| ") for line in lines) - 1
     assert runner_up.clear
     assert third.clear
@@ -112,7 +113,7 @@ def test_published_numbers_stand_beside_their_own_budget(tmp_path: Path) -> None
         write_study(study, tmp_path / str(len(overrides)))
         published = read_published(read_results(study, tmp_path / str(len(overrides))))
         place = ("cola", "mcc", "validation", "small")
-        return published.entry(*place, "lora").text, " ".join(published.notes([place], ["lora"]))
+        return published_entry(published, place, "lora").text, " ".join(published.notes([place], ["lora"]))
 
     assert shown()[0] == "68.71 (5)"
     assert shown("budgets={small: {rank: 4}}")[0] == "—"

@@ -12,7 +12,7 @@ from helpers.records import study_of, write_troubled_study
 from markdown_it import MarkdownIt
 
 from bench.analysis.build import make_page, make_tables
-from bench.analysis.tables.model import Column, Table, words
+from bench.analysis.tables.model import Column, Table, text_entry
 from bench.analysis.tables.render import markdown
 
 SPITEFUL = "50% of {x} & y_1 # $2 ~ ^ \\ <b> | [a]"
@@ -59,7 +59,7 @@ def test_markdown_is_read_as_tables(folder: Path) -> None:
 
 def test_nothing_in_markdown_is_read_as_html() -> None:
     columns = (Column("task", head=True), Column(SPITEFUL, SPITEFUL))
-    table = Table("x", "title", columns, ((words(SPITEFUL), words(SPITEFUL)),), (SPITEFUL,))
+    table = Table("x", "title", columns, ((text_entry(SPITEFUL), text_entry(SPITEFUL)),), (SPITEFUL,))
     made = MarkdownIt("commonmark").enable("table").render(markdown(table))
     assert "<b>" not in made
     root = html5lib.parse(made, namespaceHTMLElements=False)

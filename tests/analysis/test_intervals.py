@@ -8,7 +8,7 @@ from helpers.results import Memory
 
 from bench.analysis.published import Published
 from bench.analysis.stats.paired import LEVEL, Interval, detectable, paired_interval
-from bench.analysis.tables.comparisons import pair_table
+from bench.analysis.tables.comparisons import comparison_table
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.scores import score_table
 from bench.config.resolve import load_study
@@ -62,7 +62,7 @@ def tables_of(memory: Memory, number: int, effect: float = 0.0, luck: float = 0.
             generator.random(rows) < 0.7 + generator.uniform(-luck, luck) + effect * (cell.method.name == "lora")
         )
     )
-    return score_table(comparer, "t", "t", ["lora", "adalora"], Published((), {})), pair_table(comparer)
+    return score_table(comparer, "t", "t", ["lora", "adalora"], Published((), {})), comparison_table(comparer)
 
 
 def has_bold(table: Table) -> bool:

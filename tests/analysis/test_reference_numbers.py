@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.records import study_of, write_cell
 
-from bench.analysis.published import NEEDED, Published, read_published
+from bench.analysis.published import REQUIRED_COLUMNS, Published, read_published
 from bench.analysis.results import read_results
+from bench.analysis.tables.scores import published_entry
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"
 
@@ -40,7 +41,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
 def test_a_printed_number_is_found_in_points(
     published: Published, task: str, metric: str, split: str, budget: str, method: str, shown: str
 ) -> None:
-    assert published.entry(task, metric, split, budget, method).text == shown
+    assert published_entry(published, (task, metric, split, budget), method).text == shown
 
 
 def test_numbers_of_another_backbone_stand_beside_no_cell(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_every_line_names_source_value_and_unit() -> None:
     for file in files:
         with file.open(newline="") as stream:
             for row in csv.DictReader(stream):
-                assert set(NEEDED) <= set(row)
+                assert set(REQUIRED_COLUMNS) <= set(row)
                 assert row["source"]
                 assert float(row["value"]) > 0
                 assert row["unit"]

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from bench.analysis.stats.overall import iqm, probability_of_improvement
 from bench.analysis.stats.paired import holm, mcnemar, paired_interval, sign_flip, sign_flip_floor
-from bench.analysis.tables.overall import iqm, probability_of_improvement
 
 
 def test_mcnemar_by_hand() -> None:

@@ -13,7 +13,7 @@ import pytest
 from helpers.records import study_of, write_study
 
 from bench.analysis.build import make_figures, make_page, make_tables
-from bench.analysis.figures.scores import trade_figure
+from bench.analysis.figures.scores import trade_off_figure
 from bench.analysis.results import read_results
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy, load_study
@@ -195,14 +195,14 @@ def test_a_record_with_an_unknown_field_is_refused_in_words(study: ResolvedStudy
 
 def test_the_score_figure_says_what_its_bars_are(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
-    axes = trade_figure(read_results(study, tmp_path), "sst2").axes
+    axes = trade_off_figure(read_results(study, tmp_path), "sst2").axes
     assert axes[0].get_ylabel() == "accuracy × 100 (bar: sd)"
 
 
 def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
     code = (
-        "import sys; from pathlib import Path; from bench.analysis import make as m; from bench.config.resolve import "
+        "import sys; from pathlib import Path; from bench.analysis import build as m; from bench.config.resolve import "
         f"load_study; s = load_study('fair-budget'); p = Path({str(tmp_path)!r}); m.make_tables(s, p); "
         "m.make_figures(s, p); m.make_page(s, p); assert not {'torch', 'transformers'} & set(sys.modules)"
     )

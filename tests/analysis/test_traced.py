@@ -35,7 +35,7 @@ def test_each_number_of_the_memory_table_is_the_mean_of_its_records(tmp_path: Pa
     study = study_of(2)
     folder = write_study(study, tmp_path)
     table = memory_table(read_results(study, tmp_path))
-    names = [column.full for column in table.columns]
+    names = [column.full_name for column in table.columns]
     assert set(READ) <= set(names)
     labels = {cell.method.label: cell.method.name for cell in study.cells}
     for row in table.rows:

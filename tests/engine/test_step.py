@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.small_cells import torchrun_variables
 from helpers.toy_models import adapted, batches, cell_of, core_of, loss_of, sites_of
 from torch import multiprocessing
 
-from bench.distributed import join_team, variables_of
+from bench.distributed import init_process_group
 from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
 from bench.models.core import build_core
@@ -183,10 +183,10 @@ def test_half_precision_heads_are_refused():
         build_core(model, sites_of(SHAPES), cell_of(), schedule_of())
 
 
-def _process(rank: int, file: Path, model, results) -> None:
+def _process(rank: int, variables: dict[str, str], model, results) -> None:
     torch.set_num_threads(1)
-    os.environ.update(variables_of(rank, 2, file))
-    core = build_core(model, sites_of(SHAPES), cell_of(processes=2), schedule_of(), join_team())
+    os.environ.update(variables)
+    core = build_core(model, sites_of(SHAPES), cell_of(processes=2), schedule_of(), init_process_group())
     for _, (x, y) in zip(range(16), batches(0, 8, 16), strict=False):
         part = slice(4 * rank, 4 * rank + 4)
         core.accumulate(loss_of(model, (x[part], y[part])))
@@ -195,11 +195,14 @@ def _process(rank: int, file: Path, model, results) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_decide_as_one_with_the_joint_batch(tmp_path):
+def test_two_processes_decide_as_one_with_the_joint_batch():
     model = adapted(SHAPES, 4)
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
-    processes = [context.Process(target=_process, args=(r, tmp_path / "meet", model, results)) for r in range(2)]
+    processes = [
+        context.Process(target=_process, args=(rank, variables, model, results))
+        for rank, variables in enumerate(torchrun_variables(2))
+    ]
     for process in processes:
         process.start()
     found = {rank: (masks, data) for rank, masks, data in (results.get() for _ in processes)}

@@ -11,12 +11,12 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.config.backbone import Backbone
@@ -24,7 +24,7 @@ from bench.config.budget import Budget
 from bench.config.catalog import WORKFLOW, load_library
 from bench.config.cell import Cell, DataChoice
 from bench.config.recipe import RankPhases, Recipe
-from bench.distributed import join_team, variables_of
+from bench.distributed import init_process_group
 from bench.errors import BenchError
 from bench.inputs import synthetic
 from bench.inputs.backbones import prepare_backbone
@@ -103,13 +103,11 @@ class Lab:
         attempts: int = 1, before: Callable[[], None] | None = None,
     ) -> list[int]:  # fmt: skip
         """The exit code of each of the cell's processes. `moment` and `before` are those of the process `struck`."""
-        with TemporaryDirectory() as folder:
-            members = []
-            for rank in range(cell.recipe.processes):
-                joining = variables_of(rank, cell.recipe.processes, Path(folder) / "meeting")
-                own = (moment, every, 1, attempts, before) if rank == struck else (None, every, 1, attempts, None)
-                members.append(SERVER.Process(target=_child, args=(cell, out, self.cache, *own, joining)))
-            return self._ended(members, out)
+        members = []
+        for rank, variables in enumerate(torchrun_variables(cell.recipe.processes)):
+            own = (moment, every, 1, attempts, before) if rank == struck else (None, every, 1, attempts, None)
+            members.append(SERVER.Process(target=_child, args=(cell, out, self.cache, *own, variables)))
+        return self._ended(members, out)
 
     def _ended(self, processes: list[Any], out: Path) -> list[int]:
         for process in processes:
@@ -128,6 +126,15 @@ class Lab:
         """The one folder of checkpoints that there is."""
         (folder,) = (self.cache / "checkpoints").iterdir()
         return folder
+
+
+def torchrun_variables(world_size: int) -> list[dict[str, str]]:
+    """The environment that torchrun gives to each of so many processes of one machine."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    return [{"RANK": str(rank), "LOCAL_RANK": str(rank), **shared} for rank in range(world_size)]
 
 
 def make_lab(folder: Path, kind: str = "classification") -> Lab:
@@ -200,7 +207,7 @@ def record_of(out: Path) -> Record:
 
 def _child(
     cell: Cell, out: Path, cache: Path, moment: Moment | None, every: int | None, attempt: int, attempts: int,
-    before: Callable[[], None] | None, joining: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None, variables: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     from bench.training.run import train_cell
 
@@ -213,10 +220,10 @@ def _child(
     if before is not None:
         before()
     try:
-        os.environ.update(joining or {})
+        os.environ.update(variables or {})
         places = {"out": out, "cache": cache}
         tries = {"attempt": attempt, "attempts": attempts}
-        train_cell(cell, **places, **tries, interval=Interval(steps=every), team=join_team())
+        train_cell(cell, **places, **tries, interval=Interval(steps=every), process_group=init_process_group())
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_code)

@@ -3,80 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bench.analysis.figures.style import COLORS, read_curve
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.analysis.figures.style import color, live_ranks, read_curve
 from bench.analysis.results import Results
 from bench.records.schema import Record
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-LINES = ("-", "--", ":", "-.")
+LINE_STYLES = ("-", "--", ":", "-.")
+SMOOTHING = 0.1  # weight of the newest step in the running mean
 
 
 def curve_figure(results: Results, records: Sequence[Record]) -> Figure:
-    """Running means of task loss and gradient norm, a line a record."""
-    figure, axes = _pair(records)
+    """Task loss and gradient norm as running means, one line per record. All records are of one task and seed."""
+    figure, axes = _two_axes(records)
     for record in records:
-        lines = read_curve(results, record)
-        look = {**_look(results, record), "linewidth": 1}
+        curve = read_curve(results, record.cell.id)
+        steps = [line["step"] for line in curve]
         for axis, key in zip(axes, ("loss", "gradient_norm"), strict=True):
-            axis.plot([x["step"] for x in lines], _smooth([x[key] or 0.0 for x in lines]), **look)
-    for axis, name in zip(axes, ("task loss (running mean)", "gradient norm (running mean)"), strict=True):
-        axis.set(xlabel="optimizer step", ylabel=name)
-    _legend(figure, axes[0])
+            values = [line[key] or 0.0 for line in curve]
+            axis.plot(steps, _running_mean(values), linewidth=1, **_line_options(results, record))
+    for axis, label in zip(axes, ("task loss (running mean)", "gradient norm (running mean)"), strict=True):
+        axis.set(xlabel="optimizer step", ylabel=label)
+    _add_legend(figure, axes[0])
     return figure
 
 
 def budget_figure(results: Results, records: Sequence[Record]) -> Figure | None:
-    """The budget of every step beside the ranks that live, for trainings whose ranks change; None where none do."""
-    moving = [(record, lines) for record in records if _moves(lines := read_curve(results, record))]
+    """The budget at every step beside the number of live ranks; None if no record's ranks change."""
+    curves = {record.cell.id: read_curve(results, record.cell.id) for record in records}
+    moving = [record for record in records if _ranks_change(curves[record.cell.id])]
     if not moving:
         return None
-    figure, (budgets, ranks) = _pair(records)
-    for record, lines in moving:
-        look = {**_look(results, record), "linewidth": 1.2}
-        budgets.plot([x["step"] for x in lines], [x["budget"] for x in lines], **look)
-        told = [(x["step"], sum(x["live_ranks"])) for x in lines if "live_ranks" in x]
-        steps, live = zip(*told, (lines[-1]["step"], told[-1][1]), strict=True)
-        ranks.step(steps, live, where="post", **look)
-    units = sorted({record.parameters.budget.unit for record, _ in moving if record.parameters})
-    budgets.set(xlabel="optimizer step", ylabel=f"budget [{', '.join(units)}]", ylim=(0, None))
-    ranks.set(xlabel="optimizer step", ylabel="live ranks, all matrices", ylim=(0, None))
-    _legend(figure, budgets)
+    figure, (budget_axis, rank_axis) = _two_axes(records)
+    for record in moving:
+        curve, options = curves[record.cell.id], _line_options(results, record)
+        steps = [line["step"] for line in curve]
+        budget_axis.plot(steps, [line["budget"] for line in curve], linewidth=1.2, **options)
+        totals = [(step, sum(ranks)) for step, ranks in live_ranks(curve)]
+        totals.append((steps[-1], totals[-1][1]))  # draw the last ranks up to the last step
+        rank_axis.step(*zip(*totals, strict=True), where="post", linewidth=1.2, **options)
+    units = sorted({record.parameters.budget.unit for record in moving if record.parameters})
+    budget_axis.set(xlabel="optimizer step", ylabel=f"budget [{', '.join(units)}]", ylim=(0, None))
+    rank_axis.set(xlabel="optimizer step", ylabel="live ranks, all matrices", ylim=(0, None))
+    _add_legend(figure, budget_axis)
     return figure
 
 
-def _pair(records: Sequence[Record]) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
+def _two_axes(records: Sequence[Record]) -> tuple[Figure, Any]:
     figure = Figure(figsize=(7.4, 2.8))
     figure.suptitle(f"{records[0].cell.task}, seed {records[0].cell.seed}", fontsize=9)
     return figure, figure.subplots(1, 2)
 
 
-def _look(results: Results, record: Record) -> dict[str, Any]:
-    """Color by method, line by budget."""
-    method, budget = list(results.labels).index(record.cell.method), results.budgets.index(record.cell.budget)
+def _line_options(results: Results, record: Record) -> dict[str, Any]:
+    """Color by method, line style by budget."""
+    budget = results.budgets.index(record.cell.budget)
     return {
-        "color": COLORS[method % len(COLORS)], "linestyle": LINES[budget % len(LINES)],
+        "color": color(list(results.labels).index(record.cell.method)),
+        "linestyle": LINE_STYLES[budget % len(LINE_STYLES)],
         "label": f"{results.labels[record.cell.method]}, {record.cell.budget}",
-    }  # fmt: skip
+    }
 
 
-def _legend(figure: Figure, axis: Any) -> None:
+def _add_legend(figure: Figure, axis: Any) -> None:
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=6, frameon=False, loc="outside right upper")
 
 
-def _moves(lines: Sequence[dict[str, Any]]) -> bool:
-    return len({tuple(x["live_ranks"]) for x in lines if "live_ranks" in x}) > 1
+def _ranks_change(curve: list[dict[str, Any]]) -> bool:
+    return len({tuple(ranks) for _, ranks in live_ranks(curve)}) > 1
 
 
-def _smooth(numbers: Sequence[float]) -> list[float]:
-    """Exponential running mean, started at the first value."""
-    out: list[float] = []
-    for number in numbers:
-        out.append(number if not out else 0.9 * out[-1] + 0.1 * number)
-    return out
+def _running_mean(values: Sequence[float]) -> pd.Series[float]:
+    """Exponential running mean that starts at the first value."""
+    return pd.Series(values, dtype=float).ewm(alpha=SMOOTHING, adjust=False).mean()

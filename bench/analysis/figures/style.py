@@ -1,36 +1,53 @@
-"""What all figures share: colors, markers, style, the curves they read, and how they are written."""
+"""What all figures share: colors, markers and style, the curves that they read, and how they are written to disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from bench.analysis.results import Results
 from bench.records import io
-from bench.records.schema import Record
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# Okabe and Ito's colors, told apart by every kind of color vision
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+# Okabe and Ito's palette, which people with any kind of color vision can tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^DvPX"
-STYLE: Any = {"svg.hashsalt": "rankbench", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-         "axes.grid": True, "grid.alpha": 0.3, "figure.constrained_layout.use": True}  # fmt: skip
+STYLE: Any = {
+    "svg.hashsalt": "rankbench",  # fixed, so that equal figures have equal ids in their SVG
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "figure.constrained_layout.use": True,
+}
+
+
+def color(index: int) -> str:
+    return COLORS[index % len(COLORS)]
+
+
+def marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """As SVG (for print) and PNG (150 dpi), with no date in them: equal records give equal files."""
+    """Write a figure as SVG (for print) and PNG (150 dpi), without a date: equal records give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.svg", folder / f"{name}.png"]
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     with mpl.rc_context(STYLE):
-        figure.savefig(files[0], metadata={"Date": None})
-        figure.savefig(files[1], dpi=150, metadata={"Software": None})
-    return files
+        figure.savefig(svg, metadata={"Date": None})
+        figure.savefig(png, dpi=150, metadata={"Software": None})
+    return [svg, png]
 
 
-def read_curve(results: Results, record: Record) -> list[dict[str, Any]]:
-    """The lines of a cell's curve.jsonl, none where there is no file."""
-    return io.read_curve(results.paths.cell(record.cell.id).curve)
+def read_curve(results: Results, cell_id: str) -> list[dict[str, Any]]:
+    """The lines of a cell's curve.jsonl, one per optimizer step; empty if there is no such file."""
+    return io.read_curve(results.paths.cell(cell_id).curve)
+
+
+def live_ranks(curve: list[dict[str, Any]]) -> list[tuple[int, list[int]]]:
+    """Optimizer step and rank of every matrix, for the steps at which the curve holds them."""
+    return [(line["step"], line["live_ranks"]) for line in curve if line.get("live_ranks")]

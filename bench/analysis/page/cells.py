@@ -1,10 +1,10 @@
-"""The page's section for each cell: scores and cost, spec, curve, ranks, environment, last lines of a failure."""
+"""The page's section for each cell: scores and cost, spec, loss curve, ranks, environment, and how it failed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bench.analysis.figures.style import read_curve
@@ -12,12 +12,21 @@ from bench.analysis.results import Results
 from bench.analysis.wording import METRIC_NAMES, MIB
 from bench.records.schema import Record
 
-WIDTH, HEIGHT, POINTS = 300, 60, 120
+WIDTH, HEIGHT = 300, 60  # of the loss curve in its SVG, as page.html draws it
+MAX_POINTS = 120  # of the loss curve: a study of 500 cells must stay a page of a few MB
 
 
 @dataclass(frozen=True)
 class CellSection:
-    """facts: name and value; parts: heading and text; curve: points of a polyline in WIDTH x HEIGHT, and its ends."""
+    """What page.html shows of a cell.
+
+    Attributes:
+        facts: name and value.
+        parts: heading and preformatted text.
+        curve: the points of an SVG polyline in a box of WIDTH x HEIGHT; empty without a curve.
+        curve_text: the same in words.
+        ranks: matrix and "start → end", for the matrices whose rank changed.
+    """
 
     id: str
     status: str
@@ -25,56 +34,75 @@ class CellSection:
     parts: tuple[tuple[str, str], ...] = ()
     curve: str = ""
     curve_text: str = ""
-    ranks: tuple[tuple[str, str], ...] = field(default=())
+    ranks: tuple[tuple[str, str], ...] = ()
 
 
-def cell_section(results: Results, name: str) -> CellSection:
-    """Of the cell called `name`; of a missing one the name alone."""
-    if name not in results.records:
-        return CellSection(name, "missing")
-    record = results.full(name)
-    losses = [x["loss"] for x in read_curve(results, record) if x["loss"] is not None]
-    text = f"task loss over {len(losses)} steps: first {losses[0]:.4g}, last {losses[-1]:.4g}" if losses else ""
-    parts = [("recipe", _json(record.spec.get("recipe", {}))), ("method", _json(record.spec.get("method", {}))),
-             ("environment", _json(record.environment)), ("data", _json(record.data))]  # fmt: skip
-    if record.message:
-        parts.insert(0, ("what went wrong", "\n".join([record.message, *record.log_tail])))
-    if record.notes:
-        parts.insert(0, ("notes", "\n".join(record.notes)))
-    ranks = tuple((site, f"{rank.start} → {rank.end}") for site, rank in record.ranks.items() if rank.start != rank.end)
-    return CellSection(name, record.status, _facts(record), tuple(parts), _points(losses), text, ranks)
+def cell_section(results: Results, cell_id: str) -> CellSection:
+    """The section of a cell; of a missing one only its id."""
+    if cell_id not in results.records:
+        return CellSection(cell_id, "missing")
+    record = results.full_record(cell_id)
+    losses = [line["loss"] for line in read_curve(results, cell_id) if line["loss"] is not None]
+    curve_text = ""
+    if losses:
+        curve_text = f"task loss over {len(losses)} steps: first {losses[0]:.4g}, last {losses[-1]:.4g}"
+    changed = {name: site for name, site in record.ranks.items() if site.start != site.end}
+    return CellSection(
+        id=cell_id,
+        status=record.status,
+        facts=_facts(record),
+        parts=_parts(record),
+        curve=_polyline(losses),
+        curve_text=curve_text,
+        ranks=tuple((name, f"{site.start} → {site.end}") for name, site in changed.items()),
+    )
 
 
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
-    found = [
+    facts = [
         (f"{METRIC_NAMES.get(metric, metric)}, {split}", "undefined" if value is None else f"{100 * value:.2f}")
-        for split, at in record.metrics.items()
-        for metric, value in at[record.selection].items()
+        for split, by_selection in record.metrics.items()
+        for metric, value in by_selection[record.selection].items()
     ]
     if record.parameters:
-        use = record.parameters.budget
-        found.append(("adapter parameters", f"{record.parameters.adapter_end:,}"))
-        found.append(("head parameters", f"{record.parameters.head:,}"))
-        found.append(("kept of budget", f"{use.used:,} of {use.limit:,} {use.unit}"))
+        budget = record.parameters.budget
+        facts.append(("adapter parameters", f"{record.parameters.adapter_end:,}"))
+        facts.append(("head parameters", f"{record.parameters.head:,}"))
+        facts.append(("kept of budget", f"{budget.used:,} of {budget.limit:,} {budget.unit}"))
     if record.bytes:
-        found.append(("peak memory", f"{record.bytes.peak.peak / MIB:,.0f} MiB"))
+        facts.append(("peak memory", f"{record.bytes.peak.peak / MIB:,.0f} MiB"))
     if record.training:
         seconds = record.training.seconds
-        found.append(("steps", f"{record.training.steps:,}"))
-        found.append(("training", f"{seconds.training:.1f} s of {seconds.total:.1f} s"))
-    return tuple(found)
+        facts.append(("steps", f"{record.training.steps:,}"))
+        facts.append(("training", f"{seconds.training:.1f} s of {seconds.total:.1f} s"))
+    return tuple(facts)
 
 
-def _points(losses: Sequence[float]) -> str:
-    """At most POINTS means of neighboring steps, scaled into the box."""
+def _parts(record: Record) -> tuple[tuple[str, str], ...]:
+    """What deserves attention first, then the spec and the environment."""
+    parts = []
+    if record.notes:
+        parts.append(("notes", "\n".join(record.notes)))
+    if record.message:
+        parts.append(("what went wrong", "\n".join([record.message, *record.log_tail])))
+    parts.append(("recipe", _json(record.spec.get("recipe", {}))))
+    parts.append(("method", _json(record.spec.get("method", {}))))
+    parts.append(("environment", _json(record.environment)))
+    parts.append(("data", _json(record.data)))
+    return tuple(parts)
+
+
+def _polyline(losses: Sequence[float]) -> str:
+    """Means of neighboring steps, scaled to fill the box; SVG counts y from the top."""
     if len(losses) < 2:
         return ""
-    size = -(-len(losses) // POINTS)
-    means = [sum(part) / len(part) for part in (losses[i : i + size] for i in range(0, len(losses), size))]
+    size = -(-len(losses) // MAX_POINTS)  # rounded up
+    chunks = [losses[start : start + size] for start in range(0, len(losses), size)]
+    means = [sum(chunk) / len(chunk) for chunk in chunks]
     low, high = min(means), max(means)
-    scale = (HEIGHT - 4) / (high - low) if high > low else 0.0
-    step = WIDTH / max(1, len(means) - 1)
-    return " ".join(f"{i * step:.1f},{HEIGHT - 2 - (m - low) * scale:.1f}" for i, m in enumerate(means))
+    x_scale = WIDTH / max(1, len(means) - 1)
+    y_scale = (HEIGHT - 4) / (high - low) if high > low else 0.0
+    return " ".join(f"{i * x_scale:.1f},{HEIGHT - 2 - (value - low) * y_scale:.1f}" for i, value in enumerate(means))
 
 
 def _json(value: Mapping[str, Any]) -> str:

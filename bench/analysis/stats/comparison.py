@@ -1,26 +1,29 @@
-"""Compare two methods of one task and budget: paired over the seeds that both finished, and over the same examples."""
+"""Compare two methods at one task and budget, paired over the seeds that both finished and over the same examples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from bench.analysis.results import Results, value_of
-from bench.analysis.stats.paired import Interval, detectable, mcnemar, paired_interval, sign_flip, sign_flip_floor
-from bench.analysis.stats.resampling import DRAWS, Floats, Sums, replicates, sums_of
+from bench.analysis.results import Results, metric_value
+from bench.analysis.stats.paired import Interval, detectable, mcnemar, paired_interval, sign_flip
+from bench.analysis.stats.resampling import DRAWS, Array, Floats, Sums, replicates, sums_of
 from bench.errors import BenchError
 
-NEEDED = ("split", "row", "reference", "prediction")
-TOLERANCE = 1e-6  # between a recorded metric and the same made again from the saved predictions
+REQUIRED_COLUMNS = ("split", "row", "reference", "prediction")
+TOLERANCE = 1e-6  # between a recorded metric and the same metric computed from the saved predictions
+Predictions = dict[str, dict[str, Array]]  # by split and column: an array over the examples
 
 
 @dataclass(frozen=True)
-class Question:
-    """second minus first, in one metric of one split of a task, at one budget."""
+class Contrast:
+    """Second method minus first method, in one metric on one split of a task, at one budget."""
 
     task: str
     split: str
@@ -32,143 +35,179 @@ class Question:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer, in fractions. interval None: no spread to judge by; examples None: judged by seeds alone."""
+    """The estimate of a contrast, in fractions.
 
-    question: Question
+    Attributes:
+        seeds: those on which both methods have a score.
+        difference: mean over these seeds.
+        interval: None where nothing shows the spread (one seed without predictions, or seeds that agree exactly).
+        examples: how many; None if the predictions are not known, so that the interval stands on seeds alone.
+        sign_flip_p: see `paired.sign_flip`.
+        mcnemar_p: one exact p per seed; empty for metrics other than a share of right examples.
+    """
+
+    contrast: Contrast
     seeds: tuple[int, ...]
     difference: float
     interval: Interval | None
     examples: int | None
-    flip: float
-    flip_floor: float
-    mcnemar: tuple[float, ...]  # one exact p a seed; empty for metrics that are no share of right examples
+    sign_flip_p: float
+    mcnemar_p: tuple[float, ...]
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes zero and more than one seed stands behind it."""
+        """Whether the interval excludes zero and stands on more than one seed."""
         return self.interval is not None and self.interval.excludes_zero and len(self.seeds) > 1
 
     @cached_property
     def detectable(self) -> float | None:
-        """The smallest true difference that would be found with 80% power; None where nothing tells the spread."""
+        """The smallest true difference that would be found with 80% power; None where nothing shows the spread."""
         return detectable(self.interval) if self.interval else None
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """The metric of several cells on the same resamples: `draws` (draws x cells), and the column of each cell id."""
+
+    columns: dict[str, int]
+    draws: Floats
+    examples: int
+
+    def differences(self, pairs: Sequence[tuple[str, str]]) -> Floats | None:
+        """draws x pairs: second cell minus first. None if the predictions of some cell are not known."""
+        if not all(cell_id in self.columns for pair in pairs for cell_id in pair):
+            return None
+        first, second = ([self.columns[pair[side]] for pair in pairs] for side in (0, 1))
+        return self.draws[:, second] - self.draws[:, first]
 
 
 @dataclass
 class Comparer:
-    """Answers questions about one study; predictions are read once, and each split is resampled `draws` times once.
+    """Estimates contrasts within one study. It reads each file of predictions once and resamples each split once.
 
-    tables: by cell, what is known of its predictions (by split, columns); what is not in it is read from the files.
+    Attributes:
+        predictions: by cell id; None for a cell without the file. Cells that are not in it are read from disk.
+        draws: number of bootstrap resamples.
     """
 
     results: Results
-    tables: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    predictions: dict[str, Predictions | None] = field(default_factory=dict)
     draws: int = DRAWS
-    _resampled: dict[tuple[str, str, str], tuple[dict[str, int], Floats, int]] = field(default_factory=dict)
+    _resamples: dict[tuple[str, str, str], Resamples] = field(default_factory=dict)
 
-    def ask(self, question: Question) -> Comparison | None:
-        """None where no seed has both values."""
-        q = question
-        first, second = (
-            {r.cell.seed: (r.cell.id, v) for r in self.results.good(q.task, method, q.budget)
-             if (v := value_of(r, q.split, q.metric)) is not None}
-            for method in (q.first, q.second)
-        )  # fmt: skip
+    def compare(self, contrast: Contrast) -> Comparison | None:
+        """The estimate of a contrast; None if no seed has a score of both methods.
+
+        Raises BenchError if saved predictions cannot be read or do not give the recorded metric.
+        """
+        first, second = self._scores(contrast, contrast.first), self._scores(contrast, contrast.second)
         seeds = tuple(sorted(first.keys() & second.keys()))
         if not seeds:
             return None
         differences = [second[seed][1] - first[seed][1] for seed in seeds]
         pairs = [(first[seed][0], second[seed][0]) for seed in seeds]
-        places, drawn, examples = self._drawn(q.task, q.split, q.metric)
-        known = all(cell in places for pair in pairs for cell in pair)
-        resampled = None
-        if known:
-            resampled = np.stack([drawn[:, places[b]] - drawn[:, places[a]] for a, b in pairs], axis=1)
-        interval = paired_interval(differences, resampled)
+        resamples = self._resample(contrast.task, contrast.split, contrast.metric)
+        resampled = resamples.differences(pairs)
         return Comparison(
-            question=q,
+            contrast=contrast,
             seeds=seeds,
             difference=float(np.mean(differences)),
-            interval=interval,
-            examples=examples if known else None,
-            flip=sign_flip(differences),
-            flip_floor=sign_flip_floor(len(seeds)),
-            mcnemar=self._mcnemar(q, pairs) if known else (),
+            interval=paired_interval(differences, resampled),
+            examples=None if resampled is None else resamples.examples,
+            sign_flip_p=sign_flip(differences),
+            mcnemar_p=() if resampled is None else self._mcnemar(contrast, pairs),
         )
 
-    def _mcnemar(self, question: Question, pairs: Sequence[tuple[str, str]]) -> tuple[float, ...]:
-        if question.metric not in ("accuracy", "exact_match"):
+    def _scores(self, contrast: Contrast, method: str) -> dict[int, tuple[str, float]]:
+        """By seed: cell id and score, for the seeds that have a score."""
+        scores = {}
+        for record in self.results.successful(contrast.task, method, contrast.budget):
+            value = metric_value(record, contrast.split, contrast.metric)
+            if value is not None:
+                scores[record.cell.seed] = (record.cell.id, value)
+        return scores
+
+    def _mcnemar(self, contrast: Contrast, pairs: Sequence[tuple[str, str]]) -> tuple[float, ...]:
+        if contrast.metric not in ("accuracy", "exact_match"):
             return ()
-        return tuple(mcnemar(*(self._right(question, cell) for cell in pair)) for pair in pairs)
+        return tuple(
+            mcnemar(self._is_right(contrast, first), self._is_right(contrast, second)) for first, second in pairs
+        )
 
-    def _right(self, question: Question, cell: str) -> Any:
-        made = self._sums(question.task, question.split, question.metric, cell)
-        assert made is not None  # asked only for cells whose predictions are known
-        return made.columns[:, 0] == 1
+    def _is_right(self, contrast: Contrast, cell_id: str) -> NDArray[np.bool_]:
+        sums = self._sums(contrast.task, contrast.split, contrast.metric, cell_id)
+        assert sums is not None  # called only for cells whose predictions are known
+        return np.asarray(sums.columns[:, 0] == 1)
 
-    def _drawn(self, task: str, split: str, metric: str) -> tuple[dict[str, int], Floats, int]:
-        """Column of each cell, resampled metrics (draws x cells), and how many examples there are."""
+    def _resample(self, task: str, split: str, metric: str) -> Resamples:
+        """Resample the split's examples for all cells of the task, once."""
         key = (task, split, metric)
-        if key not in self._resampled:
-            sums: dict[str, Sums] = {}
-            rows: list[Any] | None = None  # numbers and references of the split's rows
-            for cell in self.results.cells:
-                if cell.task.name != task or cell.id not in self.results.records:
-                    continue
-                made = self._sums(task, split, metric, cell.id)
-                if made is None:
-                    continue
-                table = self._table(cell.id)
-                assert table is not None
-                own = [table[split][name] for name in ("row", "reference")]
-                rows = own if rows is None else rows
-                if all(map(np.array_equal, rows, own)):  # else it was scored on others: paired by seeds alone
-                    sums[cell.id] = made
-            drawn = replicates(list(sums.values()), f"{task}/{split}", self.draws) if sums else np.empty((0, 0))
-            examples = 0 if rows is None else len(rows[0])
-            self._resampled[key] = ({name: i for i, name in enumerate(sums)}, drawn, examples)
-        return self._resampled[key]
+        if key not in self._resamples:
+            sums, examples = self._sums_of_same_rows(task, split, metric)
+            draws = replicates(list(sums.values()), f"{task}/{split}", self.draws) if sums else np.empty((0, 0))
+            columns = {cell_id: column for column, cell_id in enumerate(sums)}
+            self._resamples[key] = Resamples(columns, draws, examples)
+        return self._resamples[key]
 
-    def _sums(self, task: str, split: str, metric: str, cell: str) -> Sums | None:
-        """From the saved predictions; None where there are none. Raises BenchError where they give another value."""
-        record = self.results.records[cell]
-        recorded = value_of(record, split, metric)
-        table = self._table(cell) if recorded is not None else None
-        if table is None or split not in table:
+    def _sums_of_same_rows(self, task: str, split: str, metric: str) -> tuple[dict[str, Sums], int]:
+        """By cell id, for the cells that were scored on the same rows as the first one; and how many rows these are.
+
+        A cell that was scored on other rows, or against other references, can be paired by seed alone.
+        """
+        sums_by_cell: dict[str, Sums] = {}
+        rows: tuple[Array, Array] | None = None
+        for cell in self.results.cells:
+            if cell.task.name != task or cell.id not in self.results.records:
+                continue
+            sums = self._sums(task, split, metric, cell.id)
+            predictions = self._predictions_of(cell.id)
+            if sums is None or predictions is None:
+                continue
+            cell_rows = (predictions[split]["row"], predictions[split]["reference"])
+            rows = rows or cell_rows
+            if np.array_equal(rows[0], cell_rows[0]) and np.array_equal(rows[1], cell_rows[1]):
+                sums_by_cell[cell.id] = sums
+        return sums_by_cell, 0 if rows is None else len(rows[0])
+
+    def _sums(self, task: str, split: str, metric: str, cell_id: str) -> Sums | None:
+        """From the saved predictions; None where there are none, or where the metric cannot be computed from them.
+
+        Raises BenchError if the predictions give another value than the record holds.
+        """
+        recorded = metric_value(self.results.records[cell_id], split, metric)
+        predictions = None if recorded is None else self._predictions_of(cell_id)
+        if recorded is None or predictions is None or split not in predictions:
             return None
-        part = table[split]
-        made = sums_of(self.results.tasks[task], metric, part["reference"], part["prediction"], part.get("score"))
-        if made is not None:
-            again = float(made.metric(made.columns.sum(axis=0)))
-            if recorded is None or abs(again - recorded) > TOLERANCE:
-                file = self.results.paths.cell(cell).predictions
+        columns = predictions[split]
+        reference, prediction, score = columns["reference"], columns["prediction"], columns.get("score")
+        sums = sums_of(self.results.tasks[task], metric, reference, prediction, score)
+        if sums is not None:
+            computed = float(sums.metric(sums.columns.sum(axis=0)))
+            if abs(computed - recorded) > TOLERANCE:
+                file = self.results.paths.cell(cell_id).predictions
                 raise BenchError(
-                    f"{file}: gives {metric} {again:.6f} on {split}, but the record beside it says {recorded:.6f}: "
+                    f"{file}: gives {metric} {computed:.6f} on {split}, but the record beside it says {recorded:.6f}: "
                     "they are not of the same run; delete the record and train the cell again"
                 )
-        return made
+        return sums
 
-    def _table(self, cell: str) -> dict[str, Any] | None:
-        """By split: arrays of the file's columns. None where there is no file. Raises BenchError."""
-        if cell not in self.tables:
-            self.tables[cell] = _read(self.results.paths.cell(cell).predictions)
-        return self.tables[cell]
+    def _predictions_of(self, cell_id: str) -> Predictions | None:
+        if cell_id not in self.predictions:
+            self.predictions[cell_id] = _read_predictions(self.results.paths.cell(cell_id).predictions)
+        return self.predictions[cell_id]
 
 
-def _read(file: Any) -> dict[str, Any] | None:
-    import pandas as pd
-
+def _read_predictions(file: Path) -> Predictions | None:
+    """None if there is no file. Raises BenchError if it cannot be read or lacks a column."""
     if not file.is_file():
         return None
     try:
         frame = pd.read_parquet(file)
     except (OSError, ValueError) as error:
         raise BenchError(f"{file}: no readable parquet file: {error}") from error
-    lacking = [name for name in NEEDED if name not in frame.columns]
-    if lacking:
-        raise BenchError(f"{file}: column {lacking[0]!r} is missing; found {list(frame.columns)}")
-    columns = [name for name in (*NEEDED[1:], "score") if name in frame.columns]
-    return {
-        str(split): {name: part[name].to_numpy() for name in columns}
-        for split, part in frame.groupby("split", sort=False)
-    }
+    missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
+    if missing:
+        raise BenchError(f"{file}: column {missing[0]!r} is missing; found {list(frame.columns)}")
+    names = [name for name in ("row", "reference", "prediction", "score") if name in frame.columns]
+    by_split = frame.groupby("split", sort=False)
+    return {str(split): {name: part[name].to_numpy() for name in names} for split, part in by_split}

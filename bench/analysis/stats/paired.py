@@ -1,4 +1,4 @@
-"""Intervals and tests of a paired difference over seeds and examples. Every random draw has a fixed seed."""
+"""Intervals and tests for a paired difference over seeds and examples. Every random draw has a fixed seed."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
 POWER = 0.80
-EXACT_UP_TO = 14  # seeds: 2^14 sign patterns are enumerated, more are drawn
+MAX_EXACT_SEEDS = 14  # up to here all 2^n sign patterns are enumerated; beyond, patterns are drawn
 DRAWS = 20_000
 SEED = 20230310
-NOTHING = 1e-20  # a variance that is rounding alone
-LEAST = math.log(1e-100)  # of the smallest p that is told
+ZERO_VARIANCE = 1e-20  # a smaller variance comes from rounding
+LOG_SMALLEST_P = math.log(1e-100)  # no smaller p is looked for
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference with its 95% interval and two-sided p, in the data's unit.
+    """A difference with its 95% interval and two-sided p, in the unit of the data.
 
-    by_seeds, by_examples: the parts of the variance of the difference; freedom: degrees of freedom of the first.
+    Attributes:
+        seed_variance, example_variance: the parts of the variance of `difference` that come from seeds and from
+            examples, in the squared unit of the data.
+        degrees_of_freedom: of `seed_variance`: the number of seeds less one.
     """
 
     difference: float
-    by_seeds: float
-    by_examples: float
-    freedom: int
+    seed_variance: float
+    example_variance: float
+    degrees_of_freedom: int
     low: float
     high: float
     p: float
@@ -41,87 +48,97 @@ class Interval:
 
 
 def paired_interval(differences: Sequence[float], resampled: Floats | None = None) -> Interval | None:
-    """The interval of the mean of paired differences, one a seed; None where nothing tells the spread.
+    """The 95% interval of the mean of paired differences; None where nothing shows the spread.
 
-    resampled: draws x seeds, the same differences on bootstrap resamples of the examples, one resample for all seeds.
+    Args:
+        differences: one difference per seed.
+        resampled: draws x seeds; the same differences on bootstrap resamples of the examples. Each draw uses one
+            resample for all seeds. None if the examples are not known.
 
-    Seeds and examples are crossed random factors, so the variance has a part of seeds, one of examples and one of both:
-    seeds/S + examples/N + both/(SN). The first and last come from the spread over seeds, the second from the bootstrap
-    over examples after what the resamples of single seeds share is taken out (Cameron, Gelbach and Miller 2011 for two
-    crossed clusters). The half-width is Banerjee's (1960), the root of t^2 seeds + z^2 examples, which covers at least
-    95%: percentiles cover 74% (3 seeds) to 85% (5 seeds) where seeds dominate, and Student's t with Satterthwaite's
-    degrees of freedom is too sure wherever two or three seeds agree by luck. One seed: the interval holds for these
-    trained models.
+    Seeds and examples are crossed random factors, so the variance of the mean has three parts, for S seeds and N
+    examples: seeds/S + examples/N + interaction/(S N). The first and the last come from the spread over seeds. The
+    second comes from the bootstrap over examples, less the interaction that the resamples of single seeds contain
+    (Cameron, Gelbach and Miller 2011, for two crossed clusters).
+
+    The half-width is that of Banerjee (1960), sqrt(t^2 seeds + z^2 examples), which covers at least 95%. Alternatives
+    fall short: bootstrap percentiles cover 74% (3 seeds) to 85% (5 seeds) where seeds dominate, and Student's t with
+    Satterthwaite's degrees of freedom is too narrow wherever two or three seeds agree by luck.
+
+    With one seed, the interval holds for the two trained models, not for the methods.
     """
-    numbers = np.asarray(differences, dtype=float)
-    seeds = len(numbers)
-    by_seeds = float(numbers.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    by_examples = 0.0
+    values = np.asarray(differences, dtype=float)
+    seeds = len(values)
+    seed_variance = float(values.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    example_variance = 0.0
     if resampled is not None and seeds:
-        floor = float(resampled.mean(axis=1).var())
-        both = (float(resampled.var(axis=0).mean()) - floor) / (seeds - 1) if seeds > 1 else 0.0
-        by_examples = max(0.0, floor - both, floor - by_seeds)
-    if not seeds or (resampled is None and by_seeds < NOTHING):
+        total = float(resampled.mean(axis=1).var())
+        interaction = (float(resampled.var(axis=0).mean()) - total) / (seeds - 1) if seeds > 1 else 0.0
+        example_variance = max(0.0, total - interaction, total - seed_variance)
+    if not seeds or (resampled is None and seed_variance < ZERO_VARIANCE):
         return None
-    mean, freedom = float(numbers.mean()), seeds - 1
-    if by_seeds + by_examples < NOTHING:  # the same predictions
+    mean, freedom = float(values.mean()), seeds - 1
+    if seed_variance + example_variance < ZERO_VARIANCE:  # both methods made the same predictions
         return Interval(mean, 0.0, 0.0, freedom, mean, mean, 1.0 if abs(mean) < 1e-12 else 0.0)
-    half = float(_half_width(1 - LEVEL, by_seeds, by_examples, freedom))
-    p = _probability(abs(mean), by_seeds, by_examples, freedom)
-    return Interval(mean, by_seeds, by_examples, freedom, mean - half, mean + half, p)
+    half_width = float(_half_width(1 - LEVEL, seed_variance, example_variance, freedom))
+    p = _p_value(abs(mean), seed_variance, example_variance, freedom)
+    return Interval(mean, seed_variance, example_variance, freedom, mean - half_width, mean + half_width, p)
 
 
-def _half_width(p: float, by_seeds: float | Floats, by_examples: float, freedom: int) -> Floats:
-    """Banerjee's half-width of a two-sided interval that misses with probability p at the most."""
-    from scipy.special import ndtri, stdtrit
-
+def _half_width(p: float, seed_variance: float | Floats, example_variance: float, freedom: int) -> Floats:
+    """Banerjee's half-width of a two-sided interval that misses the truth with probability p at most."""
     t = stdtrit(freedom, p / 2) if freedom else 0.0
-    return np.asarray(np.sqrt(t**2 * np.asarray(by_seeds) + ndtri(p / 2) ** 2 * by_examples))
+    return np.asarray(np.sqrt(t**2 * np.asarray(seed_variance) + ndtri(p / 2) ** 2 * example_variance))
 
 
-def _probability(size: float, by_seeds: float, by_examples: float, freedom: int) -> float:
-    """The p whose interval around a difference of this size ends at zero."""
-    from scipy.optimize import brentq
+def _p_value(size: float, seed_variance: float, example_variance: float, freedom: int) -> float:
+    """The p at which the interval around a difference of this size ends at zero."""
 
-    def beyond(log_p: float) -> float:
-        return float(_half_width(math.exp(log_p), by_seeds, by_examples, freedom)) - size
+    def excess(log_p: float) -> float:
+        return float(_half_width(math.exp(log_p), seed_variance, example_variance, freedom)) - size
 
-    return 1.0 if beyond(0.0) >= 0 else math.exp(brentq(beyond, LEAST, 0.0)) if beyond(LEAST) > 0 else math.exp(LEAST)
+    if excess(0.0) >= 0:
+        return 1.0
+    if excess(LOG_SMALLEST_P) <= 0:
+        return math.exp(LOG_SMALLEST_P)
+    return math.exp(brentq(excess, LOG_SMALLEST_P, 0.0))
 
 
 def detectable(interval: Interval) -> float | None:
-    """The smallest true difference that the interval's two-sided 5% test finds with 80% power; None without a spread.
+    """The smallest true difference that the interval's two-sided 5% test finds with 80% power.
 
-    Its unit is the data's; the parts of the variance are taken for the true ones.
+    It is in the unit of the data and takes the estimated variances for the true ones. Returns None without a spread.
+    `statsmodels.stats.power` has the case of seeds alone, which a test compares; it has none with two variances.
     """
-    from scipy.optimize import brentq
-    from scipy.special import gammaincinv, ndtr
-
-    error, freedom = math.sqrt(interval.by_seeds + interval.by_examples), interval.freedom
+    error, freedom = math.sqrt(interval.seed_variance + interval.example_variance), interval.degrees_of_freedom
     if not error:
         return None
-    share = (np.arange(500) + 0.5) / 500
-    drawn = 2 * gammaincinv(freedom / 2, share) / freedom if freedom else np.ones(1)  # estimated / true variance
-    bounds = _half_width(1 - LEVEL, interval.by_seeds * drawn, interval.by_examples, freedom) / error
+    # The variance estimated from seeds is itself random: chi-square / freedom, here at 500 equally likely quantiles.
+    quantiles = (np.arange(500) + 0.5) / 500
+    variance_ratio = 2 * gammaincinv(freedom / 2, quantiles) / freedom if freedom else np.ones(1)
+    bounds = _half_width(1 - LEVEL, interval.seed_variance * variance_ratio, interval.example_variance, freedom) / error
 
-    def lacking(shift: float) -> float:
+    def excess_power(shift: float) -> float:
         return float((ndtr(shift - bounds) + ndtr(-shift - bounds)).mean()) - POWER
 
-    return error * float(brentq(lacking, 0.0, float(bounds.max()) + 5))
+    return error * float(brentq(excess_power, 0.0, float(bounds.max()) + 5))
 
 
 def sign_flip(differences: Sequence[float]) -> float:
-    """Two-sided p of the mean under random signs of the paired differences: exact up to 14 seeds, else drawn."""
-    numbers = np.asarray(differences, dtype=float)
-    if not len(numbers):
+    """Two-sided p of the mean under random signs of the paired differences: exact up to 14 seeds, else drawn.
+
+    `scipy.stats.permutation_test` agrees where the test is exact, but draws other signs beyond, so it would change
+    the p of larger studies.
+    """
+    values = np.asarray(differences, dtype=float)
+    if not len(values):
         return 1.0
-    if len(numbers) <= EXACT_UP_TO:
-        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(numbers))))
+    if len(values) <= MAX_EXACT_SEEDS:
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(values))))
     else:
-        signs = np.random.default_rng(SEED).choice([1.0, -1.0], size=(DRAWS, len(numbers)))
-        signs[0] = 1.0
-    means = np.abs(signs @ numbers)
-    return float((means >= means[0] * (1 - 1e-12) - 1e-15).mean())
+        signs = np.random.default_rng(SEED).choice([1.0, -1.0], size=(DRAWS, len(values)))
+        signs[0] = 1.0  # the observed signs are one of the patterns, so p is never zero
+    means = np.abs(signs @ values)
+    return float((means >= means[0] * (1 - 1e-12) - 1e-15).mean())  # equal means may differ by rounding
 
 
 def sign_flip_floor(seeds: int) -> float:
@@ -130,21 +147,21 @@ def sign_flip_floor(seeds: int) -> float:
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Exact two-sided p that two classifiers are right equally often, from the examples where one of them is."""
-    from statsmodels.stats.contingency_tables import mcnemar as exact
+    """Exact two-sided p of McNemar's test that two classifiers are right equally often.
 
+    `first` and `second` say for each example whether the classifier is right. Only the examples where exactly one of
+    them is right count.
+    """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     if only_first + only_second == 0:
         return 1.0
-    return min(1.0, float(exact([[0, only_first], [only_second, 0]], exact=True).pvalue))
+    return min(1.0, float(statsmodels_mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue))
 
 
-def holm(probabilities: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) adjusted p of one family; None stays None and is not counted."""
-    adjusted = list(probabilities)
-    known = sorted((p, place) for place, p in enumerate(probabilities) if p is not None)
-    largest = 0.0
-    for rank, (p, place) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
-        adjusted[place] = largest
-    return adjusted
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjusted p of one family of tests (Holm 1979), in the order given; None stays None and is not counted."""
+    known = [p for p in p_values if p is not None]
+    if not known:
+        return list(p_values)
+    adjusted = iter(multipletests(known, method="holm")[1].tolist())
+    return [None if p is None else next(adjusted) for p in p_values]

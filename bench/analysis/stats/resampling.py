@@ -1,90 +1,96 @@
-"""Metrics of resampled examples, all cells of a task and split at once, from predictions.parquet.
+"""Bootstrap over examples: the metric of every cell on the same resamples, from the saved predictions.
 
-Every metric is a function of sums over examples: of hits (accuracy), of a confusion table (MCC, F1), of moments
-(Pearson; Spearman: of ranks, which stay those of the whole split). A resample weighs examples, so a matrix product of
-weights and per-example columns gives the metric of every resample and cell.
+Every metric is a function of sums over examples: of hits (accuracy), of a confusion matrix (MCC, F1), or of moments
+(Pearson's r; for Spearman's ρ the moments of the ranks). A resample only weights the examples, so one matrix product of
+weights (draws x examples) and per-example columns (examples x columns) gives the metric for all draws and all cells.
+`scipy.stats.bootstrap` would call the metric once per draw and cell.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from bench.config.task import Task
 
+Array = NDArray[Any]
 Floats = NDArray[np.float64]
 DRAWS = 2000
 SEED = 20230310
-BLOCK = 2_000_000  # weights at a time
+WEIGHTS_PER_BLOCK = 2_000_000  # 16 MB; all draws at once would take gigabytes for a large split
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Columns (examples x k) whose sums decide a metric, and the metric of such sums (... x k)."""
+    """A metric as a function of sums: `columns` is examples x k, and `metric` maps sums (... x k) to values (...)."""
 
     columns: Floats
     metric: Callable[[Floats], Floats]
 
 
-def sums_of(task: Task, metric: str, reference: Any, prediction: Any, score: Any = None) -> Sums | None:
-    """How `metric` comes from the examples of one cell; None where the file does not hold enough to say.
+def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score: Array | None = None) -> Sums | None:
+    """How `metric` is computed from one cell's predictions; None where these do not hold enough to compute it.
 
-    reference, prediction: arrays over examples; score: the tables' metric of each example (summarization).
+    `reference` and `prediction` are arrays over the examples. `score` is the task's own metric of each example, which
+    is saved for summarization.
     """
     if task.kind == "summarization":
         return None if score is None or metric != task.metric else _mean(np.asarray(score, dtype=float))
     if task.kind == "regression":
-        x, y = np.asarray(prediction, dtype=float), np.asarray(reference, dtype=float)
+        predicted, truth = np.asarray(prediction, dtype=float), np.asarray(reference, dtype=float)
         match metric:
             case "mean_correlation":
-                return Sums(np.concatenate([_products(x, y), _ranked(x, y)], axis=1), _mean_correlation)
+                columns = np.concatenate([_moments(predicted, truth), _rank_moments(predicted, truth)], axis=1)
+                return Sums(columns, _mean_correlation)
             case "spearman":
-                return Sums(_ranked(x, y), _correlation)
+                return Sums(_rank_moments(predicted, truth), _correlation)
             case _:
-                return Sums(_products(x, y), _correlation)
-    truth, guess = (_classes(task, values) for values in (reference, prediction))
+                return Sums(_moments(predicted, truth), _correlation)
+    truth, predicted = _class_indices(task, reference), _class_indices(task, prediction)
     match metric:
         case "accuracy" | "exact_match":
-            return _mean((truth == guess).astype(float))
+            return _mean((truth == predicted).astype(float))
         case "no_label":
-            return _mean((guess < 0).astype(float))
+            return _mean((predicted < 0).astype(float))
         case _:
-            size = len(task.labels) + 1  # the last one: no label at all
-            codes = (truth % size) * size + guess % size
-            table = (codes[:, None] == np.arange(size * size)).astype(float)
-            return Sums(table, _mcc if metric == "mcc" else _f1(len(task.labels)))
+            size = len(task.labels) + 1  # the last class stands for generated text that is no label
+            codes = (truth % size) * size + predicted % size
+            one_hot = (codes[:, None] == np.arange(size * size)).astype(float)
+            return Sums(one_hot, _mcc if metric == "mcc" else _f1(len(task.labels)))
 
 
-def replicates(cells: list[Sums], name: str, draws: int = DRAWS) -> Floats:
+def replicates(cells: Sequence[Sums], name: str, draws: int = DRAWS) -> Floats:
     """draws x cells: the metric of each cell on `draws` resamples of the examples, the same resamples for every cell.
 
-    `name` (of task and split) decides the resamples, so that the numbers repeat.
+    `name` (of task and split) decides the resamples, so that a table made again holds the same numbers.
     """
     columns = np.concatenate([cell.columns for cell in cells], axis=1)
-    width = [cell.columns.shape[1] for cell in cells]
+    widths = [cell.columns.shape[1] for cell in cells]
     generator = np.random.default_rng([SEED, zlib.crc32(name.encode())])
-    blocks = [weights @ columns for weights in _weights(len(columns), draws, generator)]
-    parts = np.split(np.concatenate(blocks), np.cumsum(width)[:-1], axis=1)
-    return np.stack([cell.metric(part) for cell, part in zip(cells, parts, strict=True)], axis=1)
+    sums = np.concatenate([weights @ columns for weights in _weights(len(columns), draws, generator)])
+    sums_by_cell = np.split(sums, np.cumsum(widths)[:-1], axis=1)
+    return np.stack([cell.metric(part) for cell, part in zip(cells, sums_by_cell, strict=True)], axis=1)
 
 
 def _weights(examples: int, draws: int, generator: np.random.Generator) -> Iterator[Floats]:
     """How often each example is drawn, in blocks of (some draws) x examples."""
-    step = max(1, BLOCK // examples)
-    for start in range(0, draws, step):
-        size = min(step, draws - start)
+    draws_per_block = max(1, WEIGHTS_PER_BLOCK // examples)
+    for start in range(0, draws, draws_per_block):
+        size = min(draws_per_block, draws - start)
+        # Shifted by draw, so that one bincount counts the examples of all draws of the block.
         drawn = generator.integers(0, examples, size=(size, examples)) + examples * np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * examples)
         yield counts.reshape(size, examples).astype(float)
 
 
-def _classes(task: Task, values: Any) -> NDArray[np.int64]:
-    """Class indices; -1 for a generated text that is no label."""
+def _class_indices(task: Task, values: Array) -> NDArray[np.int64]:
+    """Class indices; -1 for generated text that is no label."""
     array = np.asarray(values)
     if array.dtype.kind in "iuf":
         return array.astype(np.int64)
@@ -97,56 +103,57 @@ def _mean(values: Floats) -> Sums:
     return Sums(values[:, None], lambda sums: sums[..., 0] / count)
 
 
-def _table(sums: Floats) -> Floats:
+def _confusion_matrix(sums: Floats) -> Floats:
+    """(... x k^2) to (... x k x k): truth by row, prediction by column."""
     size = round(sums.shape[-1] ** 0.5)
     return sums.reshape(*sums.shape[:-1], size, size)
 
 
 def _mcc(sums: Floats) -> Floats:
-    """Gorodkin 2004, the R_K statistic; 0 where either side is constant."""
-    table = _table(sums)
-    truth, guess, total = table.sum(-1), table.sum(-2), table.sum((-2, -1))
-    hits = np.trace(table, axis1=-2, axis2=-1)
-    above = hits * total - (truth * guess).sum(-1)
-    below = (total**2 - (guess**2).sum(-1)) * (total**2 - (truth**2).sum(-1))
-    return np.asarray(np.divide(above, np.sqrt(below), out=np.zeros_like(above), where=below > 0))
+    """Matthews correlation for any number of classes (Gorodkin 2004, R_K); 0 where either side is constant."""
+    matrix = _confusion_matrix(sums)
+    truth, predicted, total = matrix.sum(-1), matrix.sum(-2), matrix.sum((-2, -1))
+    hits = np.trace(matrix, axis1=-2, axis2=-1)
+    covariance = hits * total - (truth * predicted).sum(-1)
+    variances = (total**2 - (predicted**2).sum(-1)) * (total**2 - (truth**2).sum(-1))
+    return np.asarray(np.divide(covariance, np.sqrt(variances), out=np.zeros_like(covariance), where=variances > 0))
 
 
 def _f1(classes: int) -> Callable[[Floats], Floats]:
-    """Of class 1 where there are two classes, else the plain mean over classes that occur; 0 where undefined."""
+    """F1 of class 1 if there are two classes, else the plain mean over the classes that occur; 0 where undefined."""
 
     def f1(sums: Floats) -> Floats:
-        table = _table(sums)
-        hits = np.diagonal(table, axis1=-2, axis2=-1)
-        both = table.sum(-1) + table.sum(-2)
-        each = np.divide(2 * hits, both, out=np.zeros_like(both), where=both > 0)
+        matrix = _confusion_matrix(sums)
+        hits = np.diagonal(matrix, axis1=-2, axis2=-1)
+        occurrences = matrix.sum(-1) + matrix.sum(-2)
+        per_class = np.divide(2 * hits, occurrences, out=np.zeros_like(occurrences), where=occurrences > 0)
         if classes == 2:
-            return np.asarray(each[..., 1])
-        occurs = both > 0
-        return np.asarray((each * occurs).sum(-1) / occurs.sum(-1))
+            return np.asarray(per_class[..., 1])
+        occurs = occurrences > 0
+        return np.asarray((per_class * occurs).sum(-1) / occurs.sum(-1))
 
     return f1
 
 
-def _products(x: Floats, y: Floats) -> Floats:
-    """Examples x 6: what the correlation of x and y comes from."""
-    x, y = x - x.mean(), y - y.mean()
+def _moments(x: Floats, y: Floats) -> Floats:
+    """examples x 6: 1, x, y, x^2, y^2, xy, from whose sums the correlation of x and y is computed."""
+    x, y = x - x.mean(), y - y.mean()  # changes no correlation, and keeps the sums of squares exact
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
 
 
-def _ranked(x: Floats, y: Floats) -> Floats:
-    from scipy.stats import rankdata
-
-    return _products(rankdata(x), rankdata(y))
+def _rank_moments(x: Floats, y: Floats) -> Floats:
+    """The moments of the ranks. A resample keeps the ranks of the whole split."""
+    return _moments(rankdata(x), rankdata(y))
 
 
 def _mean_correlation(sums: Floats) -> Floats:
+    """The mean of Pearson's r (first six sums) and Spearman's ρ (last six), as GLUE reports for STS-B."""
     return np.asarray((_correlation(sums[..., :6]) + _correlation(sums[..., 6:])) / 2)
 
 
 def _correlation(sums: Floats) -> Floats:
+    """Pearson's r from the sums of `_moments`; 0 where either side is constant."""
     n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
-    below = (n * xx - x * x) * (n * yy - y * y)
-    return np.asarray(
-        np.divide(n * xy - x * y, np.sqrt(np.maximum(below, 0)), out=np.zeros_like(below), where=below > 0)
-    )
+    variances = (n * xx - x * x) * (n * yy - y * y)
+    deviations = np.sqrt(np.maximum(variances, 0))
+    return np.asarray(np.divide(n * xy - x * y, deviations, out=np.zeros_like(variances), where=variances > 0))

@@ -7,98 +7,118 @@ from dataclasses import replace
 
 from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results
-from bench.analysis.stats.comparison import Comparer, Comparison, Question
+from bench.analysis.stats.comparison import Comparer, Comparison, Contrast
 from bench.analysis.stats.paired import holm, sign_flip_floor
-from bench.analysis.tables.model import DASH, Column, Entry, Table, count, number, words
-from bench.analysis.tables.scores import ALPHA, interval_entry
-from bench.analysis.wording import METRIC_NAMES, budget_text, probability
+from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
+from bench.analysis.tables.scores import ALPHA, difference_entry
+from bench.analysis.wording import DASH, METRIC_NAMES, budget_text, p_value_text
 from bench.config.method import Method
 
 COLUMNS = (
-    Column("task", head=True), Column("metric", head=True), Column("split", head=True), Column("budget", head=True),
-    Column("second − first", head=True), Column("difference [95%]", interval=True), Column("p"), Column("p, Holm"),
-    Column("p, sign flips"), Column("p, McNemar by seed"), Column("detectable"), Column("seeds"), Column("examples"),
-)  # fmt: skip
+    Column("task", head=True),
+    Column("metric", head=True),
+    Column("split", head=True),
+    Column("budget", head=True),
+    Column("second − first", head=True),
+    Column("difference [95%]", interval=True),
+    Column("p"),
+    Column("p, Holm"),
+    Column("p, sign flips"),
+    Column("p, McNemar by seed"),
+    Column("detectable"),
+    Column("seeds"),
+    Column("examples"),
+)
+NOTE = (
+    "Interval and p: seeds and examples as crossed random factors; the part of the examples by 2,000 bootstrap "
+    "resamples shared by methods and seeds, Student's t for the part of the seeds, combined by Banerjee's rule. "
+    "Without examples (a dash): seeds alone. McNemar: exact, each seed for itself. Detectable: the true difference "
+    "found with 80% power at this spread and n. Bold: interval without zero and p < 0.05 after Holm over this table."
+)
+# Fields of a method that do not change what is trained, and the storage, in which a pair may differ.
+NOT_COMPARED = {"name", "label", "description", "storage", "double_quantization"}
 
 
 def method_pairs(results: Results) -> list[tuple[str, str]]:
-    """Pairs of methods, in the study's order, that share their storage or share all but their storage."""
-    methods = {cell.method.name: cell.method for cell in results.cells}
-    names = list(methods)
-    return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if _near(methods[a], methods[b])]
+    """Pairs of methods, in the study's order, that share their storage or differ in nothing but the storage."""
+    methods = list({cell.method.name: cell.method for cell in results.cells}.values())
+    return [
+        (first.name, second.name)
+        for index, first in enumerate(methods)
+        for second in methods[index + 1 :]
+        if _comparable(first, second)
+    ]
 
 
-def comparisons(comparer: Comparer, pair: tuple[str, str]) -> list[tuple[Question, Comparison | None]]:
-    """One pair in the reported metric of every task, at every budget where the study asks for both."""
-    results = comparer.results
-    asked = [
-        Question(task.name, task.primary_split, task.metric, budget, *pair)
+def compare_pair(comparer: Comparer, pair: tuple[str, str]) -> list[tuple[Contrast, Comparison | None]]:
+    """One pair in the reported metric of every task, at every budget where the study asks for both methods."""
+    results, (first, second) = comparer.results, pair
+    contrasts = [
+        Contrast(task.name, task.primary_split, task.metric, budget, first, second)
         for task in results.tasks.values()
         for budget in results.budgets
-        if all(results.wanted(task.name, method, budget) for method in pair)
+        if results.seeds_planned(task.name, first, budget) and results.seeds_planned(task.name, second, budget)
     ]
-    return [(question, comparer.ask(question)) for question in asked]
+    return [(contrast, comparer.compare(contrast)) for contrast in contrasts]
 
 
-def pair_table(comparer: Comparer) -> Table:
-    """A row for each task, budget and pair, in the task's first metric; Holm over the whole table."""
+def comparison_table(comparer: Comparer) -> Table:
+    """One row per task, pair and budget, in the task's reported metric; Holm's correction is over the whole table."""
     results = comparer.results
-    found = [item for pair in method_pairs(results) for item in comparisons(comparer, pair)]
-    order = {name: i for i, name in enumerate(results.tasks)}
-    found.sort(key=lambda item: order[item[0].task])
-    adjusted = holm([c.interval.p if c and c.interval else None for _, c in found])
-    rows = tuple(_row(results, q, c, p) for (q, c), p in zip(found, adjusted, strict=True))
+    compared = [item for pair in method_pairs(results) for item in compare_pair(comparer, pair)]
+    task_order = {name: index for index, name in enumerate(results.tasks)}
+    compared.sort(key=lambda item: task_order[item[0].task])
+    adjusted = holm([c.interval.p if c and c.interval else None for _, c in compared])
     return Table(
-        "comparisons",
-        "Paired comparisons: differences in points (fraction × 100)",
-        COLUMNS,
-        rows,
-        (*_notes([c for _, c in found if c]), *footnotes(results)),
+        name="comparisons",
+        title="Paired comparisons: differences in points (fraction × 100)",
+        columns=COLUMNS,
+        rows=tuple(_row(results, *item, p) for item, p in zip(compared, adjusted, strict=True)),
+        footnotes=(*_notes([c for _, c in compared if c]), *footnotes(results)),
     )
 
 
-def _near(first: Method, second: Method) -> bool:
-    told = {"name", "label", "description", "storage", "double_quantization"}
-    return first.storage == second.storage or first.model_dump(exclude=told) == second.model_dump(exclude=told)
+def _comparable(first: Method, second: Method) -> bool:
+    same_training = first.model_dump(exclude=NOT_COMPARED) == second.model_dump(exclude=NOT_COMPARED)
+    return first.storage == second.storage or same_training
 
 
-def _row(results: Results, question: Question, found: Comparison | None, adjusted: float | None) -> tuple[Entry, ...]:
-    q = question
+def _row(
+    results: Results, contrast: Contrast, comparison: Comparison | None, adjusted_p: float | None
+) -> tuple[Entry, ...]:
     heads = (
-        words(q.task), words(METRIC_NAMES[q.metric]), words(q.split),
-        words(budget_text(q.budget, results.study.study.budgets[q.budget])),
-        words(f"{results.labels[q.second]} − {results.labels[q.first]}"),
-    )  # fmt: skip
-    if found is None:
-        return (*heads, *[words(DASH)] * 6, count(0), words(DASH))
-    p = found.interval.p if found.interval else None
-    clear = found.clear and adjusted is not None and adjusted < ALPHA
+        text_entry(contrast.task),
+        text_entry(METRIC_NAMES[contrast.metric]),
+        text_entry(contrast.split),
+        text_entry(budget_text(contrast.budget, results.study.study.budgets[contrast.budget])),
+        text_entry(f"{results.labels[contrast.second]} − {results.labels[contrast.first]}"),
+    )
+    if comparison is None:
+        dash = text_entry(DASH)
+        return (*heads, dash, dash, dash, dash, dash, dash, count_entry(0), dash)
+    p = comparison.interval.p if comparison.interval else None
+    detectable = comparison.detectable
+    significant = comparison.clear and adjusted_p is not None and adjusted_p < ALPHA
     return (
         *heads,
-        replace(interval_entry(found, counted=False), bold=clear),
-        Entry(probability(p), p),
-        Entry(probability(adjusted), adjusted),
-        Entry(probability(found.flip), found.flip),
-        words(", ".join(probability(value) for value in found.mcnemar) or DASH),
-        number(None if found.detectable is None else 100 * found.detectable),
-        count(len(found.seeds)),
-        count(found.examples),
+        replace(difference_entry(comparison, with_n=False), bold=significant),
+        Entry(p_value_text(p), p),
+        Entry(p_value_text(adjusted_p), adjusted_p),
+        Entry(p_value_text(comparison.sign_flip_p), comparison.sign_flip_p),
+        text_entry(", ".join(p_value_text(value) for value in comparison.mcnemar_p) or DASH),
+        number_entry(None if detectable is None else 100 * detectable),
+        count_entry(len(comparison.seeds)),
+        count_entry(comparison.examples),
     )
 
 
-def _notes(found: Sequence[Comparison]) -> list[str]:
-    notes = [
-        "Interval and p: seeds and examples as crossed random factors; the part of the examples by 2,000 bootstrap "
-        "resamples shared by methods and seeds, Student's t for the part of the seeds, combined by Banerjee's rule. "
-        "Without examples (a dash): seeds alone. McNemar: exact, each seed for itself. Detectable: the true difference "
-        "found with 80% power at this spread and n. Bold: interval without zero and p < 0.05 after Holm over this "
-        "table.",
-    ]
-    counts = sorted({len(comparison.seeds) for comparison in found})
-    if counts and counts[0] == 1:
+def _notes(comparisons: Sequence[Comparison]) -> list[str]:
+    notes = [NOTE]
+    seed_counts = sorted({len(comparison.seeds) for comparison in comparisons})
+    if seed_counts and seed_counts[0] == 1:
         notes.append("One seed: the interval holds for the two trained models, not for the methods; never bold.")
-    powerless = [n for n in counts if sign_flip_floor(n) > ALPHA]
+    powerless = [seeds for seeds in seed_counts if sign_flip_floor(seeds) > ALPHA]
     if powerless:
-        floors = ", ".join(f"{n}: p ≥ {sign_flip_floor(n):.4g}" for n in powerless)
+        floors = ", ".join(f"{seeds}: p ≥ {sign_flip_floor(seeds):.4g}" for seeds in powerless)
         notes.append(f"Sign flips cannot reach significance with so few paired seeds ({floors}).")
     return notes

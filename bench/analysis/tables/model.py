@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-DASH = "—"
-TIE = "≈"
+from bench.analysis.wording import DASH, TIE, with_minus_signs
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One field: `text` as it is read, numbers for CSV and sorting (low, high: of an interval), `remark`: in words what
-    failed or is missing."""
+    """One field of a table.
+
+    Attributes:
+        text: the field as it is read.
+        value, spread, n: the number, its standard deviation and its sample size, for CSV and sorting.
+        low, high: the bounds of an interval.
+        remark: in words, which seeds failed or are missing.
+        tie: whether the method cannot be told apart from the best.
+    """
 
     text: str
     value: float | None = None
@@ -27,15 +33,20 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        """Text, remark and mark of a tie, without emphasis."""
-        parts = [self.text, self.remark] if self.text else [self.remark]
-        return ", ".join(part for part in parts if part) + (f" {TIE}" if self.tie else "")
+        """Text, remark and the mark of a tie, without emphasis."""
+        return ", ".join(part for part in (self.text, self.remark) if part) + (f" {TIE}" if self.tie else "")
 
 
 @dataclass(frozen=True)
 class Column:
-    """`group`: a heading over several columns; `head`: names the row; `measured`: CSV writes mean, sd and n apart;
-    `interval`: it writes difference, low, high and n."""
+    """A column of a table.
+
+    Attributes:
+        group: a heading over this and neighboring columns.
+        head: whether the column names the row; such columns come first.
+        measured: whether CSV writes mean, sd and n in columns of their own.
+        interval: whether CSV writes difference, low, high and n in columns of their own.
+    """
 
     name: str
     group: str = ""
@@ -44,13 +55,26 @@ class Column:
     interval: bool = False
 
     @property
-    def full(self) -> str:
+    def full_name(self) -> str:
         return f"{self.name}, {self.group}" if self.group else self.name
 
 
 @dataclass(frozen=True)
+class ColumnGroup:
+    """Neighboring columns under one heading (empty: under none), by their numbers, counted from 1."""
+
+    name: str
+    first: int
+    last: int
+
+    @property
+    def span(self) -> int:
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True)
 class Table:
-    """`name` is the file's. Heads come first among the columns; footnotes stand below."""
+    """`name` is that of its files."""
 
     name: str
     title: str
@@ -60,39 +84,40 @@ class Table:
 
     @property
     def heads(self) -> int:
+        """How many columns name the row."""
         return sum(column.head for column in self.columns)
 
     @property
-    def groups(self) -> list[tuple[str, int]]:
-        """Headings over the columns, with how many each spans; empty where no column has one."""
-        spans: list[tuple[str, int]] = []
-        for column in self.columns:
-            if spans and spans[-1][0] == column.group:
-                spans[-1] = (column.group, spans[-1][1] + 1)
+    def groups(self) -> list[ColumnGroup]:
+        """The groups in the order of the columns; empty if no column has one."""
+        groups: list[ColumnGroup] = []
+        for number, column in enumerate(self.columns, start=1):
+            if groups and groups[-1].name == column.group:
+                groups[-1] = ColumnGroup(column.group, groups[-1].first, number)
             else:
-                spans.append((column.group, 1))
-        return spans if any(column.group for column in self.columns) else []
+                groups.append(ColumnGroup(column.group, number, number))
+        return groups if any(group.name for group in groups) else []
 
 
-def words(text: str) -> Entry:
+def text_entry(text: str) -> Entry:
     return Entry(text)
 
 
-def count(value: float | None) -> Entry:
-    """A whole number with thousands separated; one decimal where it is a mean that is not whole."""
+def count_entry(value: float | None) -> Entry:
+    """A whole number with separated thousands; with one decimal if it is a mean that is not whole."""
     if value is None:
         return Entry(DASH)
     return Entry(f"{value:,.0f}" if value == int(value) else f"{value:,.1f}", float(value))
 
 
-def number(value: float | None, digits: int = 2) -> Entry:
-    return Entry(DASH) if value is None else Entry(f"{value:.{digits}f}".replace("-", "−"), value)
+def number_entry(value: float | None, digits: int = 2) -> Entry:
+    return Entry(DASH) if value is None else Entry(with_minus_signs(f"{value:.{digits}f}"), value)
 
 
-def summary(numbers: Sequence[float], digits: int = 2, remark: str = "") -> Entry:
-    """'mean ± sd (n)'; one value has no spread; none is the remark alone, or a dash with (0)."""
+def summary_entry(numbers: Sequence[float], digits: int = 2, remark: str = "") -> Entry:
+    """'mean ± sd (n)'. One number has no sd; without any, only the remark is shown, or a dash with (0)."""
     if not numbers:
         return Entry("" if remark else f"{DASH} (0)", n=0, remark=remark)
     average, spread = mean(numbers), stdev(numbers) if len(numbers) > 1 else None
     text = f"{average:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
-    return Entry(f"{text} ({len(numbers)})".replace("-", "−"), average, spread, n=len(numbers), remark=remark)
+    return Entry(with_minus_signs(f"{text} ({len(numbers)})"), average, spread, n=len(numbers), remark=remark)
