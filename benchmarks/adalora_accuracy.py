@@ -1,10 +1,11 @@
-"""python benchmarks/adalora_accuracy.py --mirror DIR [--tasks sst2,qnli --seeds 0,1,2 --json]: the score of PEFT's
-AdaLoRA and of ours, with the recipe, rows, batches and starting weights of the study `mirror`.
+"""The accuracy of PEFT's AdaLoRA and of ours on real rows.
 
-PEFT's side is written as its documentation says: its own model with its own regularizer in the loss, torch's AdamW,
-`update_and_allocate` after every optimizer step. Ours is the harness's core. Both start from the same bits and see the
-same batches in the same order. A difference is judged by its standard error over the paired seeds and by the binomial
-standard error of one accuracy.
+    python benchmarks/adalora_accuracy.py --mirror DIR [--tasks sst2,qnli --seeds 0,1,2 --json]
+
+Recipe, rows, batches and starting weights are those of the study `mirror`. PEFT's side follows its documentation: its
+own model with its own regularizer in the loss, torch's AdamW, and `update_and_allocate` after every optimizer step. Our
+side is the harness's engine. Both start from the same bits and see the same batches in the same order. A difference is
+judged by its standard error over the paired seeds and by the binomial standard error of one accuracy.
 """
 
 from __future__ import annotations
@@ -42,26 +43,36 @@ CPU = torch.device("cpu")
 
 
 class Peft:
-    """PEFT's AdaLoRA."""
+    """A training with PEFT's AdaLoRA."""
 
     def __init__(self, cell: Cell, model: Any, sites: Any, schedule: RankSchedule) -> None:
         recipe, matrices = cell.recipe, len(sites)
         shapes = [(site.in_features, site.out_features) for site in sites]
         config = AdaLoraConfig(
-            init_r=largest_rank(cell, shapes), target_r=schedule.target_budget // matrices,
-            tinit=schedule.initial_steps, tfinal=schedule.final_steps, deltaT=schedule.interval,
-            total_step=schedule.total_steps, beta1=recipe.importance_betas[0], beta2=recipe.importance_betas[1],
-            orth_reg_weight=recipe.orthogonality, lora_alpha=recipe.alpha, target_modules=[s.name for s in sites],
-            modules_to_save=[name.split(".")[-1] for name in head_modules(model, cell.backbone)], task_type="SEQ_CLS",
-        )  # fmt: skip
+            init_r=largest_rank(cell, shapes),
+            target_r=schedule.target_budget // matrices,
+            tinit=schedule.initial_steps,
+            tfinal=schedule.final_steps,
+            deltaT=schedule.interval,
+            total_step=schedule.total_steps,
+            beta1=recipe.importance_betas[0],
+            beta2=recipe.importance_betas[1],
+            orth_reg_weight=recipe.orthogonality,
+            lora_alpha=recipe.alpha,
+            target_modules=[s.name for s in sites],
+            modules_to_save=[name.split(".")[-1] for name in head_modules(model, cell.backbone)],
+            task_type="SEQ_CLS",
+        )
         self.model = get_peft_model(model, config)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         decayed = [p for p in self.trained if p.dim() > 1]
         plain = [p for p in self.trained if p.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=recipe.learning_rate, betas=recipe.adam_betas, eps=recipe.adam_epsilon,
-        )  # fmt: skip
+            lr=recipe.learning_rate,
+            betas=recipe.adam_betas,
+            eps=recipe.adam_epsilon,
+        )
         warmup = recipe.warmup_at(schedule.total_steps)
         self.rates = get_linear_schedule_with_warmup(self.optimizer, warmup, schedule.total_steps)
         self.clip, self.steps = recipe.gradient_clip, 0
@@ -82,7 +93,7 @@ class Peft:
 
 
 class Ours:
-    """The harness's core."""
+    """The same training with our engine."""
 
     def __init__(self, cell: Cell, model: Any, sites: Any, schedule: RankSchedule) -> None:
         self.model, self.kind = attach(model, cell, sites), cell.task.kind
@@ -98,7 +109,7 @@ class Ours:
 
 
 def run(maker: type[Peft] | type[Ours], cell: Cell, data: PreparedData, folder: Path) -> dict[str, float]:
-    """Train one cell; accuracy in points, live ranks at the end, seconds of training."""
+    """Train and score one cell: accuracy in percent, live ranks at the end, seconds of training, rows scored."""
     seed_everything(cell.seed)
     model = load_backbone(cell, folder, CPU)
     sites = find_sites(model, cell.backbone)
@@ -111,12 +122,12 @@ def run(maker: type[Peft] | type[Ours], cell: Cell, data: PreparedData, folder: 
     collate = Collator(data.train, cell.task.kind, tokenizer.pad_token_id, CPU)
     lengths = [len(ids) for ids in data.train.input_ids]
     side.model.train()
-    began, done, epoch = time.monotonic(), 0, 0
-    while done < schedule.total_steps:
+    began, steps_done, epoch = time.monotonic(), 0, 0
+    while steps_done < schedule.total_steps:
         for rows in epoch_batches(lengths, cell.recipe.batch_size, cell.seed, epoch):
-            if done < schedule.total_steps:
+            if steps_done < schedule.total_steps:
                 side.step(collate(rows))
-                done += 1
+                steps_done += 1
         epoch += 1
     seconds = time.monotonic() - began
     split, metric = cell.task.primary_split, cell.task.metric
@@ -158,8 +169,8 @@ def standard_error(values: list[float]) -> float | None:
 
 
 def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Means, the paired difference with its standard error over seeds, and the binomial one of a single accuracy."""
-    scores = {name: [r["score"] for r in found] for name, found in runs.items()}
+    """Means, the paired difference with its standard error over seeds, and the binomial error of one accuracy."""
+    scores = {name: [r["score"] for r in runs_of_side] for name, runs_of_side in runs.items()}
     differences = [b - a for a, b in zip(scores["peft"], scores["ours"], strict=True)]
     p, rows = statistics.mean(scores["peft"]) / 100, runs["peft"][0]["rows"]
     return {
@@ -168,8 +179,8 @@ def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
         "difference": statistics.mean(differences),
         "error_over_seeds": standard_error(differences),
         "error_of_one_accuracy": 100 * math.sqrt(p * (1 - p) / rows),
-        "live_ranks": {name: [r["live"] for r in found] for name, found in runs.items()},
-        "seconds": {name: statistics.mean(r["seconds"] for r in found) for name, found in runs.items()},
+        "live_ranks": {name: [r["live"] for r in runs_of_side] for name, runs_of_side in runs.items()},
+        "seconds": {name: statistics.mean(r["seconds"] for r in runs_of_side) for name, runs_of_side in runs.items()},
     }
 
 

@@ -1,8 +1,11 @@
-"""python benchmarks/adalora_step.py [--json]: what a training step costs with LoRA, PEFT's AdaLoRA and our core.
+"""What a training step costs with LoRA, with PEFT's AdaLoRA and with our engine.
 
-Counts ATen operations and host synchronizations of one step, and times paired steps that take turns. Two models with
-the same 72 adapted matrices: `deberta`, the shape of DeBERTa-v3-base with random weights (its vocabulary is cut, which
-changes no operation), and `proxy`, 64 wide, where dispatch is all there is. Ranks 3 -> 2, a mask at every step.
+    python benchmarks/adalora_step.py [--pairs 24 --json]
+
+Counts the ATen operations and host synchronizations of one step, and times steps of all sides in turn. Two models have
+the same 72 adapted matrices: `deberta` has the shape of DeBERTa-v3-base with random weights (a small vocabulary changes
+no operation), and `proxy` has width 64, so that dispatching operations takes nearly all the time. Ranks go from 3 to 2,
+with a mask at every step.
 """
 
 from __future__ import annotations
@@ -41,11 +44,24 @@ def backbone(name: str) -> Any:
     width, inner, heads = WIDTHS[name]
     torch.manual_seed(0)
     config = DebertaV2Config(
-        vocab_size=512, hidden_size=width, intermediate_size=inner, num_attention_heads=heads, num_hidden_layers=12,
-        relative_attention=True, pos_att_type="p2c|c2p", position_buckets=256, norm_rel_ebd="layer_norm",
-        share_att_key=True, position_biased_input=False, type_vocab_size=0, max_relative_positions=-1,
-        pad_token_id=0, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=2,
-    )  # fmt: skip
+        vocab_size=512,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_attention_heads=heads,
+        num_hidden_layers=12,
+        relative_attention=True,
+        pos_att_type="p2c|c2p",
+        position_buckets=256,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        position_biased_input=False,
+        type_vocab_size=0,
+        max_relative_positions=-1,
+        pad_token_id=0,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        num_labels=2,
+    )
     return DebertaV2ForSequenceClassification(config).train()
 
 
@@ -66,9 +82,16 @@ def attach(model: Any, svd: bool) -> Any:
         if not svd:
             return get_peft_model(model, LoraConfig(r=TARGET, lora_alpha=16, **common))
         config = AdaLoraConfig(
-            init_r=START, target_r=TARGET, tinit=0, tfinal=TOTAL // 2, deltaT=1, total_step=TOTAL, lora_alpha=16,
-            orth_reg_weight=GAMMA, **common,
-        )  # fmt: skip
+            init_r=START,
+            target_r=TARGET,
+            tinit=0,
+            tfinal=TOTAL // 2,
+            deltaT=1,
+            total_step=TOTAL,
+            lora_alpha=16,
+            orth_reg_weight=GAMMA,
+            **common,
+        )
         return get_peft_model(model, config)
 
 
@@ -85,18 +108,25 @@ def cell_of(svd: bool) -> Cell:
     adapter = "adalora" if svd else "lora"
     return Cell(
         study="benchmark",
-        task=Task(name="toy", kind="classification", data={"hub": "a/b", "columns": {"text": ["t"], "target": "y"}},
-                  labels=["a", "b"], metrics=["accuracy"]),
+        task=Task(
+            name="toy",
+            kind="classification",
+            data={"hub": "a/b", "columns": {"text": ["t"], "target": "y"}},
+            labels=["a", "b"],
+            metrics=["accuracy"],
+        ),
         backbone=Backbone(name="deberta", path="none", kinds=["classification"], matrices=["query_proj"]),
         method=Method(name="m", label="m", adapter=adapter, allocator="adalora" if svd else "fixed"),
-        budget_name="small", budget=Budget(rank=TARGET), seed=0,
+        budget_name="small",
+        budget=Budget(rank=TARGET),
+        seed=0,
         recipe=Recipe(learning_rate=1e-3, orthogonality=GAMMA, warmup_steps=0),
         data=DataChoice(source="embedded"),
-    )  # fmt: skip
+    )
 
 
 class PeftStep:
-    """One step as PEFT's documentation writes it, with torch's default AdamW and clipping."""
+    """One step as in PEFT's documentation, with torch's default AdamW and clipping."""
 
     def __init__(self, name: str, svd: bool) -> None:
         self.model, self.svd, self.batch = attach(backbone(name), svd), svd, batch()
@@ -122,16 +152,19 @@ class PeftStep:
 
 
 class OurStep:
-    """The same step by our core."""
+    """The same step with our engine."""
 
     def __init__(self, name: str, svd: bool, interval: int = 1, freezes_at: int = TOTAL // 2) -> None:
         self.model, self.batch = attach(backbone(name), svd), batch()
         sites = sites_of(self.model)
         first, last = (START if svd else TARGET) * len(sites), TARGET * len(sites)
         schedule = RankSchedule(
-            initial_budget=first, target_budget=last, final_steps=TOTAL - freezes_at, interval=interval,
+            initial_budget=first,
+            target_budget=last,
+            final_steps=TOTAL - freezes_at,
+            interval=interval,
             total_steps=TOTAL,
-        )  # fmt: skip
+        )
         self.core = build_core(self.model, sites, cell_of(svd), schedule)
 
     def __call__(self, operations: Operations | None = None) -> None:
@@ -150,7 +183,7 @@ class OurStep:
 
 
 def counted(step: PeftStep | OurStep) -> tuple[dict[str, int], dict[str, int]]:
-    """Operations and synchronizations of the third step, by part."""
+    """Operations and synchronizations of the third step, per part; the first two set up optimizer state."""
     step()
     step()
     operations = Operations()
@@ -193,8 +226,8 @@ def step_costs(name: str, pairs: int) -> dict[str, Any]:
 
 
 def regularizer_costs(ranks: range, pairs: int) -> dict[int, float]:
-    """Time of our regularizer (value and gradient) to that of PEFT's expression with autograd, by rank."""
-    found = {}
+    """Time of our regularizer (value and gradient) divided by that of PEFT's expression with autograd, per rank."""
+    ratio_by_rank = {}
     shapes = [(768, 768)] * 48 + [(768, 3072)] * 12 + [(3072, 768)] * 12
     for rank in ranks:
         model = _Matrices(shapes, rank)
@@ -202,7 +235,7 @@ def regularizer_costs(ranks: range, pairs: int) -> dict[int, float]:
         ours = Regularizer(flat, GAMMA)
         matrices = [torch.randn(rank, n).requires_grad_() for shape in shapes for n in shape]
 
-        def theirs(matrices: list[Tensor] = matrices) -> None:
+        def peft_step(matrices: list[Tensor] = matrices) -> None:
             total: Any = 0
             for p in matrices:
                 gram = p @ p.T
@@ -212,8 +245,8 @@ def regularizer_costs(ranks: range, pairs: int) -> dict[int, float]:
             for p in matrices:
                 p.grad = None
 
-        found[rank] = ratios(timed({"ours": ours.add_gradient, "peft": theirs}, pairs), "peft")["ours"]
-    return found
+        ratio_by_rank[rank] = ratios(timed({"ours": ours.add_gradient, "peft": peft_step}, pairs), "peft")["ours"]
+    return ratio_by_rank
 
 
 class _Matrices(nn.Module):  # type: ignore[misc]
@@ -230,44 +263,45 @@ class _Matrices(nn.Module):  # type: ignore[misc]
         self.sites = [AdapterSite(f"layers.{k}", i, o, "m", k) for k, (i, o) in enumerate(shapes)]
 
 
-def goals(found: dict[str, Any]) -> dict[str, bool]:
-    deberta, proxy = found["deberta"], found["proxy"]
+def goals(report: dict[str, Any]) -> dict[str, bool]:
+    """Which of the goals that the engine was built for the measured figures meet."""
+    deberta, proxy = report["deberta"], report["proxy"]
     ours, syncs = deberta["operations"], deberta["synchronizations"]
     inside = ("optimizer", "allocation", "regularizer")
     return {
         "operations of a step <= 1.25 x LoRA": deberta["operations_to_lora"]["ours-adalora"] <= 1.25,
         "importance update < 30 operations": ours["ours-adalora, no mask"]["allocation"] < 30,
-        "one synchronization a mask at most": sum(syncs["ours-adalora"].get(k, 0) for k in inside) <= 1,
+        "at most one synchronization per mask": sum(syncs["ours-adalora"].get(k, 0) for k in inside) <= 1,
         "no synchronization in other steps": sum(syncs["ours-adalora, no mask"].get(k, 0) for k in inside) == 0,
         "proxy step <= 1.15 x LoRA": proxy["time_to_lora"]["ours-adalora"] <= 1.15,
-        "regularizer not slower than PEFT's at any rank": max(found["regularizer_to_peft"].values()) <= 1.0,
-        "two importance buffers": found["importance_buffers"] == 2,
+        "regularizer not slower than PEFT's at any rank": max(report["regularizer_to_peft"].values()) <= 1.0,
+        "two importance buffers": report["importance_buffers"] == 2,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--pairs", type=int, default=24, help="timed steps of each")
+    parser.add_argument("--pairs", type=int, default=24, help="timed steps of each side")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = {name: step_costs(name, arguments.pairs) for name in WIDTHS}
-    found["regularizer_to_peft"] = regularizer_costs(range(2, 17), arguments.pairs)
+    report: dict[str, Any] = {name: step_costs(name, arguments.pairs) for name in WIDTHS}
+    report["regularizer_to_peft"] = regularizer_costs(range(2, 17), arguments.pairs)
     core = OurStep("proxy", svd=True).core
-    found["importance_buffers"] = core.allocator.bytes() // (4 * core.flat.layout.adapter_elements)
-    found["versions"] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    found["goals"] = goals(found)
+    report["importance_buffers"] = core.allocator.bytes() // (4 * core.flat.layout.adapter_elements)
+    report["versions"] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    report["goals"] = goals(report)
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(report, indent=2))
         return
     for name in WIDTHS:
-        print(f"\n{name}: operations of a step, by part; time to LoRA's")
-        for label, counts in found[name]["operations"].items():
-            ratio = found[name]["time_to_lora"].get(label, "")
-            print(f"  {label:24}{counts}  x{found[name]['operations_to_lora'][label]}  time x{ratio}")
-        print(f"  synchronizations: {found[name]['synchronizations']}")
-    print(f"\nregularizer, time to PEFT's by rank: {found['regularizer_to_peft']}")
-    for goal, met in found["goals"].items():
+        print(f"\n{name}: operations per step, by part; time relative to LoRA")
+        for label, counts in report[name]["operations"].items():
+            ratio = report[name]["time_to_lora"].get(label, "")
+            print(f"  {label:24}{counts}  x{report[name]['operations_to_lora'][label]}  time x{ratio}")
+        print(f"  synchronizations: {report[name]['synchronizations']}")
+    print(f"\nregularizer, time relative to PEFT's per rank: {report['regularizer_to_peft']}")
+    for goal, met in report["goals"].items():
         print(f"{'met ' if met else 'MISSED'}  {goal}")
 
 

@@ -1,13 +1,13 @@
-"""Whole cells of the harness against a user's own script (peer.py): the same rows, steps and precision, each in a
-process of its own, taking turns in one run.
+"""Whole cells of the harness compared with a user's own script (peer.py): the same rows, steps and precision.
 
     python benchmarks/against_trainer.py --mirror DIR [--task sst2 --rows 2000 --turns 3 --json]
 
-For each method: rows a second in training, evaluation, and the whole cell from its command to its record, as medians
-over the turns, with the smallest and the largest ratio of a turn, and where the seconds go: Python and libraries, data,
-model, training, evaluation, writing with the end of the process. Utilization: a step's floating-point operations over
-the machine's own matrix product, the same count for both. At the end, eight short cells in one job against eight alone,
-and what importing costs by package (`python -X importtime`).
+Both sides take turns, each in its own process. Per method it prints how many times as long the peer takes for training,
+evaluation and the whole cell from its command to its record, as the median over the turns with the smallest and largest
+ratio. It also prints where the seconds go: Python and libraries, data, model, training, evaluation, and writing with
+the end of the process. Utilization is the rate of floating-point operations relative to the machine's own matmul, with
+the same count for both sides. At the end it compares eight short cells in one job with eight jobs, and prints what
+imports cost per package (`python -X importtime`).
 """
 
 from __future__ import annotations
@@ -47,17 +47,20 @@ LOGGED = 25
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds of a cell: whole, and by phase; its score, and operations a step where it tells."""
+    """One cell: seconds as a whole and per phase, score, mean loss of the last steps.
+
+    flops_per_step and matmul_rate (operations per second) are known of our side only.
+    """
 
     seconds: dict[str, float]
     score: float
     loss: float
-    operations: float = 0.0
-    rate: float = 0.0
+    flops_per_step: float = 0.0
+    matmul_rate: float = 0.0
 
 
 class Bench:
-    """Everything prepared, so that both sides only read."""
+    """The cells with everything prepared, so that both sides only read."""
 
     def __init__(self, mirror: Path, folder: Path, task: str, overrides: Sequence[str]) -> None:
         self.mirror, self.folder, self.task, self.overrides = mirror, folder, task, overrides
@@ -79,23 +82,26 @@ class Bench:
         assert spent.parts_of_startup
         parts = {**spent.parts_of_startup.model_dump(), "training": spent.training, "evaluation": spent.evaluation}
         return Run(
-            {**parts, "writing": whole - sum(parts.values()), "whole": whole}, record.reported.value,
-            _last_losses(out), use.flops_per_step if use else 0.0, use.matmul_flops_per_second if use else 0.0,
-        )  # fmt: skip
+            {**parts, "writing": whole - sum(parts.values()), "whole": whole},
+            record.reported.value,
+            _last_losses(out),
+            use.flops_per_step if use else 0.0,
+            use.matmul_flops_per_second if use else 0.0,
+        )
 
     def peer(self, method: str) -> Run:
         out = Path(tempfile.mkdtemp(dir=self.folder))
         cell = out / "cell.json"
         cell.write_text(self.cells[method].model_dump_json())
         words = ["--cell", cell, "--rows", self.rows, "--backbone", self.backbone, "--out", out]
-        whole, said = _timed([str(HERE / "peer.py"), *map(str, words)], self.folder)
-        told = json.loads(said.splitlines()[-1])
+        whole, output = _timed([str(HERE / "peer.py"), *map(str, words)], self.folder)
+        report = json.loads(output.splitlines()[-1])
         metric = self.cells[method].task.metric
-        parts = {**told["seconds"], "writing": whole - sum(told["seconds"].values()), "whole": whole}
-        return Run(parts, told["metrics"][f"eval_{metric}"], told["final_loss"] or math.nan)
+        parts = {**report["seconds"], "writing": whole - sum(report["seconds"].values()), "whole": whole}
+        return Run(parts, report["metrics"][f"eval_{metric}"], report["final_loss"] or math.nan)
 
     def overhead(self) -> tuple[float, float]:
-        """Seconds around training and evaluation of GROUP short cells: each in a job, and all in one."""
+        """Seconds that GROUP short cells spend outside training and evaluation: in GROUP jobs, and in one."""
         short = [*self.overrides, "recipe.max_steps=5", f"seeds=[{', '.join(map(str, range(GROUP)))}]"]
         alone = 0.0
         for seed in range(GROUP):
@@ -115,7 +121,7 @@ class Bench:
         return seconds
 
     def _rows(self, cell: Cell) -> Path:
-        """The very rows of the cell as the peer reads them: train.parquet and validation.parquet."""
+        """Write the rows of the cell for the peer: train.parquet and validation.parquet."""
         folder = self.folder / "rows"
         folder.mkdir()
         source, columns = read_source(cell.task, cell.data, self.mirror), cell.task.data.columns
@@ -130,8 +136,13 @@ class Bench:
 
 def _timed(words: Sequence[str], folder: Path) -> tuple[float, str]:
     """Wall seconds of a Python process from its start to its end, and its output."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1",
-                   "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     began = time.perf_counter()
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -140,19 +151,19 @@ def _timed(words: Sequence[str], folder: Path) -> tuple[float, str]:
 
 
 def import_seconds(code: str) -> dict[str, float]:
-    """Seconds that importing takes in `code`, by top-level package, the most first."""
+    """Seconds that the imports of `code` take per top-level package, the slowest first."""
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     command = [sys.executable, "-X", "importtime", "-c", code]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr
-    found: dict[str, float] = {}
-    for own, name in re.findall(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", told, re.MULTILINE):
+    log = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr
+    seconds: dict[str, float] = {}
+    for own_us, name in re.findall(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", log, re.MULTILINE):
         package = name.partition(".")[0]
-        found[package] = found.get(package, 0.0) + int(own) / 1e6
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+        seconds[package] = seconds.get(package, 0.0) + int(own_us) / 1e6
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
 def _last_losses(out: Path) -> float:
-    """Mean of the last LOGGED steps, as the peer logs it."""
+    """Mean loss of the last LOGGED steps, as the peer logs it."""
     lines = (out / "curve.jsonl").read_text().splitlines()[-LOGGED:]
     return mean(json.loads(line)["loss"] for line in lines)
 
@@ -164,9 +175,9 @@ def _learning(out: Path) -> float:
 
 
 def ratios(ours: Sequence[Run], peers: Sequence[Run], read: Callable[[Run], float]) -> tuple[float, float, float]:
-    """How many times the peer's seconds are ours: median, least, most over the turns."""
-    found = [read(theirs) / read(mine) for mine, theirs in zip(ours, peers, strict=True)]
-    return median(found), min(found), max(found)
+    """How many times as long the peer takes: median, smallest and largest ratio over the turns."""
+    values = [read(peer) / read(our) for our, peer in zip(ours, peers, strict=True)]
+    return median(values), min(values), max(values)
 
 
 def main() -> None:
@@ -182,12 +193,12 @@ def main() -> None:
     report: dict[str, Any] = {"task": args.task, "rows": args.rows, "turns": args.turns, "methods": {}}
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(args.mirror, Path(name), args.task, overrides)
-        bench.peer("lora")  # its tokenized rows are then in its cache, as ours are
+        bench.peer("lora")  # so that its tokenized rows are in its cache, as ours are
         for method in args.methods.split(","):
             turns = [(bench.ours(method), bench.peer(method)) for _ in range(args.turns)]
             ours, peers = [turn[0] for turn in turns], [turn[1] for turn in turns]
             steps = bench.cells[method].recipe.total_steps(args.rows)
-            rate = median(run.rate for run in ours)
+            rate = median(run.matmul_rate for run in ours)
             report["methods"][method] = {
                 "training": ratios(ours, peers, lambda run: run.seconds["training"]),
                 "evaluation": ratios(ours, peers, lambda run: run.seconds["evaluation"]),
@@ -198,7 +209,10 @@ def main() -> None:
                         "rows_per_second": args.rows / median(r.seconds["training"] for r in runs),
                         "score": median(r.score for r in runs),
                         "final_loss": median(r.loss for r in runs),
-                        "utilization": ours[0].operations * steps / median(r.seconds["training"] for r in runs) / rate,
+                        "utilization": ours[0].flops_per_step
+                        * steps
+                        / median(r.seconds["training"] for r in runs)
+                        / rate,
                     }
                     for side, runs in (("ours", ours), ("peer", peers))
                 },
@@ -211,22 +225,27 @@ def main() -> None:
         print(json.dumps(report, indent=1))
     else:
         alone, together = report["group"].values()
-        print(f"overhead of {GROUP} cells: {alone:.1f} s alone, {together:.1f} s in one job: {together / alone:.2f}")
-        for side, found in report["imports"].items():
-            most = ", ".join(f"{name} {seconds:.2f}" for name, seconds in list(found.items())[:8])
-            print(f"imports, {side}: {sum(found.values()):.2f} s under -X importtime: {most}")
+        print(
+            f"overhead of {GROUP} cells: {alone:.1f} s in as many jobs, {together:.1f} s in one: {together / alone:.2f}"
+        )
+        for side, by_package in report["imports"].items():
+            most = ", ".join(f"{name} {seconds:.2f}" for name, seconds in list(by_package.items())[:8])
+            print(f"imports, {side}: {sum(by_package.values()):.2f} s under -X importtime: {most}")
 
 
-def show(method: str, found: dict[str, Any]) -> None:
+def show(method: str, report: dict[str, Any]) -> None:
     print(method)
     for key in ("training", "evaluation", "whole"):
-        middle, least, most = found[key]
+        middle, least, most = report[key]
         print(f"  {key}: the peer takes {middle:.2f} times as long ({least:.2f} to {most:.2f})")
     for side in ("ours", "peer"):
-        it = found[side]
+        it = report[side]
         parts = ", ".join(f"{name} {value:.1f}" for name, value in it["seconds"].items())
-        print(f"  {side}: {parts} s; {it['rows_per_second']:.0f} rows/s; utilization {it['utilization']:.0%}; "
-              f"score {it['score']:.4f}; last loss {it['final_loss']:.4f}", flush=True)  # fmt: skip
+        print(
+            f"  {side}: {parts} s; {it['rows_per_second']:.0f} rows/s; utilization {it['utilization']:.0%}; "
+            f"score {it['score']:.4f}; last loss {it['final_loss']:.4f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Counts and times of a piece of PyTorch: operations and synchronizations by part, paired times that take turns."""
+"""Counts the operations and synchronizations of a piece of PyTorch code per part, and times several pieces in turn."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-SYNCHRONISING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}
+SYNCHRONIZING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}
 
 
 class Operations(TorchDispatchMode):  # type: ignore[misc]
-    """Counts operations under the label that is set, and what would wait for the device."""
+    """Counts operations, and those that would wait for a GPU, under the label that is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Operations(TorchDispatchMode):  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.counts[self.label] += 1
-        if func.overloadpacket.__name__ in SYNCHRONISING:
+        if func.overloadpacket.__name__ in SYNCHRONIZING:
             self.syncs[self.label] += 1
         return func(*args, **(kwargs or {}))
 
@@ -40,7 +40,7 @@ class Operations(TorchDispatchMode):  # type: ignore[misc]
             self.label = before
 
     def watch(self, owner: Any, name: str, label: str) -> None:
-        """Count what `owner.name(...)` does under `label` from now on."""
+        """From now on, count what the method `owner.name` does under `label`."""
         method = getattr(owner, name)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -52,7 +52,7 @@ class Operations(TorchDispatchMode):  # type: ignore[misc]
 
 @contextmanager
 def host_reads(operations: Operations) -> Iterator[None]:
-    """On the CPU `tolist` and `cpu` need no operation; on a GPU each waits. They count as synchronizations."""
+    """Count `tolist`, `cpu` and `numpy` as synchronizations: no operation on the CPU, but each waits for a GPU."""
     originals = {name: getattr(Tensor, name) for name in ("tolist", "cpu", "numpy")}
 
     def counting(name: str) -> Callable[..., Any]:
@@ -73,11 +73,12 @@ def host_reads(operations: Operations) -> Iterator[None]:
 
 @contextmanager
 def nothing(_label: str) -> Iterator[None]:
+    """Stands in for `Operations.under` while nothing is counted."""
     yield
 
 
 def timed(steps: dict[str, Callable[[], None]], pairs: int) -> dict[str, list[float]]:
-    """Seconds of `pairs` steps of each, taking turns in every order."""
+    """Seconds of `pairs` calls of each, in turn; the order changes each time, so that no side always comes first."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     orders = itertools.cycle(itertools.permutations(steps))
     for step in steps.values():
@@ -91,7 +92,7 @@ def timed(steps: dict[str, Callable[[], None]], pairs: int) -> dict[str, list[fl
 
 
 def ratios(seconds: dict[str, list[float]], to: str) -> dict[str, float]:
-    """Median over the pairs of each one's time to that of `to`."""
+    """The median over all pairs of each side's time divided by that of the side `to`."""
     return {
         name: round(statistics.median(a / b for a, b in zip(times, seconds[to], strict=True)), 3)
         for name, times in seconds.items()

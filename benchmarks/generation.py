@@ -1,10 +1,10 @@
-"""Evaluation with the same weights, by the harness and by the Trainer: summaries that are generated, and classes.
+"""Evaluation of the same weights by the harness and by the Trainer: generated summaries, and classes.
 
     python benchmarks/generation.py --mirror DIR [--rows 200 --beams 2 --turns 3 --json]
 
-One process, one model, taking turns. `same`: the share of summaries that are the same strings; for classes 1 where the
-accuracy is the same (the Trainer gives predictions in an order of its own). Each side has the batch it would have: ours
-the recipe's for evaluation, the Trainer's that of training.
+Both sides take turns in one process with one model. `same` is the share of summaries that are identical; for classes it
+is 1 if the accuracy is the same, because the Trainer returns predictions in another order. Each side uses its usual
+batch size: ours the evaluation batch size of the recipe, the Trainer that of training.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 class Both:
-    """A cell's evaluation rows and model, for either side."""
+    """The evaluation rows and the model of a cell, for both sides."""
 
     def __init__(self, cell: Cell, mirror: Path, folder: Path) -> None:
         self.cell, self.folder = cell, folder
@@ -54,9 +54,11 @@ class Both:
     def ours(self) -> tuple[float, Any]:
         split, size = self.cell.task.primary_split, self.cell.recipe.evaluation_batch_size
         began = time.perf_counter()
-        found = evaluate(self.model, self.cell.task, {split: self.split}, self.tokenizer, size, CPU)
+        evaluated = evaluate(self.model, self.cell.task, {split: self.split}, self.tokenizer, size, CPU)
         seconds = time.perf_counter() - began
-        return seconds, found.predictions[split] if self.cell.task.generates else [found.metrics[split]["accuracy"]]
+        return seconds, evaluated.predictions[split] if self.cell.task.generates else [
+            evaluated.metrics[split]["accuracy"]
+        ]
 
     def peer(self) -> tuple[float, Any]:
         return self._summaries() if self.cell.task.generates else self._classes()
@@ -67,8 +69,8 @@ class Both:
             self.cell, self.model, {"train": rows, "validation": rows}, self.tokenizer, self.folder / "out", 1, 1
         )
         began = time.perf_counter()
-        found = trainer.predict(rows)
-        return time.perf_counter() - began, [found.metrics["test_accuracy"]]
+        output = trainer.predict(rows)
+        return time.perf_counter() - began, [output.metrics["test_accuracy"]]
 
     def _summaries(self) -> tuple[float, Any]:
         generation, recipe = self.cell.task.generation, self.cell.recipe
@@ -76,33 +78,44 @@ class Both:
         rows = Dataset.from_dict({"input_ids": self.split.input_ids, "labels": self.split.label_ids})
         scorer = RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"], use_stemmer=True)
 
-        def rouge(found: Any) -> dict[str, float]:
+        def rouge(output: Any) -> dict[str, float]:
             pad = self.tokenizer.pad_token_id
             texts, references = (
                 self.tokenizer.batch_decode(np.where(ids < 0, pad, ids), skip_special_tokens=True)
-                for ids in (found.predictions, found.label_ids)
+                for ids in (output.predictions, output.label_ids)
             )
             scores = [scorer.score(reference, text) for reference, text in zip(references, texts, strict=True)]
             return {key: float(np.mean([score[key].fmeasure for score in scores])) for key in scores[0]}
 
         config = self.model.generation_config
         config.update(
-            max_length=generation.max_length, min_length=generation.min_length, num_beams=generation.beams,
-            length_penalty=generation.length_penalty, no_repeat_ngram_size=generation.no_repeat_ngram,
-            early_stopping=generation.beams > 1, do_sample=False,
-        )  # fmt: skip
+            max_length=generation.max_length,
+            min_length=generation.min_length,
+            num_beams=generation.beams,
+            length_penalty=generation.length_penalty,
+            no_repeat_ngram_size=generation.no_repeat_ngram,
+            early_stopping=generation.beams > 1,
+            do_sample=False,
+        )
         arguments = Seq2SeqTrainingArguments(
-            output_dir=str(self.folder / "out"), per_device_eval_batch_size=recipe.batch_size,
-            predict_with_generate=True, report_to="none", disable_tqdm=True, use_cpu=True,
-        )  # fmt: skip
+            output_dir=str(self.folder / "out"),
+            per_device_eval_batch_size=recipe.batch_size,
+            predict_with_generate=True,
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+        )
         trainer = Seq2SeqTrainer(
-            self.model, arguments, data_collator=DataCollatorForSeq2Seq(self.tokenizer, self.model),
-            compute_metrics=rouge, processing_class=self.tokenizer,
-        )  # fmt: skip
+            self.model,
+            arguments,
+            data_collator=DataCollatorForSeq2Seq(self.tokenizer, self.model),
+            compute_metrics=rouge,
+            processing_class=self.tokenizer,
+        )
         began = time.perf_counter()
-        found = trainer.predict(rows)
+        output = trainer.predict(rows)
         seconds = time.perf_counter() - began
-        ids = np.where(found.predictions < 0, self.tokenizer.pad_token_id, found.predictions)
+        ids = np.where(output.predictions < 0, self.tokenizer.pad_token_id, output.predictions)
         return seconds, self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
 
@@ -123,9 +136,9 @@ def main() -> None:
             both = Both(cell, args.mirror, Path(folder))
             turns = [(both.ours(), both.peer()) for _ in range(args.turns)]
         mine, theirs = turns[0][0][1], turns[0][1][1]
-        found = [peer_seconds / our_seconds for (our_seconds, _), (peer_seconds, _) in turns]
+        ratios = [peer_seconds / our_seconds for (our_seconds, _), (peer_seconds, _) in turns]
         report[task] = {
-            "ratio": [median(found), min(found), max(found)],
+            "ratio": [median(ratios), min(ratios), max(ratios)],
             "seconds": {"ours": median(t[0][0] for t in turns), "peer": median(t[1][0] for t in turns)},
             "same": float(np.mean([str(a).strip() == str(b).strip() for a, b in zip(mine, theirs, strict=True)])),
         }
@@ -135,8 +148,10 @@ def main() -> None:
     for task, it in report.items():
         middle, least, most = it["ratio"]
         ours, theirs = it["seconds"]["ours"], it["seconds"]["peer"]
-        print(f"{task}: the Trainer takes {middle:.2f} times as long ({least:.2f} to {most:.2f}), {theirs:.1f} s for "
-              f"{ours:.1f} s; same outputs: {it['same']:.1%}")  # fmt: skip
+        print(
+            f"{task}: the Trainer takes {middle:.2f} times as long ({least:.2f} to {most:.2f}), {theirs:.1f} s for "
+            f"{ours:.1f} s; same outputs: {it['same']:.1%}"
+        )
 
 
 if __name__ == "__main__":

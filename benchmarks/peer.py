@@ -1,10 +1,11 @@
-"""What a user would run instead, in its best form: Trainer, PEFT and datasets, one cell a process.
+"""What a user would run instead of the harness, in its best form: Trainer, PEFT and datasets, one cell per process.
 
     python benchmarks/peer.py --cell cell.json --rows FOLDER --backbone FOLDER --out FOLDER
 
-Dynamic padding, batches of like length, the same rows, batch sizes, steps and precision as our cell; PEFT's AdaLoRA
-with update_and_allocate after every optimizer step and before its gradients are cleared. `--cell` is a resolved cell,
-`--rows` holds train.parquet and validation.parquet with the task's columns. Prints the seconds of each phase as JSON.
+It uses dynamic padding, batches of similar length, and the same rows, batch sizes, steps and precision as our cell;
+PEFT's AdaLoRA with `update_and_allocate` after every optimizer step, before the gradients are cleared. `--cell` is a
+resolved cell as JSON, `--rows` holds train.parquet and validation.parquet with the task's columns. The last line
+printed is JSON: seconds per phase and metrics.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ transformers.logging.set_verbosity_error()
 
 
 class Allocate(TrainerCallback):  # type: ignore[misc]
-    """PEFT's AdaLoRA as its documentation asks for: after the step, before the gradients go."""
+    """PEFT's AdaLoRA as documented: after the optimizer step, before the gradients are cleared."""
 
     def __init__(self, model: Any) -> None:
         self.model, self.steps = model, 0
@@ -48,7 +49,7 @@ class Allocate(TrainerCallback):  # type: ignore[misc]
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
-    """Seconds of the epochs alone, without what `Trainer.train` does around them."""
+    """Seconds of the epochs, without what `Trainer.train` does before and after them."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -61,26 +62,30 @@ class Clock(TrainerCallback):  # type: ignore[misc]
 
 
 def model_of(cell: Cell, backbone: Path, steps: int) -> Any:
-    """The encoder with the method's adapter; `steps` of the whole training, for AdaLoRA's schedule."""
+    """The encoder with the method's adapter; AdaLoRA's schedule spans `steps` optimizer steps."""
     torch.manual_seed(cell.seed)
     options: dict[str, Any] = {"dtype": torch.float32}
     if cell.method.storage == "nf4":
         options = {
             "dtype": torch.bfloat16,
             "quantization_config": BitsAndBytesConfig(
-                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=torch.bfloat16,
                 llm_int8_skip_modules=[rf"(.*\.)?{head}(\..*)?" for head in cell.backbone.head],
             ),
-        }  # fmt: skip
+        }
     base = AutoModelForSequenceClassification.from_pretrained(
         backbone, num_labels=len(cell.task.labels), attn_implementation=cell.backbone.attention, **options
     )
     targets = rf".*layer\.\d+\.({'|'.join(m.replace('.', '[.]') for m in cell.backbone.matrices)})"
     common: dict[str, Any] = {
-        "target_modules": targets, "modules_to_save": cell.backbone.head, "lora_alpha": cell.recipe.alpha,
+        "target_modules": targets,
+        "modules_to_save": cell.backbone.head,
+        "lora_alpha": cell.recipe.alpha,
         "task_type": "SEQ_CLS",
-    }  # fmt: skip
+    }
     rank = int(cell.budget.rank or 0)
     if cell.method.adapter == "lora":
         model = get_peft_model(base, LoraConfig(r=rank, **common))
@@ -89,11 +94,16 @@ def model_of(cell: Cell, backbone: Path, steps: int) -> Any:
         model = get_peft_model(
             base,
             AdaLoraConfig(
-                init_r=cell.budget.initial_rank or rank, target_r=rank, tinit=phases.initial_steps,
-                tfinal=phases.final_steps, deltaT=phases.interval, total_step=steps,
-                orth_reg_weight=cell.recipe.orthogonality, **common,
+                init_r=cell.budget.initial_rank or rank,
+                target_r=rank,
+                tinit=phases.initial_steps,
+                tfinal=phases.final_steps,
+                deltaT=phases.interval,
+                total_step=steps,
+                orth_reg_weight=cell.recipe.orthogonality,
+                **common,
             ),
-        )  # fmt: skip
+        )
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -101,13 +111,13 @@ def model_of(cell: Cell, backbone: Path, steps: int) -> Any:
 
 
 def tokenized(rows: Path, tokenizer: Any, cell: Cell) -> Any:
-    """The data set of both splits; datasets keeps what it tokenized, so a second run reads its cache."""
+    """Both splits, tokenized; `datasets` caches the result, so a second run reads its cache."""
     data = load_dataset("parquet", data_files={name: str(rows / f"{name}.parquet") for name in ("train", "validation")})
     texts, target = cell.task.data.columns.text, cell.task.data.columns.target
 
     def tokens(batch: Any) -> Any:
-        found = tokenizer(*(batch[column] for column in texts), truncation=True, max_length=cell.recipe.max_length)
-        return {**found, "labels": batch[target]}
+        encoded = tokenizer(*(batch[column] for column in texts), truncation=True, max_length=cell.recipe.max_length)
+        return {**encoded, "labels": batch[target]}
 
     return data.map(tokens, batched=True, remove_columns=data["train"].column_names)
 
@@ -125,18 +135,35 @@ def accuracy(prediction: Any) -> dict[str, float]:
 def trainer_of(cell: Cell, model: Any, data: Any, tokenizer: Any, out: Path, steps: int, epochs: float) -> Trainer:
     recipe = cell.recipe
     arguments = TrainingArguments(
-        output_dir=str(out), per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.evaluation_batch_size, num_train_epochs=epochs,
-        learning_rate=recipe.learning_rate, lr_scheduler_type="linear", warmup_steps=recipe.warmup_at(steps),
-        weight_decay=recipe.weight_decay, max_grad_norm=recipe.gradient_clip or 0.0, optim="adamw_torch_fused",
-        train_sampling_strategy="group_by_length", logging_steps=25, save_strategy="no", report_to="none",
-        seed=cell.seed, disable_tqdm=True, bf16=cell.method.storage == "nf4", use_cpu=not torch.cuda.is_available(),
-    )  # fmt: skip
+        output_dir=str(out),
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.evaluation_batch_size,
+        num_train_epochs=epochs,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=recipe.warmup_at(steps),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.gradient_clip or 0.0,
+        optim="adamw_torch_fused",
+        train_sampling_strategy="group_by_length",
+        logging_steps=25,
+        save_strategy="no",
+        report_to="none",
+        seed=cell.seed,
+        disable_tqdm=True,
+        bf16=cell.method.storage == "nf4",
+        use_cpu=not torch.cuda.is_available(),
+    )
     callbacks = [Allocate(model)] if cell.method.adapter == "adalora" else []
     return Trainer(
-        model, arguments, train_dataset=data["train"], eval_dataset=data["validation"], callbacks=callbacks,
-        data_collator=DataCollatorWithPadding(tokenizer), compute_metrics=accuracy,
-    )  # fmt: skip
+        model,
+        arguments,
+        train_dataset=data["train"],
+        eval_dataset=data["validation"],
+        callbacks=callbacks,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=accuracy,
+    )
 
 
 def main() -> None:

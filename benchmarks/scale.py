@@ -2,8 +2,9 @@
 
     python benchmarks/scale.py [--seeds 250 --json]
 
-The study is the demo with that many seeds (250: 10,000 cells, one job each), its records are those of the committed
-example with other seeds. Seconds and peak resident memory of each command, in a process of its own.
+The study is the demo with that many seeds (250 give 10,000 cells, with one job each). Its records are those of the
+committed example with other seeds. It prints seconds and peak resident memory of each command, which runs in its own
+process.
 """
 
 from __future__ import annotations
@@ -34,18 +35,23 @@ print(len(frame))
 
 
 def write_records(study: ResolvedStudy, results: Path) -> None:
-    """A record for each cell: the example's for its seed 0, under the cell's own name."""
+    """Write a record for each cell: that of seed 0 in the example, under the cell's own name."""
     for cell in study.cells:
         example = read_record(EXAMPLE / cell.model_copy(update={"seed": 0}).id / "record.json")
-        key = CellKey(**{
-            **example.cell.model_dump(), "seed": cell.seed, "id": cell.id, "spec_hash": cell.spec_hash,
-        })  # fmt: skip
+        key = CellKey(
+            **{
+                **example.cell.model_dump(),
+                "seed": cell.seed,
+                "id": cell.id,
+                "spec_hash": cell.spec_hash,
+            }
+        )
         spec = {**example.spec, "seed": cell.seed}
         write_record(example.model_copy(update={"cell": key, "spec": spec}), results / study.name / "cells" / cell.id)
 
 
 def measured(words: list[str], folder: Path) -> tuple[float, float]:
-    """Wall seconds and peak resident MiB of a command. Raises SystemExit with its output where it fails."""
+    """Wall seconds and peak resident MiB of a command. Raises SystemExit with its output if it fails."""
     began = time.perf_counter()
     with (folder / "out.txt").open("w+") as out:
         process = subprocess.Popen(
@@ -79,8 +85,8 @@ def main() -> None:
         print(json.dumps({"cells": len(study.cells), **report}, indent=1))
         return
     print(f"{len(study.cells):,} cells")
-    for what, (seconds, memory) in report.items():
-        print(f"{what}: {seconds:.1f} s, {memory:,.0f} MiB")
+    for step, (seconds, memory) in report.items():
+        print(f"{step}: {seconds:.1f} s, {memory:,.0f} MiB")
 
 
 if __name__ == "__main__":

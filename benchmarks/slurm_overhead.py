@@ -1,10 +1,10 @@
-"""What a cluster's job costs beside its training: 100 cells of two steps, one a job, ten a job, in groups of ten.
+"""What a job on a cluster costs besides its training: 100 cells of two steps, one or ten per job, or in groups of ten.
 
     python benchmarks/slurm_overhead.py [--seeds 50 --modes single,cells_per_job,groups --json]
 
 Runs `snakemake --profile slurm` on the Slurm that this machine submits to; without one, as root on Debian,
-`bash tests/slurm/cluster.sh start DIR` starts one here (`stop DIR` ends it). Data and model are prepared before the
-clock starts. Seconds of each whole command, the pipeline's own time and waiting in the queue included.
+`bash tests/helpers/cluster.sh start DIR` starts one here (`stop DIR` ends it). Data and model are prepared before the
+clock starts. It measures the seconds of each whole command, with the pipeline's own time and waiting in the queue.
 """
 
 from __future__ import annotations
@@ -37,15 +37,23 @@ MODES: dict[str, tuple[list[str], str]] = {
     "single": ([], ""),
     "cells_per_job": ([], f"cells_per_job={SIZE}"),
     "groups": (
-        ["--groups", "train_cola=cells", "--group-components", f"cells={SIZE}",
-         "--resources", "nodes=1", "--set-resource-scopes", "nodes=local"],
+        [
+            "--groups",
+            "train_cola=cells",
+            "--group-components",
+            f"cells={SIZE}",
+            "--resources",
+            "nodes=1",
+            "--set-resource-scopes",
+            "nodes=local",
+        ],
         "",
     ),
-}  # fmt: skip
+}
 
 
 def run(folder: Path, shared: Path, arguments: list[str], settings: str) -> float:
-    """Seconds of one Snakemake command. Raises SystemExit with the end of its output where it fails."""
+    """Seconds of one Snakemake command. Raises SystemExit with the end of its output if it fails."""
     config = ["study=short", f"workflow={shared / 'workflow'}", f"cache={shared / 'cache'}"]
     config += [f"set={settings}"] if settings else []
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments, "--config", *config]
@@ -59,11 +67,11 @@ def run(folder: Path, shared: Path, arguments: list[str], settings: str) -> floa
 
 
 def measure(folder: Path, mode: str, shared: Path, cells: int) -> float:
-    """Seconds of all cells through Slurm. Raises SystemExit where a record is missing."""
+    """Seconds of all cells through Slurm. Raises SystemExit if a record is missing."""
     arguments, settings = MODES[mode]
     seconds = run(folder, shared, ["records", "--profile", str(ROOT / "slurm"), *arguments], settings)
-    if (found := len(list((folder / "results" / "short" / "cells").rglob("record.json")))) != cells:
-        raise SystemExit(f"{mode}: {found} records of {cells}")
+    if (records := len(list((folder / "results" / "short" / "cells").rglob("record.json")))) != cells:
+        raise SystemExit(f"{mode}: {records} records of {cells}")
     return seconds
 
 
@@ -80,7 +88,7 @@ def main() -> None:
     if not shutil.which("sbatch"):
         parser.error("no sbatch here: run it on a login node, or start the test cluster (see above)")
     cells = 2 * args.seeds
-    # Compute nodes read it too: beside the project, not in a /tmp of one machine.
+    # Compute nodes must see it, too, so it is beside the project and not in one machine's /tmp.
     with tempfile.TemporaryDirectory(dir=ROOT.parent) as name:
         shared = Path(name)
         shutil.copytree(ROOT / "workflow", shared / "workflow")
@@ -91,9 +99,9 @@ def main() -> None:
         for mode in modes:
             report[mode] = measure(shared / mode, mode, shared, cells) / cells
             if not args.json:
-                print(f"{mode}: {cells} cells, {report[mode]:.2f} s a cell", flush=True)
+                print(f"{mode}: {cells} cells, {report[mode]:.2f} s per cell", flush=True)
     if args.json:
-        print(json.dumps({"cells": cells, "seconds_a_cell": report}, indent=1))
+        print(json.dumps({"cells": cells, "seconds_per_cell": report}, indent=1))
 
 
 if __name__ == "__main__":

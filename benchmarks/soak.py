@@ -1,9 +1,10 @@
-"""A study under Snakemake whose cells are killed at random, again and again; at the end its results must be those of an
-undisturbed run, and nothing but them may be left.
+"""Kill the cells of a study at random, again and again, while Snakemake runs it.
+
+At the end its results must be those of an undisturbed run, and no temporary file may be left over.
 
     python benchmarks/soak.py --study demo --kills 100 --folder /tmp/soak [--config tasks=cola]
 
-Half of the kills are SIGKILL, half SIGTERM. Snakemake is started again as long as cells are missing.
+Half of the kills are SIGKILL, half SIGTERM. Snakemake is started again until no cell is missing.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between two kills")
-    parser.add_argument("--calm", type=Path, metavar="DIR", help="results of an undisturbed run; default: it is made")
+    parser.add_argument(
+        "--calm", type=Path, metavar="DIR", help="results of an undisturbed run; by default it is run first"
+    )
     parser.add_argument("--config", action="append", default=[])
     args = parser.parse_args()
-    calm, torn = args.calm or args.folder / "calm", args.folder / "torn"
+    calm, disturbed = args.calm or args.folder / "calm", args.folder / "disturbed"
     random_ = random.Random(args.seed)
     if args.calm is None:
         _run(args, calm).wait()
@@ -44,7 +47,7 @@ def main() -> int:
     kills = rounds = 0
     while True:
         rounds += 1
-        process = _run(args, torn)
+        process = _run(args, disturbed)
         while process.poll() is None:
             time.sleep(random_.expovariate(1 / args.pause))
             cells = _cells(process.pid)
@@ -53,16 +56,16 @@ def main() -> int:
                 kills += 1
         if process.returncode == 0:
             break
-        _unlock(args, torn)
-    found = _outcome(torn / args.study)
-    left = sorted(p.name for p in (torn / "cache" / "checkpoints").iterdir())
-    left += [str(p) for p in torn.rglob("*.tmp")]
-    wrong = sorted(name for name in expected if found.get(name) != expected[name])
+        _unlock(args, disturbed)
+    actual = _outcome(disturbed / args.study)
+    left = sorted(p.name for p in (disturbed / "cache" / "checkpoints").iterdir())
+    left += [str(p) for p in disturbed.rglob("*.tmp")]
+    wrong = sorted(name for name in expected if actual.get(name) != expected[name])
     print(
         f"{len(expected)} files of {args.study}; {kills} kills in {rounds} runs; {len(wrong)} differ; left over: {left}"
     )
     print("\n".join(wrong))
-    return 1 if wrong or left or set(found) != set(expected) else 0
+    return 1 if wrong or left or set(actual) != set(expected) else 0
 
 
 def _command(args: argparse.Namespace, folder: Path) -> list[str]:
@@ -84,20 +87,20 @@ def _unlock(args: argparse.Namespace, folder: Path) -> None:
 
 
 def _cells(pid: int) -> list[psutil.Process]:
-    """The trainings below a process: cells alone, jobs of several cells, and the cells in these."""
-    found = []
+    """The trainings among the descendants of a process: jobs of one or several cells, and the cells of the latter."""
+    trainings = []
     for process in psutil.Process(pid).children(recursive=True):
         try:
             words = process.cmdline()
         except psutil.Error:
             continue
         if "bench.cli" in words and {"train", "group"} & set(words) and "snakemake" not in words:
-            found.append(process)
-    return found
+            trainings.append(process)
+    return trainings
 
 
 def _outcome(folder: Path) -> dict[str, object]:
-    """Every file of every cell: records apart from times, the others by hash."""
+    """Every file of every cell by path: records without times, other files as hashes."""
     files: dict[str, object] = {}
     for path in sorted((folder / "cells").rglob("*")):
         if path.name == "record.json":

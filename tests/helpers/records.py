@@ -29,10 +29,17 @@ from bench.records.schema import (
 )
 
 ENVIRONMENT = {
-    "python": "3.11.7", "packages": {"torch": "2.15.0"}, "lock_sha256": "2acf18ae49207a0b",
+    "python": "3.11.7",
+    "packages": {"torch": "2.15.0"},
+    "lock_sha256": "2acf18ae49207a0b",
     "commit": "d74d621fafc01a48",
-    "dirty": False, "device": "cpu", "device_name": "AMD EPYC", "driver": None, "machine": "vm", "other_processes": [],
-}  # fmt: skip
+    "dirty": False,
+    "device": "cpu",
+    "device_name": "AMD EPYC",
+    "driver": None,
+    "machine": "vm",
+    "other_processes": [],
+}
 LAYERS = 6
 
 
@@ -44,13 +51,23 @@ def study_of(seeds: int, *overrides: str) -> ResolvedStudy:
 def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status: Any = "ok", **changes: Any) -> Record:
     """What the cell could have left with these metrics (fractions, by split)."""
     key = CellKey(
-        study=cell.study, task=cell.task.name, backbone=cell.backbone.name, method=cell.method.name,
-        budget=cell.budget_name, seed=cell.seed, id=cell.id, spec_hash=cell.spec_hash, hash="h",
-    )  # fmt: skip
+        study=cell.study,
+        task=cell.task.name,
+        backbone=cell.backbone.name,
+        method=cell.method.name,
+        budget=cell.budget_name,
+        seed=cell.seed,
+        id=cell.id,
+        spec_hash=cell.spec_hash,
+        hash="h",
+    )
     common: dict[str, Any] = {
-        "cell": key, "spec": cell.model_dump(mode="json"), "environment": ENVIRONMENT,
-        "data": {"synthetic": False, "fingerprint": "f"}, **changes,
-    }  # fmt: skip
+        "cell": key,
+        "spec": cell.model_dump(mode="json"),
+        "environment": ENVIRONMENT,
+        "data": {"synthetic": False, "fingerprint": "f"},
+        **changes,
+    }
     if status != "ok":
         return Record(**common, status=status, message="no luck", log_tail=("step 3", "no luck"))
     split, metric = cell.task.primary_split, cell.task.metric
@@ -64,23 +81,35 @@ def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status:
         reported=Reported(split=split, metric=metric, value=metrics[split][metric]),
         metrics={name: {"last": found} for name, found in metrics.items()},
         training=Training(
-            steps=40, skipped_steps=0, rows=640, tokens=9600,
+            steps=40,
+            skipped_steps=0,
+            rows=640,
+            tokens=9600,
             seconds=Seconds(startup=4, training=6, evaluation=1, saving=0.1, total=11.1),
         ),
         parameters=Parameters(
-            adapter_start=start, adapter_end=end, head=770, head_by_module={"classifier": 770}, base=22_000_000,
+            adapter_start=start,
+            adapter_end=end,
+            head=770,
+            head_by_module={"classifier": 770},
+            base=22_000_000,
             budget=BudgetUse(unit="ranks", limit=end // 1536, used=end // 1536),
         ),
         ranks=ranks,
         bytes=Bytes(
             base=BaseBytes(weights=(30 if quantized else 90) * 2**20, quantization=2**19 * quantized, buffers=0),
-            adapter_file=4 * end, gradients=4 * end, optimizer=8 * end, importance=0,
+            adapter_file=4 * end,
+            gradients=4 * end,
+            optimizer=8 * end,
+            importance=0,
             peak=PeakBytes(
-                device="cpu", peak=(600 if quantized else 700) * 2**20 + 8 * start,
-                growth=(80 - 30 * quantized) * 2**20 + 16 * start, predicted=(76 - 30 * quantized) * 2**20 + 16 * start,
+                device="cpu",
+                peak=(600 if quantized else 700) * 2**20 + 8 * start,
+                growth=(80 - 30 * quantized) * 2**20 + 16 * start,
+                predicted=(76 - 30 * quantized) * 2**20 + 16 * start,
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 def live_ranks(cell: Cell) -> dict[str, SiteRank]:
@@ -147,10 +176,13 @@ def write_curve(file: Path, cell: Cell, record: Record, steps: int = 40) -> None
     for step in range(1, steps + 1):
         share = min(1.0, max(0.0, (step - 5) / 20))
         line: dict[str, Any] = {
-            "step": step, "loss": 0.7 - 0.4 * step / steps + 0.05 * np.sin(step + cell.seed), "learning_rate": 1e-3,
-            "gradient_norm": 1.0 + 0.2 * np.cos(step), "regularizer": 0.0,
+            "step": step,
+            "loss": 0.7 - 0.4 * step / steps + 0.05 * np.sin(step + cell.seed),
+            "learning_rate": 1e-3,
+            "gradient_norm": 1.0 + 0.2 * np.cos(step),
+            "regularizer": 0.0,
             "budget": sum(round(s.start + (s.end - s.start) * share) for s in sites),
-        }  # fmt: skip
+        }
         if step == 1 or (5 <= step <= 25 and step % 5 == 0 and any(s.start != s.end for s in sites)):
             line["live_ranks"] = [round(s.start + (s.end - s.start) * share) for s in sites]
         lines.append(json.dumps(line))

@@ -63,10 +63,17 @@ class Lab:
         summarization = self.kind == "summarization"
         task = library.tasks["cnn_dailymail" if summarization else "cola"].item
         values = {
-            "learning_rate": 5e-3, "epochs": 3, "batch_size": 12, "max_length": 24, "max_target_length": 8,
-            "evaluation_batch_size": 8, "warmup_steps": 2, "head_dropout": 0.1,
-            "rank_schedule": RankPhases(initial_steps=3, final_steps=4, interval=2), **recipe,
-        }  # fmt: skip
+            "learning_rate": 5e-3,
+            "epochs": 3,
+            "batch_size": 12,
+            "max_length": 24,
+            "max_target_length": 8,
+            "evaluation_batch_size": 8,
+            "warmup_steps": 2,
+            "head_dropout": 0.1,
+            "rank_schedule": RankPhases(initial_steps=3, final_steps=4, interval=2),
+            **recipe,
+        }
         chosen = Recipe(**values)
         changes: dict[str, Any] = {"recipe": chosen}
         if summarization:
@@ -74,15 +81,23 @@ class Lab:
             changes["generation"] = task.generation.model_copy(update={"beams": 2, "max_length": 8})
         task = task.model_copy(update=changes)
         backbone = Backbone(
-            name="small", path=str(self.model), kinds=[task.kind],
+            name="small",
+            path=str(self.model),
+            kinds=[task.kind],
             head=[] if summarization else ["pooler", "classifier"],
             matrices=["q_proj", "fc1"] if summarization else ["query", "intermediate.dense", "output.dense"],
-        )  # fmt: skip
+        )
         return Cell(
-            study="test", task=task, backbone=backbone, method=library.methods[method].item, budget_name="b",
-            budget=Budget(rank=rank), seed=seed, recipe=chosen,
+            study="test",
+            task=task,
+            backbone=backbone,
+            method=library.methods[method].item,
+            budget_name="b",
+            budget=Budget(rank=rank),
+            seed=seed,
+            recipe=chosen,
             data=DataChoice(source="embedded", train_rows=rows, evaluation_rows=16),
-        )  # fmt: skip
+        )
 
     def prepare(self, cell: Cell) -> Cell:
         prepare_backbone(cell.backbone, mirror=None, cache=self.cache)
@@ -90,18 +105,32 @@ class Lab:
         return cell
 
     def train(
-        self, cell: Cell, out: Path, moment: Moment | None = None, *, every: int | None = 1, attempt: int = 1,
-        attempts: int = 1, before: Callable[[], None] | None = None,
-    ) -> int:  # fmt: skip
+        self,
+        cell: Cell,
+        out: Path,
+        moment: Moment | None = None,
+        *,
+        every: int | None = 1,
+        attempt: int = 1,
+        attempts: int = 1,
+        before: Callable[[], None] | None = None,
+    ) -> int:
         """The exit code of one try in a process of its own; negative: the signal that ended it. What it said is
         printed, for the report of a test that fails."""
         args = (cell, out, self.cache, moment, every, attempt, attempts, before)
         return self._ended([SERVER.Process(target=_child, args=args)], out)[0]
 
     def train_together(
-        self, cell: Cell, out: Path, moment: Moment | None = None, *, struck: int = 1, every: int | None = 1,
-        attempts: int = 1, before: Callable[[], None] | None = None,
-    ) -> list[int]:  # fmt: skip
+        self,
+        cell: Cell,
+        out: Path,
+        moment: Moment | None = None,
+        *,
+        struck: int = 1,
+        every: int | None = 1,
+        attempts: int = 1,
+        before: Callable[[], None] | None = None,
+    ) -> list[int]:
         """The exit code of each of the cell's processes. `moment` and `before` are those of the process `struck`."""
         members = []
         for rank, variables in enumerate(torchrun_variables(cell.recipe.processes)):
@@ -148,9 +177,17 @@ def make_lab(folder: Path, kind: str = "classification") -> Lab:
         _tokenizer(model, "articles", start="<s>", end="</s>")
         sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
         config = BartConfig(
-            d_model=64, encoder_ffn_dim=128, decoder_ffn_dim=128, bos_token_id=2, eos_token_id=3, pad_token_id=0,
-            decoder_start_token_id=3, forced_eos_token_id=3, **sizes, **SIZES,
-        )  # fmt: skip
+            d_model=64,
+            encoder_ffn_dim=128,
+            decoder_ffn_dim=128,
+            bos_token_id=2,
+            eos_token_id=3,
+            pad_token_id=0,
+            decoder_start_token_id=3,
+            forced_eos_token_id=3,
+            **sizes,
+            **SIZES,
+        )
         BartForConditionalGeneration(config).save_pretrained(model)
     else:
         _tokenizer(model, "acceptability", start="[CLS]", end="[SEP]")
@@ -206,9 +243,16 @@ def record_of(out: Path) -> Record:
 
 
 def _child(
-    cell: Cell, out: Path, cache: Path, moment: Moment | None, every: int | None, attempt: int, attempts: int,
-    before: Callable[[], None] | None, variables: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
+    cell: Cell,
+    out: Path,
+    cache: Path,
+    moment: Moment | None,
+    every: int | None,
+    attempt: int,
+    attempts: int,
+    before: Callable[[], None] | None,
+    variables: Mapping[str, str] | None = None,
+) -> None:
     from bench.training.run import train_cell
 
     out.parent.mkdir(parents=True, exist_ok=True)
