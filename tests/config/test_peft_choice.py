@@ -14,6 +14,7 @@ from bench.config.peft_fields import check_peft_methods, config_class, config_na
 from bench.config.resolve import load_study
 from bench.errors import SpecError
 
+ROOT = Path(__file__).resolve().parents[2]
 LOHA = "name: loha\nlabel: LoHa\nadapter: peft\npeft:\n  config: LoHaConfig\n  fields: {module_dropout: 0.1}\n"
 
 
@@ -81,3 +82,26 @@ def test_every_config_that_a_method_can_name_is_one_that_peft_exports() -> None:
 
     for name in config_names():
         assert config_class(name) is getattr(peft, name)
+
+
+@pytest.mark.slow
+def test_only_the_main_process_of_snakemake_checks(workflow: Path) -> None:
+    (workflow / "methods" / "loha.yaml").write_text(LOHA.replace("0.1", "a"))
+    words = ["--config", "study=s", f"workflow={workflow}", "set=methods=[loha]"]
+
+    def dry_run(mode: str) -> subprocess.CompletedProcess[str]:
+        command = ["-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--dry-run", "--cores", "1"]
+        return subprocess.run(
+            [sys.executable, "-X", "importtime", *command, "--mode", mode, *words],
+            cwd=workflow,
+            capture_output=True,
+            text=True,
+        )
+
+    main_process, job = dry_run("default"), dry_run("subprocess")
+    assert main_process.returncode == 2
+    assert "loha.yaml:6:12: peft.fields: module_dropout: expected float, found 'a'" in main_process.stderr
+    assert job.returncode == 0
+    imported = {line.split("|")[-1].strip() for line in job.stderr.splitlines() if line.startswith("import time:")}
+    assert "bench.pipeline.study" in imported
+    assert not imported & {"peft", "torch", "transformers"}
