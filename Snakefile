@@ -16,7 +16,7 @@ from bench.pipeline.status import report_unscored
 with refuse():
     PIPELINE = pipeline_of(config)
     if workflow.is_main_process:  # it imports PEFT where a method uses it; jobs needn't check again
-        check_peft_methods(PIPELINE.study.library, PIPELINE.study.study.methods)
+        check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.study.methods)
 if workflow.is_main_process:
     announce_holder()
 

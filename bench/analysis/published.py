@@ -89,7 +89,7 @@ def read_published(results: Results) -> Published:
     first_split = {name: task.primary_split for name, task in results.tasks.items()}
     if any(record.data.get("synthetic") for record in results.records.values()):
         return Published((), first_split)
-    files = reference_numbers(results.study.library.folder.parent)
+    files = reference_numbers(results.study.catalog.folder.parent)
     numbers = [number for file in files for number in _read(file)]
     backbones = {cell.task.name: cell.backbone.name for cell in results.cells}
     ranks = {name: budget.rank for name, budget in results.study.study.budgets.items()}

@@ -14,20 +14,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print what was checked. Raises SpecError with every problem of every file."""
-    from bench.config.catalog import load_library, read_study
+    from bench.config.catalog import load_catalog, read_study
     from bench.config.peft_fields import peft_problems
     from bench.config.resolve import resolve
 
-    library = load_library(args.workflow)
-    problems: list[Problem] = peft_problems(library.methods.values())
+    catalog = load_catalog(args.workflow)
+    problems: list[Problem] = peft_problems(catalog.methods.values())
     cells: dict[str, int] = {}
-    for name in library.study_names():
+    for name in catalog.study_names():
         try:
-            cells[name] = len(resolve(library, read_study(library, name)).cells)
+            cells[name] = len(resolve(catalog, read_study(catalog, name)).cells)
         except SpecError as error:
             problems.extend(error.problems)
     if problems:
         raise SpecError(problems)
-    print(f"{len(library.tasks)} tasks, {len(library.methods)} methods, {len(library.backbones)} backbones: valid")
+    print(f"{len(catalog.tasks)} tasks, {len(catalog.methods)} methods, {len(catalog.backbones)} backbones: valid")
     for name, count in cells.items():
         print(f"study {name}: {count} cells")

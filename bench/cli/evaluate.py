@@ -82,12 +82,12 @@ def _inside(path: Path, name: str) -> str:
 def _cell(args: argparse.Namespace, recorded: Cell | None) -> Cell:
     """The cell that says what is scored on what: that of the record, with what the command line names in its place."""
     from bench.config.budget import Budget
-    from bench.config.catalog import load_library
+    from bench.config.catalog import load_catalog
     from bench.config.cell import Cell, DataChoice
     from bench.config.method import Method
 
-    library = load_library(args.workflow)
-    for what, have in (("task", library.tasks), ("backbone", library.backbones)):
+    catalog = load_catalog(args.workflow)
+    for what, have in (("task", catalog.tasks), ("backbone", catalog.backbones)):
         name = getattr(args, what)
         if name is None and recorded is None:
             raise BenchError(f"{args.path}: no record beside it, so --{what} must be named")
@@ -95,8 +95,8 @@ def _cell(args: argparse.Namespace, recorded: Cell | None) -> Cell:
             raise BenchError(f"--{what}: unknown {what} {name!r}{nearest(name, have)}")
     if args.rows is not None and args.rows < 1:
         raise BenchError(f"--rows: expected a whole number from 1, found {args.rows}")
-    task = library.tasks[args.task].item if args.task else recorded.task  # type: ignore[union-attr]
-    backbone = library.backbones[args.backbone].item if args.backbone else recorded.backbone  # type: ignore[union-attr]
+    task = catalog.tasks[args.task].item if args.task else recorded.task  # type: ignore[union-attr]
+    backbone = catalog.backbones[args.backbone].item if args.backbone else recorded.backbone  # type: ignore[union-attr]
     if task.kind not in backbone.kinds:
         raise BenchError(f"backbone {backbone.name!r} serves {', '.join(backbone.kinds)}, not {task.kind}")
     choice = DataChoice(source="embedded" if args.embedded else "hub", train_rows=1, evaluation_rows=args.rows)

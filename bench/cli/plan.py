@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     from bench.estimate.plan_table import show_plan
 
     study = study_of(args)
-    check_peft_methods(study.library, study.study.methods)
+    check_peft_methods(study.catalog, study.study.methods)
     device: Device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = plan(study, device, results=args.results, cache=cache_of(args), mirror=args.mirror)
     print(json.dumps(rows, indent=1) if args.json else show_plan(rows))

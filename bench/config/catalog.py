@@ -36,7 +36,7 @@ class Entry(Generic[Item]):
 
 
 @dataclass(frozen=True)
-class Library:
+class Catalog:
     """What a study can name. Studies are read one by one (`read_study`), because they refer to everything else."""
 
     tasks: dict[str, Entry[Task]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Library:
         return sorted(file.stem for file in (self.folder / "studies").glob("*.yaml"))
 
 
-def load_library(folder: Path = WORKFLOW) -> Library:
+def load_catalog(folder: Path = WORKFLOW) -> Catalog:
     """Read every file in tasks/, methods/ and backbones/ of `folder`.
 
     The fields of PEFT configs are not checked, because that imports PEFT: see `peft_fields.check_peft_methods`.
@@ -64,7 +64,7 @@ def load_library(folder: Path = WORKFLOW) -> Library:
     if not folder.is_dir():
         raise BenchError(f"{folder}: no such folder of YAML files")
     problems: list[Problem] = []
-    library = Library(
+    catalog = Catalog(
         tasks=_read_folder(Task, folder / "tasks", problems),
         methods=_read_folder(Method, folder / "methods", problems),
         backbones=_read_folder(Backbone, folder / "backbones", problems),
@@ -72,7 +72,7 @@ def load_library(folder: Path = WORKFLOW) -> Library:
     )
     if problems:
         raise SpecError(problems)
-    return library
+    return catalog
 
 
 def read_entry(model: type[Item], file: Path) -> Entry[Item]:
@@ -87,9 +87,9 @@ def read_entry(model: type[Item], file: Path) -> Entry[Item]:
     return Entry(item, data, places, file)
 
 
-def read_study(library: Library, name: str) -> Entry[Study]:
+def read_study(catalog: Catalog, name: str) -> Entry[Study]:
     """The file of the study `name`. Raises BenchError if there is none, and SpecError if it is invalid."""
-    return read_entry(Study, library.study_file(name))
+    return read_entry(Study, catalog.study_file(name))
 
 
 def _read_folder(model: type[Item], folder: Path, problems: list[Problem]) -> dict[str, Entry[Item]]:

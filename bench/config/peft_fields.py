@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from bench.config.catalog import Entry, Library
+from bench.config.catalog import Catalog, Entry
 from bench.config.method import Method, PeftChoice
 from bench.config.yaml_source import Places, place_of
 from bench.errors import BenchError, Problem, SpecError, nearest
@@ -69,9 +69,9 @@ def field_types(config: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(config) if field.init}
 
 
-def check_peft_methods(library: Library, names: Iterable[str]) -> None:
+def check_peft_methods(catalog: Catalog, names: Iterable[str]) -> None:
     """Check the PEFT configs of the methods called `names`. Imports PEFT if there is one. Raises SpecError."""
-    problems = peft_problems(library.methods[name] for name in names)
+    problems = peft_problems(catalog.methods[name] for name in names)
     if problems:
         raise SpecError(problems)
 

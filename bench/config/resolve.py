@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bench.config.catalog import WORKFLOW, Entry, Library, load_library, read_study
+from bench.config.catalog import WORKFLOW, Catalog, Entry, load_catalog, read_study
 from bench.config.cell import Cell, DataChoice
 from bench.config.module_roles import role_of
 from bench.config.overrides import COMMAND_LINE, apply_overrides, merge, recipe_overrides
@@ -28,7 +28,7 @@ class ResolvedStudy:
     """A study with all its cells, which are valid."""
 
     study: Study
-    library: Library
+    catalog: Catalog
     cells: tuple[Cell, ...]
 
     @property
@@ -61,22 +61,22 @@ def load_study(name: str, overrides: Sequence[str] = (), folder: Path = WORKFLOW
     The fields of PEFT configs are not checked, because that imports PEFT: see `peft_fields.check_peft_methods`.
     Raises BenchError if a file or an override is invalid.
     """
-    library = load_library(folder)
-    entry = read_study(library, name)
+    catalog = load_catalog(folder)
+    entry = read_study(catalog, name)
     if not overrides:
-        return resolve(library, entry)
+        return resolve(catalog, entry)
     try:
-        return resolve(library, *apply_overrides(entry, overrides))
+        return resolve(catalog, *apply_overrides(entry, overrides))
     except SpecError as error:  # a problem without a line in a file came from the command line
         raise SpecError(p if p.line else replace(p, file=COMMAND_LINE) for p in error.problems) from error
 
 
-def resolve(library: Library, entry: Entry[Study], given: Mapping[str, Any] = MappingProxyType({})) -> ResolvedStudy:
+def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = MappingProxyType({})) -> ResolvedStudy:
     """All cells of a study; `given` is the part of it that comes from the command line.
 
     Raises SpecError with all problems, each once and not once per cell.
     """
-    unknown = _unknown_names(library, entry)
+    unknown = _unknown_names(catalog, entry)
     if unknown:
         raise SpecError(unknown)
     study = entry.item
@@ -89,12 +89,12 @@ def resolve(library: Library, entry: Entry[Study], given: Mapping[str, Any] = Ma
         names = grid.tasks or study.tasks
         for name in names:
             if name not in tasks:
-                tasks[name] = _resolve_task(library, entry, name, recipe_overrides(given, name))
+                tasks[name] = _resolve_task(catalog, entry, name, recipe_overrides(given, name))
         product = itertools.product(
             names, grid.methods or study.methods, grid.budgets or study.budgets, grid.seeds or study.seeds
         )
         for task, method, budget, seed in product:
-            cell = _resolve_cell(library, entry, tasks[task], method, budget, seed, recipe_overrides(given, task))
+            cell = _resolve_cell(catalog, entry, tasks[task], method, budget, seed, recipe_overrides(given, task))
             for fault, problem in _cell_problems(entry, cell):
                 problems.setdefault(fault, problem)
             if cell.id in cells:
@@ -105,15 +105,15 @@ def resolve(library: Library, entry: Entry[Study], given: Mapping[str, Any] = Ma
             sources.setdefault(cell.id, source)
     if problems:
         raise SpecError(problems.values())
-    return ResolvedStudy(study, library, tuple(cells.values()))
+    return ResolvedStudy(study, catalog, tuple(cells.values()))
 
 
-def _resolve_task(library: Library, entry: Entry[Study], name: str, last: dict[str, Any]) -> Task:
+def _resolve_task(catalog: Catalog, entry: Entry[Study], name: str, last: dict[str, Any]) -> Task:
     """The task's file with the study's overrides laid over it, and `last` over its recipe.
 
     Raises SpecError with the place in the file that the faulty value comes from.
     """
-    base = library.tasks[name]
+    base = catalog.tasks[name]
     overrides = entry.item.overrides.get(name, {})
     recipe = merge(merge(entry.item.recipe, overrides.get("recipe", {})), last)
     data = merge(base.data, {**overrides, **({"recipe": recipe} if recipe else {})})
@@ -124,27 +124,27 @@ def _resolve_task(library: Library, entry: Entry[Study], name: str, last: dict[s
     places |= {path[2:]: place for path, place in entry.places.items() if path[:2] == ("overrides", name)}
     places |= {("recipe", key): (0, 0) for key in last}
     task = build(Task, data, places or base.places, entry.file if overrides or recipe else base.file)
-    _check_backbone(library, entry, task)
+    _check_backbone(catalog, entry, task)
     if entry.item.data == "embedded" and task.data.embedded is None:
         message = f"task {name!r} has no embedded rows (data.embedded): this study can't hold it"
         raise SpecError([Problem(entry.file, message, *place_of(entry.places, ("tasks",)))])
     return task
 
 
-def _check_backbone(library: Library, entry: Entry[Study], task: Task) -> None:
+def _check_backbone(catalog: Catalog, entry: Entry[Study], task: Task) -> None:
     """Raises SpecError if the study names no backbone for the task's kind, or one that does not serve it."""
     backbones = entry.item.backbones
     if task.kind not in backbones:
         message = f"backbones: task {task.name!r} is of kind {task.kind!r}, which has no backbone here"
         raise SpecError([Problem(entry.file, message, *place_of(entry.places, ("backbones",)))])
-    backbone = library.backbones[backbones[task.kind]].item
+    backbone = catalog.backbones[backbones[task.kind]].item
     if task.kind not in backbone.kinds:
         message = f"backbone {backbone.name!r} serves {', '.join(backbone.kinds)}, not {task.kind}"
         raise SpecError([Problem(entry.file, message, *place_of(entry.places, ("backbones", task.kind)))])
 
 
 def _resolve_cell(
-    library: Library,
+    catalog: Catalog,
     entry: Entry[Study],
     task: Task,
     method_name: str,
@@ -154,7 +154,7 @@ def _resolve_cell(
 ) -> Cell:
     """The cell of these names; `last` is what the command line says about the recipe. Raises SpecError."""
     study = entry.item
-    method = library.methods[method_name]
+    method = catalog.methods[method_name]
     budget = study.budgets[budget_name]
     recipe = task.recipe
     changes = dict(method.item.recipe)
@@ -167,7 +167,7 @@ def _resolve_cell(
     return Cell(
         study=study.name,
         task=task,
-        backbone=library.backbones[study.backbones[task.kind]].item,
+        backbone=catalog.backbones[study.backbones[task.kind]].item,
         method=method.item,
         budget_name=budget_name,
         budget=budget,
@@ -211,19 +211,19 @@ def _place_for(entry: Entry[Study], cell: Cell, path: KeyPath) -> tuple[int, int
     return place_of(entry.places, path)
 
 
-def _unknown_names(library: Library, entry: Entry[Study]) -> list[Problem]:
+def _unknown_names(catalog: Catalog, entry: Entry[Study]) -> list[Problem]:
     """A problem for each task, method, backbone and budget that the study names but that does not exist."""
     study = entry.item
     named: list[tuple[str, KeyPath, Iterable[tuple[str | int, str]], Collection[str]]] = [
-        ("task", ("tasks",), enumerate(study.tasks), library.tasks),
-        ("method", ("methods",), enumerate(study.methods), library.methods),
-        ("backbone", ("backbones",), study.backbones.items(), library.backbones),
-        ("task", ("overrides",), ((name, name) for name in study.overrides), library.tasks),
+        ("task", ("tasks",), enumerate(study.tasks), catalog.tasks),
+        ("method", ("methods",), enumerate(study.methods), catalog.methods),
+        ("backbone", ("backbones",), study.backbones.items(), catalog.backbones),
+        ("task", ("overrides",), ((name, name) for name in study.overrides), catalog.tasks),
     ]
     for index, grid in enumerate(study.grids):
         named += [
-            ("task", ("grids", index, "tasks"), enumerate(grid.tasks or []), library.tasks),
-            ("method", ("grids", index, "methods"), enumerate(grid.methods or []), library.methods),
+            ("task", ("grids", index, "tasks"), enumerate(grid.tasks or []), catalog.tasks),
+            ("method", ("grids", index, "methods"), enumerate(grid.methods or []), catalog.methods),
             ("budget", ("grids", index, "budgets"), enumerate(grid.budgets or []), study.budgets),
         ]
     return [

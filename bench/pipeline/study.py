@@ -39,8 +39,8 @@ class Pipeline:
 
     @property
     def tasks(self) -> list[str]:
-        """Every task of the library, in the study or not: each has its rule."""
-        return sorted(self.study.library.tasks)
+        """Every task of the catalog, in the study or not: each has its rule."""
+        return sorted(self.study.catalog.tasks)
 
     @property
     def threads(self) -> int:
@@ -199,10 +199,10 @@ def _mirror(study: ResolvedStudy, folder: Any) -> Path | None:
 
 
 def _added(study: ResolvedStudy, config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Overrides that take what tasks= and methods= name, and the library holds, into a study without it."""
-    library: dict[str, Mapping[str, Any]] = {"tasks": study.library.tasks, "methods": study.library.methods}
+    """Overrides that take what tasks= and methods= name, and the catalog holds, into a study without it."""
+    catalog: dict[str, Mapping[str, Any]] = {"tasks": study.catalog.tasks, "methods": study.catalog.methods}
     added = []
-    for key, entries in library.items():
+    for key, entries in catalog.items():
         held: list[str] = getattr(study.study, key)
         new = [name for name in _names(config.get(key)) or [] if name in entries and name not in held]
         if new:

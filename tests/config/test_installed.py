@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.catalog import load_library
+from bench.config.catalog import load_catalog
 
 ROOT = Path(__file__).resolve().parents[2]
 CARRIED = ("workflow/rules", "workflow/report", "workflow/tasks", "workflow/studies", "slurm", "results/reference")
@@ -53,10 +53,10 @@ def test_every_file_that_the_code_reads_is_in_the_wheel(installed: Path) -> None
 def test_the_commands_find_the_installed_files(installed: Path, tmp_path: Path) -> None:
     folder = run(installed, tmp_path, "-c", "from bench.config.catalog import WORKFLOW; print(WORKFLOW)").strip()
     assert Path(folder) == installed / "bench" / "workflow"
-    library = load_library()
+    catalog = load_catalog()
     checked = run(installed, tmp_path, "-m", "bench.cli", "check")
-    assert checked.startswith(f"{len(library.tasks)} tasks, {len(library.methods)} methods,")
-    assert checked.count("study ") == len(library.study_names())
+    assert checked.startswith(f"{len(catalog.tasks)} tasks, {len(catalog.methods)} methods,")
+    assert checked.count("study ") == len(catalog.study_names())
     assert "cola/lora/small/seed-0" in run(installed, tmp_path, "-m", "bench.cli", "plan", "demo")
 
 

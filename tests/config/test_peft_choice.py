@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.app import main
-from bench.config.catalog import load_library
+from bench.config.catalog import load_catalog
 from bench.config.peft_fields import check_peft_methods, config_class, config_names
 from bench.config.resolve import load_study
 from bench.errors import SpecError
@@ -38,7 +38,7 @@ def test_a_fault_is_named_with_its_place(workflow: Path, old: str, new: str, mes
     assert old in LOHA
     (workflow / "methods" / "loha.yaml").write_text(LOHA.replace(old, new))
     with pytest.raises(SpecError, match=message):
-        check_peft_methods(load_library(workflow), ["loha"])
+        check_peft_methods(load_catalog(workflow), ["loha"])
 
 
 def test_a_role_that_the_backbone_lacks_is_reported(workflow: Path) -> None:
@@ -50,10 +50,10 @@ def test_a_role_that_the_backbone_lacks_is_reported(workflow: Path) -> None:
 def test_reading_a_study_imports_nothing_heavy(workflow: Path) -> None:
     (workflow / "methods" / "loha.yaml").write_text(LOHA)
     code = (
-        "import sys; from pathlib import Path; from bench.config.catalog import load_library;"
+        "import sys; from pathlib import Path; from bench.config.catalog import load_catalog;"
         "from bench.config.peft_fields import check_peft_methods; from bench.pipeline.study import pipeline_of;"
-        f"library = load_library(Path({str(workflow)!r})); assert 'loha' in library.methods;"
-        "check_peft_methods(library, ['lora', 'adalora']);"  # none of them is an adapter of PEFT
+        f"catalog = load_catalog(Path({str(workflow)!r})); assert 'loha' in catalog.methods;"
+        "check_peft_methods(catalog, ['lora', 'adalora']);"  # none of them is an adapter of PEFT
         f"assert pipeline_of({{'study': 's', 'workflow': {str(workflow)!r}, 'methods': 'loha'}}).cells;"
         "print([m for m in ('torch', 'peft', 'transformers') if m in sys.modules])"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.app import main
-from bench.config.catalog import load_library
+from bench.config.catalog import load_catalog
 from bench.config.method import Method
 from bench.config.renamed import RENAMED
 from bench.config.resolve import load_study
@@ -19,7 +19,7 @@ Spoil = Callable[[str, str, str], Path]
 
 
 def test_each_new_name_exists() -> None:
-    valid = {*Method.model_fields, *load_library().methods}
+    valid = {*Method.model_fields, *load_catalog().methods}
     assert set(RENAMED.values()) <= valid
     assert not RENAMED.keys() & valid
 

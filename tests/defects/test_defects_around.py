@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from bench.config.backbone import Backbone
-from bench.config.catalog import load_library
+from bench.config.catalog import load_catalog
 from bench.config.cell import Cell
 from bench.engine.schedule import RankSchedule
 from bench.estimate.parameters import meta_model
@@ -25,7 +25,7 @@ from bench.models.adapters import adapter_hash, attach
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.core import build_core
 
-DEBERTA = load_library().backbones["deberta-v3-base"].item
+DEBERTA = load_catalog().backbones["deberta-v3-base"].item
 CPU = torch.device("cpu")
 
 

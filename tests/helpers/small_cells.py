@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.config.budget import Budget
-from bench.config.catalog import WORKFLOW, load_library
+from bench.config.catalog import WORKFLOW, load_catalog
 from bench.config.cell import Cell, DataChoice
 from bench.config.recipe import RankPhases, Recipe
 from bench.distributed import init_process_group
@@ -59,9 +59,9 @@ class Lab:
 
     def cell(self, method: str = "adalora", *, seed: int = 0, rank: int = 2, rows: int = 48, **recipe: Any) -> Cell:
         """A cell of `STEPS` optimizer steps by default: three epochs of four."""
-        library = load_library(WORKFLOW)
+        catalog = load_catalog(WORKFLOW)
         summarization = self.kind == "summarization"
-        task = library.tasks["cnn_dailymail" if summarization else "cola"].item
+        task = catalog.tasks["cnn_dailymail" if summarization else "cola"].item
         values = {
             "learning_rate": 5e-3,
             "epochs": 3,
@@ -91,7 +91,7 @@ class Lab:
             study="test",
             task=task,
             backbone=backbone,
-            method=library.methods[method].item,
+            method=catalog.methods[method].item,
             budget_name="b",
             budget=Budget(rank=rank),
             seed=seed,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, BertConfig, BertModel, DebertaV2Config, DebertaV2Model
 
 from bench.config.backbone import Backbone
-from bench.config.catalog import load_library
+from bench.config.catalog import load_catalog
 from bench.config.cell import DataChoice
 from bench.errors import BenchError, TransientError
 from bench.inputs import synthetic
@@ -161,8 +161,8 @@ def test_no_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     backbone = Backbone(name="b", hub="somebody/bert", kinds=["classification"], matrices=["query"])
     with pytest.raises(TransientError, match=r"backbone somebody/bert can't be fetched \(Unanswered\).*mirror=DIR"):
         prepare_backbone(backbone, mirror=None, cache=tmp_path)
-    library = load_library()
-    minilm, cola = library.backbones["minilm"].item, library.tasks["cola"].item
+    catalog = load_catalog()
+    minilm, cola = catalog.backbones["minilm"].item, catalog.tasks["cola"].item
     prepare_backbone(minilm, mirror=None, cache=tmp_path)
     with pytest.raises(TransientError, match=r"data set nyu-mll/glue can't be fetched .*mirror=DIR"):
         prepare_task(cola, minilm, DataChoice(source="hub"), mirror=None, cache=tmp_path)
@@ -178,7 +178,7 @@ def test_rows_longer_than_the_model_are_refused(
     config = json.loads((published / "config.json").read_text())
     (published / "config.json").write_text(json.dumps({**config, **change}))
     backbone = Backbone(name="b", path=str(published), kinds=["classification"], matrices=["query"])
-    task = load_library().tasks["cola"].item
+    task = load_catalog().tasks["cola"].item
     task = task.model_copy(update={"recipe": task.recipe.model_copy(update={"max_length": length})})
     choice = DataChoice(source="embedded", train_rows=4, evaluation_rows=4)
     prepare_backbone(backbone, mirror=None, cache=tmp_path)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.config.catalog import load_library
+from bench.config.catalog import load_catalog
 from bench.config.cell import DataChoice
 from bench.config.task import Task
 from bench.errors import BenchError
@@ -157,8 +157,8 @@ def test_generated_rows_repeat_and_never_stand_in_two_splits(name: str) -> None:
 
 
 def test_prepared_rows_are_refused_once_a_byte_differs(tmp_path: Path) -> None:
-    library = load_library()
-    task, backbone = library.tasks["cola"].item, library.backbones["minilm"].item
+    catalog = load_catalog()
+    task, backbone = catalog.tasks["cola"].item, catalog.backbones["minilm"].item
     choice = DataChoice(source="embedded", train_rows=40, evaluation_rows=20)
     prepare_backbone(backbone, mirror=None, cache=tmp_path)
     folder = prepare_task(task, backbone, choice, mirror=None, cache=tmp_path)

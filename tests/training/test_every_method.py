@@ -12,9 +12,9 @@ import pytest
 import yaml
 from helpers.small_cells import Lab, record_of
 
-from bench.config.catalog import WORKFLOW, load_library
+from bench.config.catalog import WORKFLOW, load_catalog
 
-METHODS = {name: found.item for name, found in load_library(WORKFLOW).methods.items()}
+METHODS = {name: found.item for name, found in load_catalog(WORKFLOW).methods.items()}
 WHOLE = [name for name, m in METHODS.items() if m.storage != "nf4" and m.matrices is None and m.depth is None]
 
 

@@ -1,0 +1,48 @@
+"""Every key that a YAML file may have is described for its users, by a whole sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from bench.config.backbone import Backbone, PackageSource
+from bench.config.budget import Budget
+from bench.config.method import Growth, Method, PeftChoice
+from bench.config.recipe import RankPhases, Recipe
+from bench.config.study import Grid, Limits, Study
+from bench.config.task import Columns, Data, Generation, Resources, Task
+
+MODELS: tuple[type[BaseModel], ...] = (
+    Backbone,
+    Budget,
+    Columns,
+    Data,
+    Generation,
+    Grid,
+    Growth,
+    Limits,
+    Method,
+    PackageSource,
+    PeftChoice,
+    RankPhases,
+    Recipe,
+    Resources,
+    Study,
+    Task,
+)
+
+
+def keys() -> Iterator[tuple[str, FieldInfo]]:
+    for model in MODELS:
+        for name, field in model.model_fields.items():
+            yield f"{model.__name__}.{name}", field
+
+
+@pytest.mark.parametrize("field", [pytest.param(field, id=key) for key, field in keys()])
+def test_a_key_is_described(field: FieldInfo) -> None:
+    description = field.description or ""
+    assert description[:1].isupper()
+    assert description.endswith(".")
