@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.config.budget import Budget
+from bench.config.evaluate_metric import EvaluateMetric
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -23,6 +24,12 @@ FAILURE_WORDS = {"oom": "OOM", "diverged": "diverged", "failed": "failed"}
 MIB = 1024**2
 DASH = "—"  # a value that is missing or does not apply
 TIE = "≈"  # a method that cannot be told apart from the best
+
+
+def metric_name(metric: str) -> str:
+    """'ROUGE-L' for rougeL; 'chrf score' for the metric evaluate:chrf:score of the library `evaluate`."""
+    evaluate_metric = EvaluateMetric.parse(metric)
+    return evaluate_metric.label if evaluate_metric else METRIC_NAMES[metric]
 
 
 def budget_text(name: str, budget: Budget) -> str:

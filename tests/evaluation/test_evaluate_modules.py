@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.records import make_record, study_of
 from helpers.small_cells import Lab, record_of
 from pydantic import ValidationError
 
+from bench.analysis.build import make_figures, make_page, make_tables
 from bench.config.evaluate_metric import EvaluateMetric
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.evaluation.evaluate_modules import EXAMPLES, locate, locate_modules, score_with_modules, try_modules
 from bench.evaluation.metrics import score
+from bench.records.io import write_record
 
 MODULE = '''\
 """Share of equal rows, and in percent."""
@@ -181,3 +184,19 @@ def test_a_cell_records_the_value_of_a_module(shared_lab: Lab, tmp_path: Path) -
     lab.train(cell, tmp_path / "out")
     scores = record_of(tmp_path / "out").metrics[cell.task.primary_split]["last"]
     assert scores[name] == scores["accuracy"]
+
+
+def test_views_show_the_value_of_a_module_on_a_machine_without_it(tmp_path: Path) -> None:
+    study = study_of(2, "tasks=[cola]", "methods=[lora, adalora]")
+    task = study.cells[0].task.model_copy(update={"metrics": ["evaluate:./elsewhere/my_metric:half", "mcc"]})
+    study = replace(study, cells=tuple(cell.model_copy(update={"task": task}) for cell in study.cells))
+    for cell in study.cells:
+        values = dict.fromkeys(task.metrics, 0.5 + 0.1 * cell.seed)
+        record = make_record(cell, {task.primary_split: values})
+        (tmp_path / study.name / "cells" / cell.id).mkdir(parents=True)
+        write_record(record, tmp_path / study.name / "cells" / cell.id)
+    for make in (make_tables, make_figures, make_page):
+        make(study, tmp_path)
+    table = (tmp_path / study.name / "tables/methods.md").read_text()
+    assert "my_metric half" in table
+    assert "55.00 ± 7.07" in table

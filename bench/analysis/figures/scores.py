@@ -14,7 +14,7 @@ from bench.analysis.figures.style import color, marker
 from bench.analysis.results import Results, metric_values
 from bench.analysis.stats.comparison import Comparer
 from bench.analysis.tables.comparisons import compare_pair, method_pairs
-from bench.analysis.wording import LOWER_IS_BETTER, METRIC_NAMES, MIB
+from bench.analysis.wording import LOWER_IS_BETTER, MIB, metric_name
 from bench.config.task import Task
 from bench.records.schema import Record
 
@@ -60,7 +60,7 @@ def trade_off_figure(results: Results, task: str) -> Figure:
         )
         axis.set(xlabel=cost_name)
         _scale_costs(axis, [x for x, _ in all_points])
-    axes[0].set(ylabel=f"{METRIC_NAMES[spec.metric]} × 100 (bar: sd)")
+    axes[0].set(ylabel=f"{metric_name(spec.metric)} × 100 (bar: sd)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside right upper")
     figure.suptitle(task, fontsize=9)
@@ -96,7 +96,7 @@ def method_figure(results: Results, task: str) -> Figure:
         axis.errorbar(mean(scores), y, xerr=_spread(scores), fmt="o", color=color(0), capsize=2, markersize=5)
         axis.plot(scores, [y] * len(scores), "|", color=color(1), markersize=7)
     axis.set(yticks=range(len(rows)), yticklabels=[label for label, _ in rows])
-    axis.set(xlabel=f"{METRIC_NAMES[spec.metric]} × 100 (dot: mean; bar: sd; ticks: seeds)", title=task)
+    axis.set(xlabel=f"{metric_name(spec.metric)} × 100 (dot: mean; bar: sd; ticks: seeds)", title=task)
     return figure
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.analysis.figures.style import read_curve
 from bench.analysis.results import Results
-from bench.analysis.wording import METRIC_NAMES, MIB
+from bench.analysis.wording import MIB, metric_name
 from bench.records.schema import Record
 
 WIDTH, HEIGHT = 300, 60  # of the loss curve in its SVG, as page.html draws it
@@ -60,7 +60,7 @@ def cell_section(results: Results, cell_id: str) -> CellSection:
 
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     facts = [
-        (f"{METRIC_NAMES.get(metric, metric)}, {split}", "undefined" if value is None else f"{100 * value:.2f}")
+        (f"{metric_name(metric)}, {split}", "undefined" if value is None else f"{100 * value:.2f}")
         for split, by_selection in record.metrics.items()
         for metric, value in by_selection[record.selection].items()
     ]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bench.config.task import Task
+from bench.config.task import METRICS_OF, Task
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -40,6 +40,8 @@ def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score:
     `reference` and `prediction` are arrays over the examples. `score` is the task's own metric of each example, which
     is saved for summarization.
     """
+    if metric not in METRICS_OF[task.kind]:
+        return None  # a module of the library `evaluate`: judged by its value per seed alone
     if task.kind == "summarization":
         return None if score is None or metric != task.metric else _mean(np.asarray(score, dtype=float))
     if task.kind == "regression":

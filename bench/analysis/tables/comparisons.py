@@ -11,7 +11,7 @@ from bench.analysis.stats.comparison import Comparer, Comparison, Contrast
 from bench.analysis.stats.paired import holm, sign_flip_floor
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
 from bench.analysis.tables.scores import ALPHA, difference_entry
-from bench.analysis.wording import DASH, METRIC_NAMES, budget_text, p_value_text
+from bench.analysis.wording import DASH, budget_text, metric_name, p_value_text
 from bench.config.method import Method
 
 COLUMNS = (
@@ -88,7 +88,7 @@ def _row(
 ) -> tuple[Entry, ...]:
     heads = (
         text_entry(contrast.task),
-        text_entry(METRIC_NAMES[contrast.metric]),
+        text_entry(metric_name(contrast.metric)),
         text_entry(contrast.split),
         text_entry(budget_text(contrast.budget, results.study.study.budgets[contrast.budget])),
         text_entry(f"{results.labels[contrast.second]} − {results.labels[contrast.first]}"),

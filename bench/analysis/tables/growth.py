@@ -9,7 +9,7 @@ from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
 from bench.analysis.tables.scores import score_entry
-from bench.analysis.wording import DASH, METRIC_NAMES, budget_text
+from bench.analysis.wording import DASH, budget_text, metric_name
 from bench.records.schema import Record
 
 COLUMNS = (
@@ -42,7 +42,7 @@ def growth_table(results: Results) -> Table:
         sizes = [record.parameters.adapter_end for record in records if record.parameters]
         rows.append(
             (
-                text_entry(f"{task} ({METRIC_NAMES[spec.metric]})"),
+                text_entry(f"{task} ({metric_name(spec.metric)})"),
                 text_entry(results.labels[method]),
                 text_entry(budget_text(budget, results.study.study.budgets[budget])),
                 score_entry(results, (task, spec.metric, spec.primary_split, budget), method),

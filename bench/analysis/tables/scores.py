@@ -17,7 +17,7 @@ from bench.analysis.results import Results, metric_value
 from bench.analysis.stats.comparison import Comparer, Comparison, Contrast
 from bench.analysis.stats.paired import holm, sign_flip_floor
 from bench.analysis.tables.model import Column, Entry, Table, summary_entry, text_entry
-from bench.analysis.wording import DASH, FAILURE_WORDS, LOWER_IS_BETTER, METRIC_NAMES, TIE, budget_text, points_text
+from bench.analysis.wording import DASH, FAILURE_WORDS, LOWER_IS_BETTER, TIE, budget_text, metric_name, points_text
 
 HEADS = (Column("task", head=True), Column("metric", head=True), Column("split", head=True))
 ALPHA = 0.05
@@ -66,7 +66,7 @@ def score_table(
 
     columns = list(HEADS)
     rows = {
-        (task, metric, split): [text_entry(task), text_entry(METRIC_NAMES[metric]), text_entry(split)]
+        (task, metric, split): [text_entry(task), text_entry(metric_name(metric)), text_entry(split)]
         for task, metric, split, _ in places
     }
     paired_seeds: set[int | None] = set()
