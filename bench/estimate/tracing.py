@@ -24,7 +24,7 @@ from bench.estimate.parameters import label_count, meta_model
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
 from bench.models.adapters import attach
-from bench.models.backbone import find_sites, settle
+from bench.models.backbone import find_sites, prepare_for_training
 from bench.models.core import build_core
 from bench.models.sites import AdapterSite, chosen_sites
 
@@ -113,7 +113,7 @@ def _training_step(cell: Cell, depths: dict[str, int], batch: BatchShape, device
     model = meta_model(backbone, cell.task.kind, label_count(cell))
     if cell.method.storage != "fp32":
         model.bfloat16()
-    settle(model, cell, device)
+    prepare_for_training(model, cell, device)
     kernels: AbstractContextManager[Any] = nullcontext()
     if device == "cuda":
         kernels = FusedKernels()

@@ -20,7 +20,7 @@ from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import load_tokenizer, open_data
 from bench.models.adapters import reload_adapter
 from bench.models.backbone import load_backbone
-from bench.models.precision import told_precision
+from bench.models.precision import matmul_precision
 from bench.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, PREDICTIONS, CellPaths
 from bench.records.environment import environment
 from bench.records.io import write_record
@@ -108,7 +108,10 @@ def _record(
             "batch_size": found.batch_size, "halvings": found.halvings, "folder": str(saved.folder.resolve()),
             "files": saved.files,
         },
-        environment={**environment(str(device)), **told_precision(device.type, cell.method.storage)},
+        environment={
+            **environment(str(device)),
+            "matmul_precision": matmul_precision(device.type, cell.method.storage),
+        },
         data={key: data[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
         model=model,
         files={PREDICTIONS: digest(out / PREDICTIONS)},

@@ -1,4 +1,8 @@
-"""Load a prepared backbone as the method stores it: fp32, bf16 or nf4, always with its heads in float32."""
+"""Load a prepared backbone as the method stores it (fp32, bf16 or nf4), always with its heads in float32.
+
+Two terms: a *head* is a module that the task adds and that is trained in full (classifier, pooler); a *site* is a
+linear layer that can carry an adapter. The backbone's file names both.
+"""
 
 from __future__ import annotations
 
@@ -11,53 +15,70 @@ import torch
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
 from bench.errors import BenchError
-from bench.models.precision import multiply_in_float32, products_in
+from bench.models.precision import matmul_dtype, multiply_in_float32
 from bench.models.sites import AdapterSite
+
+# Where the configs of transformers keep the dropout before a classification head.
+HEAD_DROPOUT_KEYS = ("classifier_dropout", "cls_dropout", "pooler_dropout")
 
 
 def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
-    """The model of `cell` with the head of its task, from the prepared `folder`, offline; in training mode.
+    """The model of `cell` with the head of its task, from the prepared `folder`; frozen, in training mode, offline.
 
-    Under nf4 the adapted matrices and every other linear layer but the heads are 4-bit (defect Q1); what is left stays
-    in bfloat16, only heads are float32 (Q2). The caller seeds before: the new head's weights are drawn here.
+    Under nf4 every linear layer outside of the heads is 4-bit; what else there is (embeddings, norms, biases) stays in
+    bfloat16. The caller seeds before, because the new head's weights are drawn here.
+
+    Example:
+        >>> folder = prepare_backbone(cell.backbone, mirror=None, cache=Path("cache"))
+        >>> model = load_backbone(cell, folder, torch.device("cpu"))
     """
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # else: a report of the new head's weights at every load
+    # Without this, every load reports that the head's weights are new, which they are meant to be.
+    logging.set_verbosity_error()
     logging.disable_progress_bar()
     task, storage = cell.task, cell.method.storage
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not task.generates:
         config.num_labels = 1 if task.kind == "regression" else len(task.labels)
         if cell.recipe.head_dropout is not None:
-            for name in ("classifier_dropout", "cls_dropout", "pooler_dropout"):
-                if hasattr(config, name):
-                    setattr(config, name, cell.recipe.head_dropout)
+            for key in HEAD_DROPOUT_KEYS:
+                if hasattr(config, key):
+                    setattr(config, key, cell.recipe.head_dropout)
     auto = AutoModelForSeq2SeqLM if task.generates else AutoModelForSequenceClassification
     options: dict[str, Any] = {"dtype": torch.float32 if storage == "fp32" else torch.bfloat16}
     if storage == "nf4":
-        options["quantization_config"] = _nf4(cell)
-        options["device_map"] = {"": str(device)}
+        options["quantization_config"] = _nf4_config(cell)
+        options["device_map"] = {"": str(device)}  # quantization happens on the way to the device
     model = auto.from_pretrained(
-        folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True,
-        attn_implementation=cell.backbone.attention, **options,
-    )  # fmt: skip
+        folder,
+        config=config,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        attn_implementation=cell.backbone.attention,
+        **options,
+    )
     if storage == "nf4":
-        _keep_unpacked(model)
+        _forbid_repacking(model)
     else:
         model.to(device)
-    return settle(model, cell, device.type)
+    return prepare_for_training(model, cell, device.type)
 
 
-def settle(model: Any, cell: Cell, device: str) -> Any:
-    """`model` as every training on a device of that type starts from it: frozen, heads in float32, in training mode."""
+def prepare_for_training(model: Any, cell: Cell, device: str) -> Any:
+    """Bring `model` into the state in which every training on a device of that type ("cpu", "cuda") starts.
+
+    It is frozen and in training mode, its heads are float32, and matrices are multiplied in the type that the device is
+    fast at. Returns the same model.
+    """
     model.requires_grad_(False)
     for name in head_modules(model, cell.backbone):
-        module = model.get_submodule(name).float()
+        head = model.get_submodule(name).float()
         if cell.method.storage != "fp32":
-            module.register_forward_pre_hook(_to_float32)
-    if cell.method.storage != "fp32" and products_in(device, cell.method.storage) == torch.float32:
+            head.register_forward_pre_hook(_inputs_to_float32)
+    if cell.method.storage != "fp32" and matmul_dtype(device, cell.method.storage) == torch.float32:
         multiply_in_float32(model)
     if cell.recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -65,10 +86,14 @@ def settle(model: Any, cell: Cell, device: str) -> Any:
 
 
 def find_sites(model: Any, backbone: Backbone) -> tuple[AdapterSite, ...]:
-    """Every linear module whose path ends in one of the backbone's `matrices`, in the order of the model.
+    """Every linear layer whose path ends in one of the backbone's `matrices`, in the order of the model.
 
-    A path belongs to the longest suffix that fits it; modules inside a head never do (defect Q3). Raises BenchError
-    for a suffix that fits nothing.
+    A path belongs to the longest suffix that fits it: to `attention.output.dense`, not to `output.dense`. Layers inside
+    a head are never sites. Raises BenchError if one of the suffixes fits no layer.
+
+    Example:
+        >>> find_sites(model, backbone)[0].name
+        'bert.encoder.layer.0.attention.self.query'
     """
     heads = head_modules(model, backbone)
     sites = []
@@ -76,46 +101,66 @@ def find_sites(model: Any, backbone: Backbone) -> tuple[AdapterSite, ...]:
         suffix = max((m for m in backbone.matrices if name == m or name.endswith(f".{m}")), key=len, default=None)
         if suffix is None or not hasattr(module, "in_features"):
             continue
+        # A pooler's dense layer has the same suffix as an encoder's. It is trained in full already.
         if any(name == head or name.startswith(f"{head}.") for head in heads):
             continue
-        before = name.removesuffix(suffix).rstrip(".").split(".")
-        numbers = [int(part) for part in before if part.isdigit()]
-        stack = ".".join(before[: next((i for i, part in enumerate(before) if part.isdigit()), len(before))])
-        sites.append(
-            AdapterSite(name, module.in_features, module.out_features, suffix, numbers[0] if numbers else None, stack)
-        )
-    empty = [m for m in backbone.matrices if m not in {site.matrix for site in sites}]
-    if empty:
-        raise BenchError(f"backbone {backbone.name!r}: no linear module's path ends in {empty[0]!r}")
+        stack, layer = _stack_and_layer(name.removesuffix(suffix))
+        sites.append(AdapterSite(name, module.in_features, module.out_features, suffix, layer, stack))
+    unmatched = [m for m in backbone.matrices if m not in {site.matrix for site in sites}]
+    if unmatched:
+        raise BenchError(f"backbone {backbone.name!r}: no linear module's path ends in {unmatched[0]!r}")
     return tuple(sites)
 
 
+def _stack_and_layer(path: str) -> tuple[str, int | None]:
+    """The path before the first number, and that number: 'encoder.layer.3.attention.' gives ('encoder.layer', 3)."""
+    parts = path.rstrip(".").split(".")
+    for place, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[:place]), int(part)
+    return ".".join(parts), None
+
+
 def head_modules(model: Any, backbone: Backbone) -> list[str]:
-    """Paths of the backbone's heads in `model`; a head that this model doesn't have (no pooler) is left out."""
+    """Paths of the backbone's heads in `model`. A head that this model does not have (no pooler) is left out.
+
+    A head stands at the top of the model or one level below it (`bert.pooler`).
+    """
     names = [name for name, _ in model.named_modules()]
-    return [n for head in backbone.head for n in names if n == head or (n.endswith(f".{head}") and n.count(".") == 1)]
+    return [
+        name
+        for head in backbone.head
+        for name in names
+        if name == head or (name.endswith(f".{head}") and name.count(".") == 1)
+    ]
 
 
-def _nf4(cell: Cell) -> Any:
+def _nf4_config(cell: Cell) -> Any:
     from transformers import BitsAndBytesConfig
 
+    # By default transformers quantizes new heads too, which then can't be trained. The patterns match each head and
+    # what is inside it, wherever it stands in the model.
+    unpacked = [rf"(.*\.)?{re.escape(head)}(\..*)?" for head in [*cell.backbone.head, "lm_head"]]
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=cell.method.double_quantization,
         bnb_4bit_compute_dtype=torch.bfloat16,
-        # patterns: the heads and what is inside them, wherever they stand
-        llm_int8_skip_modules=[rf"(.*\.)?{re.escape(head)}(\..*)?" for head in [*cell.backbone.head, "lm_head"]],
+        llm_int8_skip_modules=unpacked,  # the name is of bitsandbytes' first days: it applies to 4-bit too
     )
 
 
-def _keep_unpacked(model: Any) -> None:
-    """bitsandbytes repacks a layer for AVX512-BF16 at its first evaluation, scales rounded to bfloat16, and never back:
-    what is evaluated is then not what was trained, and no gradient passes it any more. It is also slower."""
+def _forbid_repacking(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit layers for AVX512-BF16 when they are first evaluated.
+
+    It rounds the scales to bfloat16 and never goes back: what is evaluated would not be what was trained, and no
+    gradient passes the repacked layer. It is also slower.
+    """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 
-def _to_float32(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: ARG001 (a hook)
+def _inputs_to_float32(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:  # noqa: ARG001
+    """A forward pre-hook: a head in float32 gets the half-precision output of its base."""
     return tuple(x.float() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs)

@@ -1,8 +1,8 @@
 """In what precision a base multiplies that is stored in less than float32.
 
-Its products are bfloat16's where the device multiplies in that. Elsewhere (processors without such an instruction, GPUs
-before Ampere) bfloat16 takes many times as long as float32 does, so each matrix is unpacked to float32 for its product;
-what is stored and what flows between the layers stays as it is, and only the product's own rounding is another.
+Its matmuls are bfloat16's where the device is fast at that. Elsewhere (processors without such an instruction, GPUs
+before Ampere) bfloat16 takes many times as long as float32, so each matrix is unpacked to float32 for its matmul. What
+is stored and what flows between the layers stays as it is; only the rounding of the product differs.
 """
 
 from __future__ import annotations
@@ -15,36 +15,67 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def products_in(device: str, storage: str) -> torch.dtype:
-    """float32 or bfloat16: what a device of that type multiplies matrices in that are stored so (fp32, bf16, nf4). A
-    GPU that is not here is taken for one that can do either."""
+def matmul_dtype(device: str, storage: str) -> torch.dtype:
+    """float32 or bfloat16: the type in which a base stored as `storage` (fp32, bf16, nf4) multiplies on a device of
+    that type. A GPU that this machine does not have is assumed to be fast at bfloat16."""
     if storage == "fp32":
         return torch.float32
     if device == "cuda":
         slow = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
     else:
+        # torch has no public question for it; this is what its own kernels ask before they take oneDNN's bfloat16.
         slow = not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.float32 if slow else torch.bfloat16
 
 
-def told_precision(device: str, storage: str) -> dict[str, str]:
-    """The same for a record's environment."""
-    return {"matmul_precision": str(products_in(device, storage)).removeprefix("torch.")}
+def matmul_precision(device: str, storage: str) -> str:
+    """The name of `matmul_dtype` for a record's environment: 'float32' or 'bfloat16'."""
+    return str(matmul_dtype(device, storage)).removeprefix("torch.")
 
 
 def multiply_in_float32(model: nn.Module) -> None:
-    """Let every linear layer of `model` that is stored in less multiply in float32. Adapters go on top as ever."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear) and module.weight.dtype != torch.float32:
-            module.forward = MethodType(_forward, module)
+    """Let every linear layer of `model` that is stored in less than float32 multiply in float32.
+
+    Weights keep their names and their storage, so adapters can be attached before or after.
+    """
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, nn.Linear) or module.weight.dtype == torch.float32:
+            continue
+        if type(module) is nn.Linear:
+            model.set_submodule(name, Float32Linear(module))
+        else:
+            # The Linear4bit of bitsandbytes can't be replaced: PEFT chooses the adapter's layer by this class and reads
+            # its attributes. Hooks would not do, because the layer's own matmul would still run.
+            module.forward = MethodType(_float32_matmul, module)
 
 
-def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
-    return _Product.apply(x, layer)
+class Float32Linear(nn.Linear):  # type: ignore[misc]
+    """x [..., in] -> x W^T + bias [..., out] of a frozen layer in half precision, multiplied in float32.
+
+    It shares weight and bias with `layer`. The result has the type of x.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        # On the meta device nothing is allocated and no random number is drawn.
+        super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
+        self.weight, self.bias = layer.weight, layer.bias
+        self.train(layer.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _float32_matmul(self, x)
 
 
-class _Product(torch.autograd.Function):  # type: ignore[misc]
-    """x [..., in] -> x W^T + bias, W and bias frozen, rounded once to the type of x. The unpacked W is not kept."""
+def _float32_matmul(layer: nn.Linear, x: Tensor) -> Tensor:
+    result: Tensor = _Float32Matmul.apply(x, layer)
+    return result
+
+
+class _Float32Matmul(torch.autograd.Function):  # type: ignore[misc]
+    """x [..., in] -> x W^T + bias [..., out], rounded once to the type of x, with W and bias frozen.
+
+    W is unpacked again in the backward pass. Autograd would keep the unpacked matrices of all layers instead, and they
+    take more memory than the model itself.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: nn.Linear) -> Tensor:
@@ -60,10 +91,10 @@ class _Product(torch.autograd.Function):  # type: ignore[misc]
 
 
 def _unpacked(weight: Any) -> Tensor:
-    """[out, in] in float32: of a matrix in half precision, or quantized."""
-    state = getattr(weight, "quant_state", None)
-    if state is None:
+    """[out, in] in float32, from a matrix in half precision or one that bitsandbytes quantized."""
+    quant_state = getattr(weight, "quant_state", None)
+    if quant_state is None:
         return weight.detach().float()
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(weight.data.view(-1, 1), state).float()
+    return dequantize_4bit(weight.data.view(-1, 1), quant_state).float()

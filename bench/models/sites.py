@@ -1,4 +1,4 @@
-"""An adapter site: one matrix of the backbone that an adapter changes."""
+"""Adapter sites: the matrices of a backbone that an adapter changes, and which of them a method adapts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AdapterSite(Site):
     """One adapted matrix of a backbone: the engine's `Site`, and where the matrix stands in the model.
 
     `matrix` is the suffix by which the backbone's file names it, `layer` its index counted from 0 (None if the path
-    holds no number), `stack` the part of the path before the layers (`encoder`, ...).
+    holds no number), `stack` the part of the path before that index (`encoder.layer`, ...).
     """
 
     matrix: str = ""
@@ -25,8 +25,14 @@ class AdapterSite(Site):
 
 
 def chosen_sites(sites: Sequence[AdapterSite], method: Method) -> tuple[AdapterSite, ...]:
-    """Those of `sites` that the method adapts, by role and third of their stack. Raises BenchError if none is left."""
-    layers: dict[str, int] = {}
+    """Those of `sites` that the method adapts, by role (`matrices`) and by third of their stack (`depth`).
+
+    Raises BenchError if none is left.
+
+    Example:
+        >>> chosen_sites(find_sites(model, backbone), method)  # `matrices: [query, value]` leaves two sites per layer
+    """
+    layers: dict[str, int] = {}  # by stack: how many layers it has
     for site in sites:
         layers[site.stack] = max(layers.get(site.stack, 0), (site.layer or 0) + 1)
     chosen = tuple(

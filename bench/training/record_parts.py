@@ -15,7 +15,7 @@ from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
 from bench.inputs.datasets import Split
 from bench.log import say
-from bench.models.precision import products_in, told_precision
+from bench.models.precision import matmul_dtype, matmul_precision
 from bench.models.sites import AdapterSite
 from bench.records.environment import environment, other_processes
 from bench.records.schema import (
@@ -59,8 +59,8 @@ def machine_of(device: torch.device, cell: Cell) -> dict[str, Any]:
     others = other_processes(str(device))
     notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
     where = {
-        **environment(str(device)), **told_precision(device.type, cell.method.storage), "threads": cell.threads,
-        "other_processes": others, "slurm": slurm_use(),
+        **environment(str(device)), "matmul_precision": matmul_precision(device.type, cell.method.storage),
+        "threads": cell.threads, "other_processes": others, "slurm": slurm_use(),
     }  # fmt: skip
     return {"environment": where, "notes": tuple(notes)}
 
@@ -149,6 +149,6 @@ def utilization_of(
     except (RuntimeError, NotImplementedError) as error:
         say(f"{cell.id}: its operations can't be counted: {error}")
         return None
-    rate = matrix_rate(device, products_in(device.type, cell.method.storage))
+    rate = matrix_rate(device, matmul_dtype(device.type, cell.method.storage))
     share = operations * steps / seconds / (rate * cell.recipe.processes)
     return Utilization(flops_per_step=operations, matmul_flops_per_second=rate, fraction=share)

@@ -22,10 +22,9 @@ from bench.inputs.backbones import check_backbone
 from bench.inputs.collate import Batch, Collator
 from bench.inputs.datasets import load_tokenizer, open_data
 from bench.log import TOLD, ProgressBar, process_age, say
-from bench.models.adapters import adapter_hash, attach, reload_trained, save_trained, weights_file
+from bench.models.adapters import adapter_hash, attach, plain_ranks, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.core import build_core
-from bench.models.others import plain_ranks
 from bench.models.sites import chosen_sites
 from bench.paths import CURVE, PREDICTIONS
 from bench.records.schema import (

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from bench.engine.schedule import RankSchedule
-from bench.models.precision import multiply_in_float32, products_in
+from bench.models.precision import matmul_dtype, multiply_in_float32
 
 SHAPES = [(64, 96), (96, 64)]
 
@@ -37,7 +37,9 @@ def test_the_exact_product_rounded_once(quantized: bool, dtype: torch.dtype) -> 
     layer = half(quantized)
     stored = {name: value.clone() for name, value in layer.state_dict().items()}
     weight = dequantize_4bit(layer.weight, layer.weight.quant_state) if quantized else layer.weight
-    multiply_in_float32(nn.Sequential(layer))
+    model = nn.Sequential(layer)
+    multiply_in_float32(model)
+    layer = model[0]
     x = torch.randn(2, 5, 64).to(dtype).requires_grad_()
     twin = x.detach().double().requires_grad_()
     given, exact = layer(x), functional.linear(twin, weight.double(), layer.bias.double())
@@ -79,14 +81,14 @@ def test_adapters_on_top_train_alike() -> None:
 def test_the_record_says_which(lab: Lab, tmp_path, method: str) -> None:
     cell = lab.prepare(lab.cell(method))
     assert lab.train(cell, tmp_path / "out") == 0
-    expected = products_in("cpu", cell.method.storage)
+    expected = matmul_dtype("cpu", cell.method.storage)
     assert f"torch.{record_of(tmp_path / 'out').environment['matmul_precision']}" == str(expected)
 
 
 def test_this_processor_is_not_asked_for_what_it_can_not() -> None:
     """A product in the type that is chosen takes no many times as long as in float32 (measured side by side)."""
     one = torch.ones(512, 512)
-    half_one = one.to(products_in("cpu", "nf4"))
+    half_one = one.to(matmul_dtype("cpu", "nf4"))
 
     def fastest(product: Callable[[], object]) -> float:
         times = []
