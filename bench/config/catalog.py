@@ -63,7 +63,7 @@ def load_catalog(folder: Path = WORKFLOW) -> Catalog:
     """
     if not folder.is_dir():
         raise BenchError(f"{folder}: no such folder of YAML files")
-    problems: list[Problem] = []
+    problems: list[Problem] = []  # collected over all files, so that a user sees every fault at once
     catalog = Catalog(
         tasks=_read_folder(Task, folder / "tasks", problems),
         methods=_read_folder(Method, folder / "methods", problems),

@@ -17,7 +17,7 @@ from bench.paths import cell_id
 # Parts, and fields of parts, that describe or schedule a cell without any effect on its result: no part of its hash.
 _PARTS_NOT_IDENTITY = {"study", "budget_name"}
 _FIELDS_NOT_IDENTITY = {
-    "task": {"description", "resources", "recipe"},
+    "task": {"description", "resources", "recipe"},  # the cell has the resolved recipe as a part of its own
     "backbone": {"description"},
     "method": {"description", "label", "recipe"},
 }

@@ -154,6 +154,7 @@ class Method(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Method:
+        # Both allocators score singular values, and only the adapter adalora has any.
         if self.allocator in ("adalora", "increlora") and self.adapter != "adalora":
             raise ValueError(
                 f"allocator {self.allocator!r} ranks singular values: adapter must be adalora, not {self.adapter}"
@@ -162,12 +163,14 @@ class Method(Frozen):
             raise ValueError(
                 f"allocator {self.allocator!r}: the block `growth` and an allocator that grows go together"
             )
+        # A growth adds whole ranks, which cost more parameters in a large matrix than in a small one.
         if self.grows and self.unit != "ranks":
             raise ValueError(f"allocator {self.allocator!r} counts ranks: unit must be ranks")
         if not self.lean and (self.allocator != "fixed" or self.unit != "ranks" or self.regularizer):
             raise ValueError(f"adapter {self.adapter!r} has no ranks to move, count or regularize")
         if (self.adapter == "peft") != (self.peft is not None):
             raise ValueError("the block `peft` and adapter: peft go together")
+        # Small updates get lost in weights of 16 bits, and weights of 4 bits can not be trained at all.
         if self.adapter == "full" and self.storage != "fp32":
             raise ValueError(f"adapter 'full' trains every parameter: storage must be fp32, not {self.storage}")
         return self

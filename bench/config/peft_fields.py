@@ -65,6 +65,7 @@ def config_class(name: str) -> type[Any]:
 
 def field_types(config: type[Any]) -> dict[str, Any]:
     """The type of each field of a PEFT config class that its constructor takes, by the field's name."""
+    # PEFT writes some annotations as strings, so the dataclass fields alone do not hold the types.
     hints = get_type_hints(config)
     return {field.name: hints[field.name] for field in dataclasses.fields(config) if field.init}
 
@@ -121,7 +122,7 @@ def _accepts(expected: Any, value: Any) -> bool:
         return True
     if isinstance(value, bool):  # Python counts True as an int, PEFT does not mean it
         return bool in options
-    if isinstance(value, int) and float in options:
+    if isinstance(value, int) and float in options:  # 1 in place of 1.0
         return True
     return isinstance(value, options)
 

@@ -35,6 +35,7 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
     if rank is None or cell.method.adapter == "full":
         return
     place: KeyPath = ("budgets", cell.budget_name, "rank")
+    # Ranks that stay fixed are the same in every matrix. Where they vary, their average may be a fraction.
     if cell.method.allocator == "fixed" and rank != int(rank):
         yield place, _fractional_rank_fault(cell, rank)
     if cell.method.allocator == "adalora" and rank < _initial_rank(cell, rank) and train_rows and not no_row_left:

@@ -80,6 +80,7 @@ def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = Ma
     if unknown:
         raise SpecError(unknown)
     study = entry.item
+    # Many cells share one fault, so problems are kept by what is wrong and not by cell.
     problems: dict[Hashable, Problem] = {}
     cells: dict[str, Cell] = {}
     sources: dict[str, str] = {}
@@ -88,6 +89,7 @@ def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = Ma
         source = f"grids[{index}]" if study.grids else "the study's lists"
         names = grid.tasks or study.tasks
         for name in names:
+            # All cells of a task share it, so its overrides are validated once.
             if name not in tasks:
                 tasks[name] = _resolve_task(catalog, entry, name, recipe_overrides(given, name))
         product = itertools.product(
@@ -120,6 +122,7 @@ def _resolve_task(catalog: Catalog, entry: Entry[Study], name: str, last: dict[s
     if data.get("data", {}).get("evaluation") and "evaluation" in overrides.get("data", {}):
         # The evaluation splits are a list in spirit: a study replaces them all.
         data["data"]["evaluation"] = overrides["data"]["evaluation"]
+    # Where each value comes from, for error messages: the study's recipe, its overrides of this task, the command line.
     places: Places = {path: place for path, place in entry.places.items() if path[:1] == ("recipe",)}
     places |= {path[2:]: place for path, place in entry.places.items() if path[:2] == ("overrides", name)}
     places |= {("recipe", key): (0, 0) for key in last}
@@ -158,9 +161,11 @@ def _resolve_cell(
     budget = study.budgets[budget_name]
     recipe = task.recipe
     changes = dict(method.item.recipe)
+    # `scale` would replace the budget's alpha, so it is cleared.
     if budget.alpha is not None:
         changes |= {"alpha": budget.alpha, "scale": None}
     if changes:
+        # The command line was laid over the task's recipe already. Here it outranks the method and the budget, too.
         changes = merge(changes, last)
         places = {path[1:]: place for path, place in method.places.items() if path[:1] == ("recipe",)}
         recipe = build(Recipe, merge(recipe.model_dump(), changes), places, method.file)

@@ -18,7 +18,7 @@ from bench.config.renamed import suggestion
 from bench.errors import Problem, SpecError, nearest
 
 MAX_BYTES = 1_000_000
-MAX_DEPTH = 20
+MAX_DEPTH = 20  # far deeper than any real file
 
 KeyPath = tuple[str | int, ...]  # ("recipe", "epochs"), or ("seeds", 0) for the first item of a list
 Places = dict[KeyPath, tuple[int, int]]  # line and column (from 1) of each key and item
@@ -29,6 +29,7 @@ class _Loader(yaml.SafeLoader):
     """The safe loader with the floats of YAML 1.2: PyYAML reads 1e-4 as a string, here it is a number."""
 
 
+# A copy of its own: the resolvers belong to the base class, which other users of PyYAML share.
 _Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
@@ -93,7 +94,7 @@ def _refuse_depth_and_aliases(text: str, file: Path) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         message = ""
-        if isinstance(event, yaml.AliasEvent):
+        if isinstance(event, yaml.AliasEvent):  # a few nested aliases can expand to gigabytes
             message = "aliases (*name) are not allowed"
         elif isinstance(event, yaml.CollectionStartEvent):
             depth += 1
@@ -158,7 +159,7 @@ def _problems(model: type[BaseModel], error: ValidationError, places: Places, fi
         else:
             value = repr(fault["input"])
             value = value if len(value) <= 80 else value[:77] + "..."
-            hint = ""
+            hint = ""  # the nearest valid value, where there is a list of them
             if fault["type"] == "literal_error" and isinstance(fault["input"], str):
                 hint = nearest(fault["input"], _expected_literals(fault))
             message = f"{key}: {_lower_first(fault['msg'])}, found {value}{hint}"
