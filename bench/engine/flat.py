@@ -25,7 +25,7 @@ class _Product:
     """The product E B of one block, which the layers read in place of B.
 
     b: B^T [rows, length]; folded: its rows times E [rows, length]; grad: the gradient with respect to `folded`, in the
-    place of B's; singular: E [rows]; grad_singular: its gradient [rows].
+    place of B's; singular: E [rows]; grad_singular: its gradient [rows]; triplets: which triplets these rows are.
     """
 
     b: Tensor
@@ -33,6 +33,7 @@ class _Product:
     grad: Tensor
     singular: Tensor
     grad_singular: Tensor
+    triplets: slice
 
 
 class FlatParameters:
@@ -94,10 +95,14 @@ class FlatParameters:
         return self.layout.adapter_elements + self._head_elements
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def fold(self) -> None:
-        """Let the layers see the present E and B. Must be called after anything that changes them."""
+    def fold(self, mask: Tensor | None = None) -> None:
+        """Let the layers see the present E and B. Must be called after anything that changes them.
+
+        mask [triplets]: ranks that the layers shall not see, where it is false.
+        """
         for part in self._products:
-            torch.mul(part.b, part.singular.unsqueeze(1), out=part.folded)
+            singular = part.singular if mask is None else part.singular * mask[part.triplets]
+            torch.mul(part.b, singular.unsqueeze(1), out=part.folded)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def unfold_gradients(self) -> None:
@@ -140,6 +145,13 @@ class FlatParameters:
                 if parameter.grad is not None:
                     view.copy_(parameter.grad)
                 parameter.grad = view
+
+    def check_views(self) -> None:
+        """Raises BenchError if a parameter is no view of the buffer any more (`model.to` moved it)."""
+        first, last = self.data.data_ptr(), self.data.data_ptr() + self.data.numel() * self.data.element_size()
+        for parameter in (*(p for group in self._parameters for p in group), *self.head):
+            if parameter.numel() and not first <= parameter.data_ptr() < last:
+                raise BenchError("the model's parameters were moved: put the model on its device first")
 
     def elements_of(self, site: int) -> list[slice]:
         """The parts of the buffer that hold A, B^T and E of a site."""
@@ -185,7 +197,7 @@ class FlatParameters:
             part = slice(block.first_triplet, block.first_triplet + len(b))
             if layout.svd:
                 self._products.append(
-                    _Product(b, torch.empty_like(b), grad, self.singular[part], self.grad_singular[part])
+                    _Product(b, torch.empty_like(b), grad, self.singular[part], self.grad_singular[part], part)
                 )
 
     def _bind(self) -> None:

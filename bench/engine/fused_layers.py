@@ -70,7 +70,7 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
     def forward(ctx: Any, x: Tensor, _anchor: Tensor, weight: Tensor, bias: Tensor | None, site: SiteTensors) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         result = functional.linear(flat, weight, bias)
-        hidden = torch.mm(flat.float(), site.a_t)
+        hidden = torch.mm(flat.float(), site.a_t).float()  # autocast would leave it in half precision
         site.add_to(result, hidden)
         ctx.save_for_backward(flat, hidden, weight)
         ctx.site, ctx.shape = site, x.shape
@@ -84,7 +84,7 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
         grad_hidden = site.backward(grad.float(), flat.float(), hidden)
         if not ctx.needs_input_grad[0]:
             return None, None, None, None, None
-        grad_x = torch.mm(grad, weight)
+        grad_x = torch.mm(grad.to(weight.dtype), weight)  # under autocast the two differ
         if grad_x.dtype == torch.float32:
             grad_x.addmm_(grad_hidden, site.a, alpha=site.scale)
         else:
@@ -99,7 +99,7 @@ class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, result: Tensor, x: Tensor, _anchor: Tensor, site: SiteTensors) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        hidden = torch.mm(flat.float(), site.a_t)
+        hidden = torch.mm(flat.float(), site.a_t).float()  # autocast would leave it in half precision
         site.add_to(result.view(-1, result.shape[-1]), hidden)
         ctx.mark_dirty(result)
         ctx.save_for_backward(flat, hidden)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,15 +59,23 @@ class FlatAdamW:
         count = torch.zeros((), device=self._flat.device) if steps is None else steps.to(self._flat.device).clone()
         self.newcomers.append(Newcomers(ranks, warmup, age, count, self._places(ranks)))
 
-    def step(self, learning_rate: float, found_inf: Tensor) -> None:
-        """One update of every parameter; none if found_inf [] is 1."""
+    def step(self, learning_rate: float, found_inf: Tensor, hold: Sequence[slice] = ()) -> None:
+        """One update of every parameter; none if found_inf [] is 1.
+
+        hold: elements of adapters that got no gradient; they keep their values and moments, and do not decay.
+        """
         buffers = (self._flat.data, self._flat.grad, self.moment, self.square)
+        held = [
+            (buffer, part, buffer[part].clone())
+            for buffer in (self._flat.data, self.moment, self.square)
+            for part in hold
+        ]
         # The update below treats all elements alike; the newcomers' own update then starts from these values.
         before = [[buffer[group.places] for buffer in buffers] for group in self.newcomers]
         decayed = self._flat.decayed
         whole = self._options.weight_decay == 0 or decayed == self._flat.elements
         parts = [slice(None)] if whole else [slice(None, decayed), slice(decayed, None)]
-        steps = self.steps.clone() if len(parts) > 1 else self.steps
+        steps = self.steps.clone() if len(parts) > 1 else self.steps  # each call counts its own step count up
         for part, decay, count in zip(parts, (self._options.weight_decay, 0.0), (self.steps, steps), strict=False):
             self._update([buffer[part] for buffer in buffers], count, learning_rate, decay, found_inf)
         for group, values in zip(self.newcomers, before, strict=True):
@@ -74,6 +83,33 @@ class FlatAdamW:
             for buffer, value in zip(buffers, values, strict=True):
                 buffer[group.places] = value
             group.age += 1
+        for buffer, part, value in held:
+            buffer[part] = value
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain JSON from which `load` restores the optimizer bit for bit."""
+        tensors = {
+            "moment": self.moment,
+            "square": self.square,
+            "optimizer_steps": self.steps,
+            **{f"newcomers.{index}": group.steps for index, group in enumerate(self.newcomers)},
+        }
+        groups = [
+            {"ranks": [list(ranks) for ranks in group.ranks], "warmup": group.warmup, "age": group.age}
+            for group in self.newcomers
+        ]
+        return tensors, {"newcomers": groups}
+
+    def load(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Restore what `state` returned. The flat parameters have their layout already."""
+        self.reshape()
+        self.moment.copy_(tensors["moment"])
+        self.square.copy_(tensors["square"])
+        self.steps.copy_(tensors["optimizer_steps"])
+        self.newcomers = []
+        for index, group in enumerate(plain["newcomers"]):
+            ranks = tuple(tuple(ranks) for ranks in group["ranks"])
+            self.admit(ranks, group["warmup"], group["age"], tensors[f"newcomers.{index}"])
 
     def _update(
         self, tensors: Sequence[Tensor], steps: Tensor, learning_rate: float, decay: float, found_inf: Tensor

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -26,27 +26,11 @@ from bench.engine.layout import Site
 from bench.engine.optimizer import FlatAdamW
 from bench.engine.options import AllocatorOptions, StepOptions
 from bench.engine.regularizer import Regularizer
+from bench.engine.report import StepReport
 from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
 
-
-@dataclass(frozen=True)
-class StepReport:
-    """What one optimizer step did. Tensors [] stay on the device: reading one synchronizes.
-
-    loss: the task's alone, weighted over the micro-batches. regularizer: its value times gamma. grad_norm: before
-    clipping. skipped: 1 if the gradient was not finite, so that nothing was changed. budget: of this step, in the
-    allocator's unit. masked: whether ranks were chosen anew.
-    """
-
-    step: int
-    loss: Tensor
-    regularizer: Tensor
-    grad_norm: Tensor
-    skipped: Tensor
-    learning_rate: float
-    budget: int
-    masked: bool
+ALLOCATOR_PREFIX = "allocator."  # of its tensors in a checkpoint
 
 
 class Core:
@@ -81,7 +65,7 @@ class Core:
         if process_group.world_size > 1:
             process_group.broadcast(self.flat.data)
             self.flat.fold()
-        self._initial_ranks = self.flat.layout.ranks
+        self.initial_ranks = self.flat.layout.ranks
         self.optimizer = FlatAdamW(self.flat, options)
         self._allocator_options = allocator or AllocatorOptions()
         self.allocator = build_allocator(self.flat, schedule, self._allocator_options)
@@ -117,9 +101,22 @@ class Core:
         loss.backward()
         self.flat.zero_gradients()
 
+    def adopt_gradients(self) -> None:
+        """Take over the gradients of backward passes that somebody else made, in place of `accumulate`."""
+        self.flat.gather_gradients()
+        self._loss = self._zero.clone()
+
+    def discard_gradients(self) -> None:
+        """Forget the gradients since the last step."""
+        self.flat.gather_gradients()
+        self.flat.zero_gradients()
+        self._loss = None
+
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def step(self) -> StepReport:
+    def step(self, learning_rate: float | None = None) -> StepReport:
         """One optimizer step from the gradients that `accumulate` gathered.
+
+        learning_rate: of this step alone; by default that of the options' own schedule.
 
         Raises BenchError without a gradient, after the last step of the schedule, or if gradients were cleared outside.
         """
@@ -144,9 +141,8 @@ class Core:
         if limit is not None:
             clip = (limit / (norm + 1e-6)).clamp_(max=1.0)  # as torch.nn.utils.clip_grad_norm_
             flat.grad.mul_(clip)
-        rate = self.learning_rate(self.completed)
-        with self._holding(hold):
-            self.optimizer.step(rate, skipped)
+        rate = self.learning_rate(self.completed) if learning_rate is None else learning_rate
+        self.optimizer.step(rate, skipped, hold)
         self._skipped.add_(skipped)
 
         self.completed += 1
@@ -179,10 +175,14 @@ class Core:
         """The learning rate of the optimizer step that follows `step` steps."""
         return self.options.learning_rate_at(step, self.schedule.total_steps)
 
+    def budget_mask(self) -> Tensor | None:
+        """Which ranks [triplets] live under the budget of this step; None if all do."""
+        return self.allocator.mask(self.completed)
+
     @contextmanager
     def budget_view(self) -> Iterator[None]:
         """Inside, the model obeys the budget of its step: evaluate and save it here. It is restored bit for bit."""
-        mask = self.allocator.mask(self.completed)
+        mask = self.budget_mask()
         singular = self.flat.singular.clone()
         self._viewing = True
         try:
@@ -198,11 +198,11 @@ class Core:
 
     def masks(self) -> dict[str, list[bool]]:
         """Per site, which of its initial ranks live under the budget of this step: PEFT's rank_pattern."""
-        layout, mask = self.flat.layout, self.allocator.mask(self.completed)
+        layout, mask = self.flat.layout, self.budget_mask()
         kept = layout.kept if mask is None else layout.kept_by(mask.tolist())
         return {
             site.name: [rank in live for rank in range(initial)]
-            for site, live, initial in zip(layout.sites, kept, self._initial_ranks, strict=True)
+            for site, live, initial in zip(layout.sites, kept, self.initial_ranks, strict=True)
         }
 
     def live_ranks(self) -> dict[str, int]:
@@ -242,23 +242,18 @@ class Core:
         if self._loss is not None or self._viewing:
             raise BenchError("a checkpoint is taken between optimizer steps")
         tensors, plain = self.allocator.state()
+        optimizer_tensors, optimizer_plain = self.optimizer.state()
         state = {
             "parameters": self.flat.data,
-            "moment": self.optimizer.moment,
-            "square": self.optimizer.square,
-            "optimizer_steps": self.optimizer.steps,
             "skipped": self._skipped,
-            **{f"newcomers.{index}": group.steps for index, group in enumerate(self.optimizer.newcomers)},
-            **{f"allocator.{name}": tensor for name, tensor in tensors.items()},
+            **optimizer_tensors,
+            **{f"{ALLOCATOR_PREFIX}{name}": tensor for name, tensor in tensors.items()},
         }
         return {name: tensor.detach().clone() for name, tensor in state.items()}, {
             "step": self.completed,
             "kept": [list(ranks) for ranks in self.flat.layout.kept],
             "allocator": plain,
-            "newcomers": [
-                {"ranks": [list(ranks) for ranks in group.ranks], "warmup": group.warmup, "age": group.age}
-                for group in self.optimizer.newcomers
-            ],
+            **optimizer_plain,
             **self._identity(),
         }
 
@@ -274,17 +269,13 @@ class Core:
         self.flat.data.copy_(tensors["parameters"])
         self.flat.fold()
         self.flat.zero_gradients()
-        self.optimizer.reshape()
-        self.optimizer.moment.copy_(tensors["moment"])
-        self.optimizer.square.copy_(tensors["square"])
-        self.optimizer.steps.copy_(tensors["optimizer_steps"])
-        self.optimizer.newcomers = []
-        for index, group in enumerate(plain["newcomers"]):
-            ranks = tuple(tuple(ranks) for ranks in group["ranks"])
-            self.optimizer.admit(ranks, group["warmup"], group["age"], tensors[f"newcomers.{index}"])
+        self.optimizer.load(tensors, plain)
         self._skipped.copy_(tensors["skipped"])
-        prefix = "allocator."
-        allocator_tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        allocator_tensors = {
+            name.removeprefix(ALLOCATOR_PREFIX): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(ALLOCATOR_PREFIX)
+        }
         self.allocator.load(allocator_tensors, plain["allocator"])
         if self._regularizer is not None:
             self._regularizer.rebuild()
@@ -315,12 +306,3 @@ class Core:
             self.optimizer.admit(new, growth.warmup_steps if growth else 0)
         if self._regularizer is not None:
             self._regularizer.rebuild()
-
-    @contextmanager
-    def _holding(self, parts: Sequence[slice]) -> Iterator[None]:
-        """Leave parameters and moments of `parts` as they are: adapters without a gradient do not decay."""
-        tensors = (self.flat.data, self.optimizer.moment, self.optimizer.square)
-        before = [(tensor, part, tensor[part].clone()) for tensor in tensors for part in parts]
-        yield
-        for tensor, part, value in before:
-            tensor[part] = value

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bench.engine.step import StepReport
+from bench.engine.report import StepReport
 from bench.files import clear_when_full, write_atomic
 
 BLOCK = 25  # steps between two fetches
