@@ -96,11 +96,6 @@ class Core:
         if self.process_group.world_size > 1 and self._loss is None:
             self._loss = self._zero.clone()
 
-    def rehearse(self, loss: Tensor) -> None:
-        """Backward of a loss from which nothing is learned: for measurements."""
-        loss.backward()
-        self.flat.zero_gradients()
-
     def adopt_gradients(self) -> None:
         """Take over the gradients of backward passes that somebody else made, in place of `accumulate`."""
         self.flat.gather_gradients()
@@ -271,12 +266,8 @@ class Core:
         self.flat.zero_gradients()
         self.optimizer.load(tensors, plain)
         self._skipped.copy_(tensors["skipped"])
-        allocator_tensors = {
-            name.removeprefix(ALLOCATOR_PREFIX): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(ALLOCATOR_PREFIX)
-        }
-        self.allocator.load(allocator_tensors, plain["allocator"])
+        names = [name for name in tensors if name.startswith(ALLOCATOR_PREFIX)]
+        self.allocator.load({name.removeprefix(ALLOCATOR_PREFIX): tensors[name] for name in names}, plain["allocator"])
         if self._regularizer is not None:
             self._regularizer.rebuild()
         self.completed, self._loss = int(plain["step"]), None

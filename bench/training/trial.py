@@ -179,7 +179,8 @@ class Trial:
     def _rehearse(self, model: Any, core: Core, batch: Batch) -> None:
         """Forward and backward of the largest batch, for its memory alone; the generators are set after it."""
         with self.peak.measured():
-            core.rehearse(task_loss(model, batch, self.cell.task.kind)[0])
+            task_loss(model, batch, self.cell.task.kind)[0].backward()
+            core.discard_gradients()
 
     def _resume(self, core: Core) -> Curve:
         """Bring core, generators and counters to the newest good checkpoint, if there is one; the curve behind it."""
