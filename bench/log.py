@@ -1,8 +1,13 @@
-"""How far a training is: a bar on a terminal, a plain line every now and then elsewhere."""
+"""The log of a process: standard logging to stderr, a progress bar, and how long the process has run.
+
+Modules log with `logging.getLogger(__name__)`. A process that runs a command or trains a cell calls
+`configure_logging` first.
+"""
 
 from __future__ import annotations
 
-import math
+import io
+import logging
 import os
 import sys
 import time
@@ -10,75 +15,121 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any
 
-IMPORTED = time.monotonic()
-WAITED = [0.0]  # seconds for another process: no cell's time
-WIDTH = 30
-TOLD = deque[str](maxlen=40)  # the last lines, for the record of a failure
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+FORMAT = "%(asctime)s %(cell)s%(levelname)s: %(message)s"
+RECENT_LINES = 40  # as many as the record of a failure keeps
+LINE_INTERVAL = 30.0  # seconds between two lines of progress where stderr is no terminal
+
+_imported_at = time.monotonic()
+_waited = [0.0]  # seconds spent waiting for another process: no cell's time
+_logger = logging.getLogger(__name__)
 
 
-def say(line: str) -> None:
-    """One line to the log (stderr)."""
-    TOLD.append(line)
-    print(line, file=sys.stderr, flush=True)
+class _StderrHandler(logging.Handler):
+    """Writes to whatever stderr is now, above the progress bars of a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm  # imported late: Snakemake reads this module each time it parses its rules
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _RecentLines(logging.Handler):
+    """Keeps the last lines of the log for the record of a failure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = deque[str](maxlen=RECENT_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.extend(self.format(record).splitlines())
+
+
+_stderr, _recent = _StderrHandler(), _RecentLines()
+
+
+def configure_logging(cell_id: str | None = None) -> None:
+    """Write the project's log to stderr, each message with its time, its level and the cell that the process trains."""
+    formatter = logging.Formatter(FORMAT, defaults={"cell": f"{cell_id} " if cell_id else ""})
+    logger = logging.getLogger("bench")
+    logger.setLevel(logging.INFO)
+    for handler in (_stderr, _recent):
+        handler.setFormatter(formatter)
+        logger.addHandler(handler)
+    # At its import it warns that an optional kernel for CPUs is not installed, in every process that imports PEFT.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def recent_lines() -> tuple[str, ...]:
+    """The last lines that went to the log, tracebacks included."""
+    return tuple(_recent.lines)
 
 
 def process_age() -> float:
-    """Seconds since this process began, imports included, by a clock that nobody sets; since this import elsewhere.
-    What it spent `waiting` is left out."""
+    """Seconds since this process began, its imports included, less what it spent `waiting`.
+
+    The kernel's clock is used, which nobody sets. Where there is no /proc the seconds count from this module's import.
+    """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):
-        age = time.monotonic() - IMPORTED
-    return age - WAITED[0]
+        age = time.monotonic() - _imported_at
+    return age - _waited[0]
 
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Around a wait for another process."""
     began = time.monotonic()
-    say(f"waiting for {what}")
+    _logger.warning("waiting for %s", what)
     try:
         yield
     finally:
-        WAITED[0] += time.monotonic() - began
+        _waited[0] += time.monotonic() - began
 
 
-class ProgressBar:
-    """`total` steps of `what`. A bar is drawn ten times a second at the most, a line written every `every` seconds;
-    neither where it is not `shown`."""
+def progress_bar(
+    total: int, *, what: str = "", initial: int = 0, unit: str = "step", enabled: bool = True
+) -> tqdm[Any]:
+    """A tqdm bar on a terminal, a line in the log every LINE_INTERVAL seconds elsewhere, nothing if not `enabled`.
 
-    def __init__(
-        self, what: str, total: int, *, every: float = 30.0, stream: TextIO | None = None, shown: bool = True
-    ) -> None:
-        self._what, self._total = what, total
-        self._stream = stream or sys.stderr
-        self._bar = self._stream.isatty()
-        self._every = math.inf if not shown else 0.1 if self._bar else every
-        self._last = self._began = time.monotonic()
-        self._first: int | None = None
+    Example:
+        >>> with progress_bar(len(batches)) as bar:
+        ...     for batch in batches:
+        ...         train(batch)
+        ...         bar.update()
+    """
+    from tqdm import tqdm
 
-    def show(self, done: int) -> None:
-        """`done` steps are made."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = done
-        if now - self._last < self._every:
-            return
-        self._last = now
-        speed = (done - self._first) / (now - self._began)
-        left = f"{(self._total - done) / speed:.0f} s left" if speed > 0 else ""
-        if self._bar:
-            filled = WIDTH * done // max(1, self._total)
-            bar = "#" * filled + "-" * (WIDTH - filled)
-            self._stream.write(f"\r{self._what} [{bar}] {done}/{self._total} {speed:.1f}/s {left} ")
-            self._stream.flush()
-        else:
-            say(f"{self._what}: {done} of {self._total}, {speed:.1f}/s, {left}")
+    class LoggedProgress(tqdm):  # type: ignore[misc]  # tqdm has no types
+        """Progress as lines of the log: a file would keep every state of a bar that is redrawn in place."""
 
-    def close(self) -> None:
-        if self._bar:
-            self._stream.write("\r" + " " * (WIDTH + len(self._what) + 50) + "\r")
-            self._stream.flush()
+        monitor_interval = 0  # no thread that adapts `miniters`, which is fixed below
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002 (as in tqdm)
+            _logger.info("%s", str(self) if msg is None else msg)
+
+    terminal = sys.stderr.isatty()
+    options: dict[str, Any] = {
+        "total": total,
+        "initial": initial,
+        "desc": what or None,
+        "unit": unit,
+        "miniters": 1,
+        "disable": not enabled,
+    }
+    if terminal:
+        return tqdm(**options, mininterval=0.1, leave=False, dynamic_ncols=True)
+    return LoggedProgress(
+        **options,
+        mininterval=LINE_INTERVAL,
+        maxinterval=LINE_INTERVAL,
+        delay=LINE_INTERVAL,
+        file=io.StringIO(),
+        bar_format="{desc}{n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {elapsed} passed, {remaining} left",
+    )

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from bench.errors import BenchError
+from bench.log import configure_logging
 
 COMMANDS = {
     "check": "validate every YAML file of tasks, methods, backbones and studies",
@@ -34,6 +35,7 @@ MODULES = {"group": "train_group", "tables": "report", "figures": "report", "pag
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, or that of the BenchError whose message went to stderr."""
     args = _parser().parse_args(arguments)
+    configure_logging()
     args.words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(args.run(args) or 0)

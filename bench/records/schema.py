@@ -181,9 +181,9 @@ class PeakBytes(Frozen):
     """Peak memory of the training.
 
     On a GPU, `peak` is the most that was allocated and `reserved` the most that PyTorch's allocator held. On the CPU,
-    `peak` is the largest resident set and `growth` how far it rose above that of the loaded model in the step with the
-    largest batch, None if an earlier attempt ran that step. `predicted` is the prediction made before the first step:
-    of `peak` on a GPU, of `growth` on the CPU.
+    `peak` is the largest resident set and `growth` how far it rose above that of the loaded model in a rehearsal of the
+    largest batch, None if the attempt failed before it. `predicted` is the prediction made before the first step: of
+    `peak` on a GPU, of `growth` on the CPU.
     """
 
     device: str

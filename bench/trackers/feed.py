@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import subprocess
@@ -14,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.log import say
 from bench.paths import StudyPaths
 
+logger = logging.getLogger(__name__)
 WAITING = 8 * 2**20  # bytes that may wait for the tracker before it counts as stuck
 PATIENCE = 20.0  # seconds that it gets to end
 
@@ -83,7 +84,9 @@ class Feed:
 
     def _lose(self, why: str) -> None:
         if not self._lost:
-            say(f"the tracker is lost ({why}; see {self._log}); the training goes on, its curve is complete")
+            logger.warning(
+                "the tracker is lost (%s; see %s); the training goes on, its curve is complete", why, self._log
+            )
         self._lost = True
         self._waiting.clear()
 

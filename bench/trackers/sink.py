@@ -63,9 +63,14 @@ class WandB:
         folder.mkdir(parents=True, exist_ok=True)
         name = run.replace("/", "-")
         self._run = wandb.init(
-            project=project, name=name, id=name, dir=str(folder), mode="offline", resume="allow",
+            project=project,
+            name=name,
+            id=name,
+            dir=str(folder),
+            mode="offline",
+            resume="allow",
             settings=wandb.Settings(x_disable_stats=True, disable_git=True, console="off"),
-        )  # fmt: skip
+        )
 
     def config(self, values: Mapping[str, Any]) -> None:
         self._run.config.update(dict(values), allow_val_change=True)

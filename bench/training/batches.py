@@ -1,7 +1,7 @@
 """Which rows make which batch: a pure function of seed and epoch, the same for every method of a task.
 
-Rows are shuffled, cut into chunks of many batches and sorted by length inside a chunk, so that a batch holds rows of
-like length and little padding; then the batches are shuffled.
+Rows are shuffled, cut into chunks of many batches and sorted by length inside each chunk, so that the rows of a batch
+have similar lengths and need little padding; then the batches are shuffled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CHUNK = 50  # batches among which rows are sorted by length
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """The rows of each optimizer step of one epoch, the smaller batch last."""
+    """The row numbers of each optimizer step of one epoch; the batch that is smaller than the others comes last."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
     size = np.asarray(lengths)
@@ -30,7 +30,7 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
 
 
 def micro_batches(rows: Sequence[int], parts: int) -> list[Sequence[int]]:
-    """A step's rows in at most so many `parts`, as equal as can be."""
+    """The rows of a step in at most `parts` micro-batches of equal size; the last one may be smaller."""
     size = -(-len(rows) // parts)
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
@@ -50,19 +50,22 @@ class Padded:
 
 @dataclass(frozen=True)
 class FirstEpoch:
-    """The micro-batches of the first epoch, as far as the training goes; later epochs have the same rows in others."""
+    """The micro-batches of the first epoch, as far as the training goes.
+
+    Later epochs have the same rows in other batches, so these stand for the whole training.
+    """
 
     steps: int
     batches: Sequence[Padded]
 
     @property
     def largest(self) -> Padded:
-        """The one with the most padded tokens."""
+        """The micro-batch with the most padded tokens."""
         return max(self.batches, key=lambda batch: batch.tokens)
 
     @property
     def mean_lengths(self) -> tuple[float, float]:
-        """Padded source and target tokens of a row."""
+        """Source and target tokens per row, padding included, averaged over the rows."""
         rows = sum(len(batch.rows) for batch in self.batches)
         source = sum(len(batch.rows) * batch.length for batch in self.batches)
         target = sum(len(batch.rows) * batch.target for batch in self.batches)

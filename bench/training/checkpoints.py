@@ -7,6 +7,7 @@ deletes). Whatever is wrong with one is told by name, and the next older one is 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -21,10 +22,10 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.files import canonical_json, clear_when_full, digest, folder_in_one_step
-from bench.log import say
 from bench.paths import CURVE, MANIFEST
 from bench.training.curve import curve_matches
 
+logger = logging.getLogger(__name__)
 KEPT = 2
 BAD = (BenchError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, SafetensorError)
 TENSORS, STATE = "state.safetensors", "state.json"
@@ -100,19 +101,23 @@ class Checkpoints:
         self._saved = time.monotonic()
         self._took = self._saved - began
 
-    def resume(self, load: Callable[[Checkpoint], None]) -> tuple[int | None, list[str]]:
-        """`load` the newest checkpoint that is whole: its step, None without one, and the faults of those refused."""
+    def resume(self, load: Callable[[Checkpoint], None]) -> tuple[Checkpoint | None, list[str]]:
+        """`load` the newest checkpoint that is whole.
+
+        Returns it, None if there is none, and the faults of those that were refused: unreadable ones, and those from
+        which `load` could not go on.
+        """
         faults: list[str] = []
         for folder in reversed(self._all()):
             try:
-                found = self._read(folder)
-                load(found)
-                return found.step, faults
+                checkpoint = self._read(folder)
+                load(checkpoint)
+                return checkpoint, faults
             except BAD as error:
                 self._refused.append(folder)
                 text = str(error) or type(error).__name__
                 faults.append(f"{folder.name}: {text}")
-                say(f"warning: checkpoint {folder} is not used: {text}")
+                logger.warning("checkpoint %s is not used: %s", folder, text)
         return None, faults
 
     def remove(self) -> None:

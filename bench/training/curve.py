@@ -59,9 +59,13 @@ class Curve:
     `watch` is told each line."""
 
     def __init__(
-        self, file: Path, length: int = 0, last_loss: float | None = None, skipped_in_row: int = 0,
+        self,
+        file: Path,
+        length: int = 0,
+        last_loss: float | None = None,
+        skipped_in_row: int = 0,
         watch: Watch = unwatched,
-    ) -> None:  # fmt: skip
+    ) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file, self._stream = file, file.open("r+b" if length else "w+b")
         self._hash = hashlib.sha256(self._stream.read(length))

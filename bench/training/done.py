@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from bench.errors import BenchError
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import read_manifest
-from bench.log import say
 from bench.paths import RECORD
 from bench.records.io import read_record
 from bench.records.schema import Record
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def recorded(out: Path, inputs: Inputs) -> Record | None:
         record = read_record(out / RECORD)
     except BenchError as error:
         if (out / RECORD).exists():
-            say(f"warning: {error}; the cell is trained again")
+            logger.warning("%s; the cell is trained again", error)
         return None
     whole = all((out / name).is_file() for name in record.files)
     return record if record.cell.hash == inputs.identity and record.model == inputs.model_manifest and whole else None

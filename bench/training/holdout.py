@@ -1,8 +1,10 @@
-"""Rows of the training split that are never trained on: their loss, without regularizer or dropout, is watched."""
+"""The rows of a cell, and those of its training split that are never trained on, whose loss is watched."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +13,28 @@ from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
-from bench.inputs.datasets import Split
+from bench.inputs.datasets import Split, load_tokenizer, open_data
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The tokenized rows of a cell and their tokenizer. `held_out` rows are of the training split, not in `train`."""
+
+    train: Split
+    held_out: Split
+    evaluation: Mapping[str, Split]
+    tokenizer: Any
+
+    @classmethod
+    def read(cls, data: Path, model: Path, holdout_rows: int) -> Rows:
+        """From the prepared folders of data and model. Raises BenchError if a file is not what was prepared."""
+        prepared = open_data(data)
+        train, held_out = hold_out(prepared.train, holdout_rows)
+        return cls(train, held_out, prepared.evaluation, load_tokenizer(model))
+
+    def collator(self, split: Split, kind: str, device: torch.device) -> Collator:
+        """Makes batches of `split` on `device` for a task of that kind."""
+        return Collator(split, kind, self.tokenizer.pad_token_id, device)
 
 
 def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
@@ -22,7 +45,7 @@ def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The rows `split`, batch by batch in order of length, shared by the processes of `process_group`."""
+    """The loss of the held-out rows `split`, batch by batch in order of length, shared by the processes."""
 
     split: Split
     collate: Collator

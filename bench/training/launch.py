@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
 from bench.errors import EXIT_TRY_AGAIN, BenchError
-from bench.log import say
 from bench.training.group import KILLED
 from bench.training.signals import SIGNALS
 
+logger = logging.getLogger(__name__)
 SHUTDOWN_TIMEOUT = 3600  # seconds to save a checkpoint after a signal; whoever sent it kills earlier if it must
 
 
@@ -56,7 +56,7 @@ def launch(words: Sequence[str], processes: int, gpus: Sequence[str]) -> int:
         except ChildFailedError as error:
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
             for rank, code in sorted(codes.items()):
-                say(f"process {rank} of {processes} ended with exit code {code}")
+                logger.error("process %d of %d ended with exit code %d", rank, processes, code)
             return _joint_code(list(codes.values()))
     return 0
 

@@ -1,17 +1,86 @@
-"""Count and weigh a real model: what is frozen, what the heads hold, how the base is stored."""
+"""Measure a model, its training's peak memory, and the device that it runs on."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bench.config.cell import Cell
 from bench.engine.fused_layers import ADAPTER
 from bench.models.backbone import head_modules
-from bench.records.schema import BaseBytes
+from bench.records.schema import BaseBytes, PeakBytes
+
+PROCESS_STATUS, CLEAR_MARK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+RETURNED = 64 * 1024  # bytes: larger freed blocks go back to the system until memory is measured
+KEPT = 32 * 1024**2  # bytes: smaller freed blocks are kept, as glibc by itself ends up doing for large tensors
+MATRIX_SIZE = {"cpu": 1024, "cuda": 4096}  # rows and columns; a GPU needs more to be busy
+MATRIX_TRIES = 5
+
+
+class PeakMemory:
+    """How high memory rises on `device` from construction on, when the model is loaded and nothing else.
+
+    On the CPU the C library keeps freed blocks and cannot always use them again: resident memory then rises to twice
+    what a training needs, and by chance. Until one step was `measured`, freed blocks therefore go back to the system;
+    from then on they are kept, which is faster. That step is a rehearsal of the largest batch, before the training:
+    measured in the training's own step of that batch, the growth was up to half as large again, by the blocks that the
+    steps before it had left.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._growth: int | None = None
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        _call_libc("mallopt", M_MMAP_THRESHOLD, RETURNED)
+        _call_libc("malloc_trim", 0)
+        self._loaded = _status_bytes("RssAnon")
+        with contextlib.suppress(OSError):  # where it is not allowed the mark covers the whole process
+            CLEAR_MARK.write_text("5")  # the kernel measures VmHWM, the peak of resident memory, from now on
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """Around the first forward and backward pass, on the CPU: note how far it raises resident memory above that of
+        the loaded model. On a GPU, PyTorch's allocator knows the peak of the whole training."""
+        try:
+            yield
+            # Pages of files are code that is read once, whatever is trained.
+            files = _status_bytes("RssFile") + _status_bytes("RssShmem")
+            self._growth = max(0, _status_bytes("VmHWM") - files - self._loaded)
+        finally:
+            keep_freed_blocks()
+
+    def read(self, predicted: int | None = None) -> PeakBytes:
+        """The peak so far, in bytes. `predicted`: what was predicted of the peak on a GPU, of the growth on the CPU."""
+        if self._device.type == "cuda":
+            return PeakBytes(
+                device=str(self._device),
+                peak=torch.cuda.max_memory_allocated(self._device),
+                reserved=torch.cuda.max_memory_reserved(self._device),
+                predicted=predicted,
+            )
+        return PeakBytes(device="cpu", peak=_status_bytes("VmHWM"), growth=self._growth, predicted=predicted)
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of the best of several matmuls of square matrices.
+
+    What a training makes of the device is compared with it. Takes a fraction of a second and draws no random number.
+    """
+    size = MATRIX_SIZE.get(device.type, MATRIX_SIZE["cuda"])
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
+    torch.mm(matrix, matrix)
+    return max(2 * size**3 / _matmul_seconds(matrix) for _ in range(MATRIX_TRIES))
 
 
 def base_bytes(model: nn.Module) -> BaseBytes:
@@ -74,3 +143,37 @@ def _state_bytes(state: Any) -> int:
 
 def _bytes(tensor: Tensor) -> int:
     return int(tensor.numel() * tensor.element_size())
+
+
+def _matmul_seconds(matrix: Tensor) -> float:
+    _synchronize(matrix.device)
+    began = time.perf_counter()
+    torch.mm(matrix, matrix)
+    _synchronize(matrix.device)
+    return time.perf_counter() - began
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def keep_freed_blocks() -> None:
+    """Let the C library keep freed blocks for the next ones: the setting under which a training is fastest."""
+    _call_libc("mallopt", M_MMAP_THRESHOLD, KEPT)
+    _call_libc("mallopt", M_TRIM_THRESHOLD, 2 * KEPT)
+
+
+def _call_libc(name: str, *numbers: int) -> None:
+    """Call a function of the C library; do nothing where that is not glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        getattr(ctypes.CDLL(None), name)(*numbers)
+
+
+def _status_bytes(field: str) -> int:
+    """A field of /proc/self/status in bytes; 0 on systems without it."""
+    try:
+        line = next(line for line in PROCESS_STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    except (OSError, StopIteration):
+        return 0
+    return int(line.split()[1]) * 1024

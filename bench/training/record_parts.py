@@ -1,43 +1,61 @@
-"""What a finished training says of itself, in the record's words."""
+"""From a training to its record: the parts of a Record, each from the object that knows it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from bench.config.cell import Cell
 from bench.engine.step import Core
+from bench.errors import BenchError
 from bench.estimate.memory import predict_peak
 from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
+from bench.evaluation.evaluate import Evaluated
+from bench.files import digest
 from bench.inputs.datasets import Split
-from bench.log import say
+from bench.models.adapters import weights_file
 from bench.models.precision import matmul_dtype, matmul_precision
 from bench.models.sites import AdapterSite
+from bench.paths import CURVE, PREDICTIONS
 from bench.records.environment import environment, other_processes
 from bench.records.schema import (
+    BaseBytes,
     BudgetUse,
+    Bytes,
     CellKey,
     Parameters,
+    PeakBytes,
     RankGrowth,
+    Record,
+    Reported,
     Seconds,
     SiteRank,
+    Status,
     Training,
     Utilization,
 )
 from bench.records.slurm import slurm_use
 from bench.training.batches import FirstEpoch, Padded, first_epoch
+from bench.training.done import Inputs
 from bench.training.loop import Counters
-from bench.training.rate import matrix_rate
+from bench.training.measure import matrix_rate
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Start:
-    """What is known before the first step. plain_ranks: of an adapter whose layers are not ours.
-    bytes: of what training holds, at its largest then."""
+    """What is known before the first step.
+
+    `frozen` and `heads` count parameters (heads by module), `ranks` are those of each matrix, `plain_ranks` the ranks
+    of an adapter whose layers are PEFT's own, `bytes` those of what training holds beside base and activations.
+    """
 
     adapter_sha256: str
     heads: dict[str, int]
@@ -47,22 +65,101 @@ class Start:
     bytes: dict[str, int]
 
 
-def cell_key(cell: Cell, identity: str) -> CellKey:
-    return CellKey(
-        study=cell.study, task=cell.task.name, backbone=cell.backbone.name, method=cell.method.name,
-        budget=cell.budget_name, seed=cell.seed, id=cell.id, spec_hash=cell.spec_hash, hash=identity,
-    )  # fmt: skip
+def completed_record(
+    *,
+    common: Mapping[str, Any],
+    cell: Cell,
+    core: Core,
+    start: Start,
+    evaluated: Evaluated,
+    last: Evaluated | None,
+    training: Training,
+    base: BaseBytes | None,
+    peak: PeakBytes,
+    out: Path,
+) -> Record:
+    """The record of a cell that was trained and evaluated; its files stand in `out`.
+
+    `last`: the scores of the last step, where another one is reported. Raises BenchError if the budget was not kept.
+    """
+    use = budget_use(core, cell, start.plain_ranks)
+    if use.used > use.limit:
+        raise BenchError(f"{cell.id}: {use.used} {use.unit} kept, the budget is {use.limit}")
+    split, metric = cell.task.primary_split, cell.task.metric
+    files = (CURVE, PREDICTIONS, weights_file(cell.method))
+    # Ranks shrink or grow: what they take is at its largest at the start or at the end.
+    largest = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}
+    return Record(
+        **common,
+        status="ok",
+        reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
+        metrics={
+            name: {cell.selection: values, **({"last": last.metrics[name]} if last else {})}
+            for name, values in evaluated.metrics.items()
+        },
+        loss=evaluated.loss,
+        training=training,
+        parameters=parameters_of(core, start.ranks, start.heads, start.frozen, use),
+        ranks=ranks_of(core, start.ranks),
+        bytes=Bytes(
+            base=base,
+            adapter_file=(out / weights_file(cell.method)).stat().st_size,
+            gradients=largest["gradients"],
+            optimizer=largest["optimizer"],
+            importance=largest["importance"],
+            peak=peak,
+        ),
+        evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
+        initial_adapter_sha256=start.adapter_sha256,
+        files={name: digest(out / name) for name in files},
+    )
 
 
-def machine_of(device: torch.device, cell: Cell) -> dict[str, Any]:
-    """Where a cell ran, and a note where its memory figures may not be its own."""
+def failed_record(
+    *,
+    common: Mapping[str, Any],
+    status: Status,
+    message: str,
+    log_tail: tuple[str, ...],
+    training: Training | None,
+    base: BaseBytes | None,
+    peak: PeakBytes,
+) -> Record:
+    """The record of a cell that failed for good. What is None was not known by then."""
+    sizes = Bytes(base=base, adapter_file=None, gradients=None, optimizer=None, importance=None, peak=peak)
+    return Record(**common, status=status, message=message, log_tail=log_tail, training=training, bytes=sizes)
+
+
+def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+    """What every record says: the cell, its inputs, where it ran, and what to beware of in its figures."""
     others = other_processes(str(device))
     notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
-    where = {
-        **environment(str(device)), "matmul_precision": matmul_precision(device.type, cell.method.storage),
-        "threads": cell.threads, "other_processes": others, "slurm": slurm_use(),
-    }  # fmt: skip
-    return {"environment": where, "notes": tuple(notes)}
+    rows = inputs.data_manifest
+    return {
+        "cell": CellKey(
+            study=cell.study,
+            task=cell.task.name,
+            backbone=cell.backbone.name,
+            method=cell.method.name,
+            budget=cell.budget_name,
+            seed=cell.seed,
+            id=cell.id,
+            spec_hash=cell.spec_hash,
+            hash=inputs.identity,
+        ),
+        "spec": cell.model_dump(mode="json"),
+        "selection": cell.selection,
+        "data": {key: rows[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
+        "model": inputs.model_manifest,
+        "environment": {
+            **environment(str(device)),
+            "matmul_precision": matmul_precision(device.type, cell.method.storage),
+            "threads": cell.threads,
+            "other_processes": others,
+            "slurm": slurm_use(),
+        },
+        "notes": tuple(notes),
+    }
 
 
 def budget_use(core: Core, cell: Cell, plain_ranks: int) -> BudgetUse:
@@ -84,9 +181,13 @@ def parameters_of(core: Core, start: Mapping[str, int], heads: dict[str, int], b
     if not layout.sites:
         at_start = at_end = core.flat.elements - sum(heads.values())
     return Parameters(
-        adapter_start=at_start, adapter_end=at_end, head=sum(heads.values()),
-        head_by_module=heads, base=base, budget=use,
-    )  # fmt: skip
+        adapter_start=at_start,
+        adapter_end=at_end,
+        head=sum(heads.values()),
+        head_by_module=heads,
+        base=base,
+        budget=use,
+    )
 
 
 def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
@@ -94,24 +195,45 @@ def ranks_of(core: Core, start: Mapping[str, int]) -> dict[str, SiteRank]:
     end = core.live_ranks()
     return {
         site.name: SiteRank(
-            index=index, matrix=site.matrix, layer=site.layer, stack=site.stack, in_features=site.in_features,
-            out_features=site.out_features, start=start[site.name], end=end[site.name],
+            index=index,
+            matrix=site.matrix,
+            layer=site.layer,
+            stack=site.stack,
+            in_features=site.in_features,
+            out_features=site.out_features,
+            start=start[site.name],
+            end=end[site.name],
         )
         for index, site in enumerate(cast("Sequence[AdapterSite]", core.flat.layout.sites))
-    }  # fmt: skip
+    }
 
 
 def training_of(
-    core: Core, counters: Counters, seconds: Seconds, use: Utilization | None, selected_step: int | None,
-    failed_step: int | None, final_loss: float | None,
-) -> Training:  # fmt: skip
+    *,
+    core: Core,
+    counters: Counters,
+    seconds: Seconds,
+    utilization: Utilization | None,
+    selected_step: int | None,
+    failed_step: int | None,
+    final_loss: float | None,
+) -> Training:
     return Training(
-        steps=core.completed if failed_step is None else failed_step, skipped_steps=core.skipped_steps(),
-        rows=counters.rows, tokens=counters.tokens, seconds=seconds, utilization=use, attempt=counters.attempt,
-        resumed_at=tuple(counters.resumed_at), discarded_checkpoints=tuple(counters.discarded),
-        restarted=counters.restarted, failed_step=failed_step, final_loss=final_loss, selected_step=selected_step,
+        steps=core.completed if failed_step is None else failed_step,
+        skipped_steps=core.skipped_steps(),
+        rows=counters.rows,
+        tokens=counters.tokens,
+        seconds=seconds,
+        utilization=utilization,
+        attempt=counters.attempt,
+        resumed_at=tuple(counters.resumed_at),
+        discarded_checkpoints=tuple(counters.discarded),
+        restarted=counters.restarted,
+        failed_step=failed_step,
+        final_loss=final_loss,
+        selected_step=selected_step,
         growths=tuple(RankGrowth(**event) for event in core.allocator.growths()),
-    )  # fmt: skip
+    )
 
 
 def batches_of(train: Split, cell: Cell, total: int) -> FirstEpoch:
@@ -127,11 +249,11 @@ def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
         return None
     batch = BatchShape(len(largest.rows), largest.length, largest.target)
     try:
-        found = predict_peak(cell, predict_parameters(cell), batch, "cuda" if device == "cuda" else "cpu")
+        prediction = predict_peak(cell, predict_parameters(cell), batch, "cuda" if device == "cuda" else "cpu")
     except (RuntimeError, NotImplementedError) as error:  # some of PEFT's adapters compute while they are attached
-        say(f"{cell.id}: its peak can't be predicted: {error}")
+        logger.warning("the peak can't be predicted: %s", error)
         return None
-    return found.total if device == "cuda" else found.growth
+    return prediction.total if device == "cuda" else prediction.growth
 
 
 def utilization_of(
@@ -147,7 +269,7 @@ def utilization_of(
         predicted = predict_parameters(cell)
         operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
     except (RuntimeError, NotImplementedError) as error:
-        say(f"{cell.id}: its operations can't be counted: {error}")
+        logger.warning("the operations can't be counted: %s", error)
         return None
     rate = matrix_rate(device, matmul_dtype(device.type, cell.method.storage))
     share = operations * steps / seconds / (rate * cell.recipe.processes)

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and SIGINT end a try at the next safe place: a checkpoint is saved, Snakemake starts it again."""
+"""SIGTERM, SIGUSR1 and SIGINT end an attempt at the next safe place: a checkpoint is saved, Snakemake tries again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopFlag:
-    """Which signal asked to stop, if any."""
+    """`name`: the signal that asked to stop, if any."""
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -22,14 +22,14 @@ class StopFlag:
         self.name = signal.Signals(number).name
 
     def check(self, where: str) -> None:
-        """A place where nothing is lost by stopping. Raises TransientError if a signal came."""
+        """Call it where nothing is lost by stopping. Raises TransientError if a signal has come."""
         if self.name is not None:
             raise TransientError(f"stopped by {self.name} {where}: what is saved stays, try again to go on")
 
 
 @contextmanager
 def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """The signals that ask to stop go to `handler` while the block runs."""
+    """Inside, the signals that ask to stop go to `handler`."""
     before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
@@ -40,7 +40,7 @@ def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
 
 @contextmanager
 def stop_flag() -> Iterator[StopFlag]:
-    """The flag that the signals set, while the block runs."""
+    """A flag that is set by the signals that come while the block runs."""
     flag = StopFlag()
     with handled_by(flag.set):
         yield flag

@@ -1,8 +1,10 @@
-"""One try at a cell: build it, go on where the last try was interrupted, train, evaluate, save, describe."""
+"""One attempt at a cell: prepare its inputs, build the model, train it, save it, evaluate it, describe all of it."""
 
 from __future__ import annotations
 
-import time
+import logging
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,153 +15,117 @@ from bench.config.cell import Cell
 from bench.config.rank_schedule import schedule_of
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.step import Core
-from bench.errors import BenchError, TransientError
+from bench.errors import TransientError
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.loss import task_loss
 from bench.evaluation.predictions_file import write_predictions
-from bench.files import clear_when_full, digest, folder_in_one_step
+from bench.files import clear_when_full, folder_in_one_step
 from bench.inputs.backbones import check_backbone
-from bench.inputs.collate import Batch, Collator
-from bench.inputs.datasets import load_tokenizer, open_data
-from bench.log import TOLD, ProgressBar, process_age, say
+from bench.log import progress_bar, recent_lines
 from bench.models.adapters import adapter_hash, attach, plain_ranks, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.core import build_core
 from bench.models.sites import chosen_sites
-from bench.paths import CURVE, PREDICTIONS
-from bench.records.schema import (
-    BaseBytes,
-    Bytes,
-    PeakBytes,
-    Record,
-    Reported,
-    Seconds,
-    StartUp,
-    Status,
-    Training,
-    Utilization,
-)
-from bench.training import record_parts as facts
+from bench.paths import CellPaths
+from bench.records.schema import BaseBytes, PeakBytes, Record, Seconds, Status, Training, Utilization
+from bench.training import record_parts
+from bench.training.batches import FirstEpoch, Padded
 from bench.training.best_step import BestStep
 from bench.training.checkpoints import Checkpoint, Checkpoints
-from bench.training.curve import Curve, Watch
+from bench.training.curve import Curve, Watch, unwatched
 from bench.training.done import Inputs
-from bench.training.holdout import HeldOut, hold_out
+from bench.training.holdout import HeldOut, Rows
 from bench.training.loop import Counters, Loop
-from bench.training.measure import base_bytes, frozen_parameters, trained_heads
-from bench.training.peak import PeakMemory
-from bench.training.rng import restore_random_state, seed_apart, seed_everything
+from bench.training.measure import PeakMemory, base_bytes, frozen_parameters, trained_heads
+from bench.training.rng import make_deterministic, restore_random_state, seed_apart, seed_everything
 from bench.training.signals import StopFlag
+from bench.training.stopwatch import Stopwatch
+
+logger = logging.getLogger(__name__)
 
 
+@dataclass
 class Trial:
-    """What one try at `cell` knows; `run` does it all."""
+    """Tries `cell` once. `run` goes through the phases; whatever a record of a failure needs is kept in a field."""
 
-    def __init__(
-        self, cell: Cell, inputs: Inputs, out: Path, checkpoints: Checkpoints, attempt: int, flag: StopFlag,
-        watch: Watch, process_group: ProcessGroup = SINGLE_PROCESS,
-    ) -> None:  # fmt: skip
-        self.ages = [process_age()]  # before the data, before the model, before the first step
-        self.cell, self.inputs, self.out = cell, inputs, out
-        self.checkpoints, self.flag, self.watch, self.process_group = checkpoints, flag, watch, process_group
-        self.weights = out / weights_file(cell.method)
+    cell: Cell
+    inputs: Inputs
+    out: Path
+    checkpoints: Checkpoints
+    flag: StopFlag
+    watch: Watch = unwatched
+    process_group: ProcessGroup = SINGLE_PROCESS
+    attempt: int = 1
+    device: torch.device = field(init=False)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch, init=False)
+    counters: Counters = field(init=False)
+    peak: PeakMemory = field(init=False)
+    core: Core | None = field(default=None, init=False)
+    best: BestStep | None = field(default=None, init=False)
+    base: BaseBytes | None = field(default=None, init=False)
+    utilization: Utilization | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.stopwatch.end_startup_part("libraries")
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.counters = Counters(attempt=attempt)
+        self.counters = Counters(attempt=self.attempt)
         self.peak = PeakMemory(self.device)
-        self.core: Core | None = None
-        self.best: BestStep | None = None
-        self.base: BaseBytes | None = None
-        self.use: Utilization | None = None
 
     def run(self) -> Record:
-        """The record `ok`. Raises TransientError at a signal, Diverged, BenchError, and whatever else goes wrong."""
-        self._open()
-        self._settle()
-        model, core, start = self._build()
-        collate, held_out = (
-            Collator(split, self.cell.task.kind, self.tokenizer.pad_token_id, self.device)
-            for split in (self.train, self.held_out)
-        )
-        batches = facts.batches_of(self.train, self.cell, core.schedule.total_steps)
+        """The record of the completed cell. Raises TransientError at a signal, Diverged, and whatever goes wrong."""
+        rows = self._prepare_inputs()
+        model, core, start = self._build(rows)
+        first_epoch = record_parts.batches_of(rows.train, self.cell, core.schedule.total_steps)
         if self.device.type == "cpu":
-            self._rehearse(model, core, collate(batches.largest.rows))
+            self._rehearse(rows, model, core, first_epoch.largest)  # PeakMemory says why not in a step of the training
         curve = self._resume(core)
-        self.ages.append(process_age())
+        self.stopwatch.end_startup_part("model")
         self.flag.check("before the first step")
-        loop = Loop(
-            self.cell, model, core, self.train, collate, curve, self.checkpoints, self.flag, self.counters,
-            HeldOut(
-                self.held_out, held_out, self.cell.task, self.cell.recipe.evaluation_batch_size, self.process_group
-            ),
-            lambda: self._evaluate(model).metrics, self.best,
-        )  # fmt: skip
-        try:
-            loop.run()
-        finally:
-            curve.close(self.out / CURVE if self.process_group.is_main else None)
-        # of the training (an evaluation batch is larger), and of the process that took the most
-        predicted = facts.predicted_peak(self.cell, batches.largest, self.device.type)
-        peak = max(self.process_group.all_gather_object(self.peak.read(predicted)), key=lambda one: one.peak)
-        spent = self.counters.training_seconds
-        self.use = facts.utilization_of(self.cell, batches, core.completed, spent, self.device)
-
-        last, beside = self._last_beside_best(model, core)
-        clock = time.monotonic()
-        self._save_weights(model, core)
-        saving = time.monotonic() - clock + self.counters.saving_seconds
-        # what is evaluated is what was saved, as plain PEFT computes it
-        model = reload_trained(model, self.cell, self.weights.parent, self.inputs.model, self.device)
-        clock = time.monotonic()
-        evaluated = self._evaluate(model)
-        if self.process_group.is_main:
-            write_predictions(self.out / PREDICTIONS, self.data.evaluation, evaluated.predictions, evaluated.scores)
-        self.process_group.barrier()
-        self.watch({"metrics": evaluated.metrics})
-        evaluation = time.monotonic() - clock + beside + self.counters.evaluation_seconds
-        training = self.counters.training_seconds
-        started, loaded, startup = self.ages
-        seconds = Seconds(
-            startup=startup, training=training, evaluation=evaluation, saving=saving,
-            total=startup + training + evaluation + saving,
-            parts_of_startup=StartUp(libraries=started, data=loaded - started, model=startup - loaded),
-        )  # fmt: skip
-        return self._finished(core, start, evaluated, last, seconds, peak, curve.last_loss)
+        peak = self._train(rows, model, core, curve, first_epoch)
+        last = self._evaluate_before_best(rows, model, core)
+        self._save(model, core)
+        evaluated = self._evaluate_saved(rows, model)
+        return record_parts.completed_record(
+            common=record_parts.common_parts(self.cell, self.inputs, self.device),
+            cell=self.cell,
+            core=core,
+            start=start,
+            evaluated=evaluated,
+            last=last,
+            training=self._training(core, self.stopwatch.completed(), final_loss=curve.last_loss),
+            base=self.base,
+            peak=peak,
+            out=self.out,
+        )
 
     def failure(self, status: Status, message: str, step: int | None = None) -> Record:
-        """A typed record of what is known when a try ended for good."""
-        total = process_age()
-        seconds = Seconds(
-            startup=0.0, training=self.counters.training_seconds, evaluation=self.counters.evaluation_seconds,
-            saving=self.counters.saving_seconds, total=total,
-        )  # fmt: skip
-        return Record(
-            **self._common(),
+        """The record of an attempt that failed for good, with what is known by then."""
+        training = None
+        if self.core is not None:
+            training = self._training(self.core, self.stopwatch.failed(), failed_step=step)
+        return record_parts.failed_record(
+            common=record_parts.common_parts(self.cell, self.inputs, self.device),
             status=status,
             message=message,
-            log_tail=tuple(line for text in TOLD for line in text.splitlines())[-40:],
-            training=self._training(seconds, failed_step=step) if self.core else None,
-            bytes=Bytes(
-                base=self.base, adapter_file=None, gradients=None, optimizer=None, importance=None,
-                peak=self.peak.read(),
-            ),
-        )  # fmt: skip
+            log_tail=recent_lines(),
+            training=training,
+            base=self.base,
+            peak=self.peak.read(),
+        )
 
-    def _open(self) -> None:
+    def _prepare_inputs(self) -> Rows:
         check_backbone(self.inputs.model, self.inputs.model_manifest)
-        self.data, self.tokenizer = open_data(self.inputs.data), load_tokenizer(self.inputs.model)
-        self.train, self.held_out = hold_out(self.data.train, self.cell.recipe.holdout_rows)
-        self.ages.append(process_age())
+        rows = Rows.read(self.inputs.data, self.inputs.model, self.cell.recipe.holdout_rows)
+        self.stopwatch.end_startup_part("data")
+        return rows
 
-    def _settle(self) -> None:
-        """What decides bits beside the spec: threads, deterministic kernels, no TF32."""
-        torch.set_num_threads(self.cell.threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, decides nothing here
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    def _build(self, rows: Rows) -> tuple[Any, Core, record_parts.Start]:
+        """The model with its adapter, the training core, and what the record says of the start.
 
-    def _build(self) -> tuple[Any, Core, facts.Start]:
-        """Seeded before anything is made (defect Q5); again before the adapter, the same for every storage; and before
-        the first step, so that dropout draws alike whatever the adapter drew."""
+        The generators are seeded before anything is made (defect Q5); again before the adapter, so that it is the same
+        for every storage of the base; and before the first step, so that dropout is the same for every adapter.
+        """
+        make_deterministic(self.cell.threads)
         seed_everything(self.cell.seed)
         model = load_backbone(self.cell, self.inputs.model, self.device)
         self.peak = PeakMemory(self.device)
@@ -167,134 +133,167 @@ class Trial:
         seed_everything(self.cell.seed + 1)
         model = attach(model, self.cell, sites)
         self.base = base_bytes(model)
-        known = adapter_hash(model), trained_heads(model, self.cell), frozen_parameters(model)
+        initial_hash, frozen = adapter_hash(model), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
-        schedule = schedule_of(self.cell, len(self.data.train), shapes)
+        schedule = schedule_of(self.cell, len(rows.train) + len(rows.held_out), shapes)
+        heads = trained_heads(model, self.cell)
         core = self.core = build_core(model, sites, self.cell, schedule, self.process_group)
         self.best = BestStep.of(core, self.cell)
         seed_apart(self.cell.seed + 2, self.process_group)
-        ranks = core.live_ranks(), plain_ranks(model, self.cell, sites)
-        return model, core, facts.Start(*known, *ranks, core.bytes())
+        start = record_parts.Start(
+            adapter_sha256=initial_hash,
+            heads=heads,
+            frozen=frozen,
+            ranks=core.live_ranks(),
+            plain_ranks=plain_ranks(model, self.cell, sites),
+            bytes=core.bytes(),
+        )
+        return model, core, start
 
-    def _rehearse(self, model: Any, core: Core, batch: Batch) -> None:
+    def _rehearse(self, rows: Rows, model: Any, core: Core, largest: Padded) -> None:
         """Forward and backward of the largest batch, for its memory alone; the generators are set after it."""
+        batch = rows.collator(rows.train, self.cell.task.kind, self.device)(largest.rows)
         with self.peak.measured():
             task_loss(model, batch, self.cell.task.kind)[0].backward()
             core.discard_gradients()
 
     def _resume(self, core: Core) -> Curve:
-        """Bring core, generators and counters to the newest good checkpoint, if there is one; the curve behind it."""
-        attempt, fresh = self.counters.attempt, core.state_dict()
-
-        def load(found: Checkpoint) -> None:
-            core.load_state_dict(found.tensors, found.state["core"])
-            self.counters = Counters(**found.state["counters"])
-            restore_random_state(found.tensors, found.state["random"], self.process_group)
-            kept.update(found.state["curve"])
-            if self.best:
-                self.best.load(found.tensors, found.state["best"])
-
-        kept: dict[str, Any] = {}
-        step, faults = self.checkpoints.resume(load)
-        if step is None:
-            kept.clear()
-            core.load_state_dict(*fresh)
+        """Bring core, generators and counters to the newest good checkpoint, if there is one; return the curve up to
+        it. Raises TransientError if the processes find different checkpoints."""
+        untrained = core.state_dict()
+        checkpoint, faults = self.checkpoints.resume(partial(self._load, core))
+        if checkpoint is None:
+            # One that could not be loaded to its end may have changed everything that it touches.
+            core.load_state_dict(*untrained)
             self.best = BestStep.of(core, self.cell)
-            self.counters = Counters(restarted=bool(faults))
+            self.counters = Counters(attempt=self.attempt, restarted=bool(faults))
+            self.stopwatch.reset()
             seed_apart(self.cell.seed + 2, self.process_group)
         else:
-            self.counters.attempt += 1
-            self.counters.resumed_at.append(step)
+            self.counters.attempt = max(self.attempt, self.counters.attempt + 1)
+            self.counters.resumed_at.append(checkpoint.step)
             if self.process_group.is_main:
-                say(f"{self.cell.id}: goes on at step {step}")
-        self.counters.attempt = max(attempt, self.counters.attempt)
+                logger.info("goes on at step %d", checkpoint.step)
         self.counters.discarded += faults
-        if len(set(self.process_group.all_gather_object(step))) > 1:
+        steps = self.process_group.all_gather_object(None if checkpoint is None else checkpoint.step)
+        if len(set(steps)) > 1:
             raise TransientError("the processes of the cell do not see the same checkpoints")
-        kept.pop("sha256", None)
-        if not self.process_group.is_main:  # its curve is the leader's, and is thrown away
-            kept["length"] = 0
-        sites = [site.name for site in core.flat.layout.sites]
-        self.watch({"config": self.cell.model_dump(mode="json"), "sites": sites})
-        return Curve(self.checkpoints.curve_of(self.process_group.rank), **kept, watch=self.watch)
+        self.watch({"config": self.cell.model_dump(mode="json"), "sites": list(core.live_ranks())})
+        curve = {} if checkpoint is None else checkpoint.state["curve"]
+        return Curve(
+            self.checkpoints.curve_of(self.process_group.rank),
+            # The checkpoint is of the main process's curve; that of another process is thrown away.
+            length=curve.get("length", 0) if self.process_group.is_main else 0,
+            last_loss=curve.get("last_loss"),
+            skipped_in_row=curve.get("skipped_in_row", 0),
+            watch=self.watch,
+        )
 
-    def _evaluate(self, model: Any) -> Evaluated:
-        bars = {
-            name: ProgressBar(f"{self.cell.id} {name}", len(split), shown=self.process_group.is_main)
-            for name, split in self.data.evaluation.items()
-        }
+    def _load(self, core: Core, checkpoint: Checkpoint) -> None:
+        core.load_state_dict(checkpoint.tensors, checkpoint.state["core"])
+        self.counters = Counters(**checkpoint.state["counters"])
+        self.stopwatch.load(checkpoint.state["seconds"])
+        restore_random_state(checkpoint.tensors, checkpoint.state["random"], self.process_group)
+        if self.best:
+            self.best.load(checkpoint.tensors, checkpoint.state["best"])
 
-        def check(split: str, done: int) -> None:
-            self.flag.check(f"while {split} was evaluated")
-            bars[split].show(done)
-
-        task, size, splits = self.cell.task, self.cell.recipe.evaluation_batch_size, self.data.evaluation
-        return evaluate(model, task, splits, self.tokenizer, size, self.device, check, self.process_group)
-
-    def _last_beside_best(self, model: Any, core: Core) -> tuple[Evaluated | None, float]:
-        """Where the best step is reported: the scores of the last one and the seconds they took; the model is then
-        that of the best."""
-        if self.best is None:
-            return None, 0.0
-        clock = time.monotonic()
-        with core.budget_view():
-            last = self._evaluate(model)
-        self.best.restore()
-        return last, time.monotonic() - clock
-
-    def _save_weights(self, model: Any, core: Core) -> None:
-        """What was trained under its budget, whole or not at all. Raises TransientError where the disk is full."""
-        full, folder = clear_when_full(self.out, core.flat.elements * 4), folder_in_one_step(self.weights.parent)
-        if self.process_group.is_main:
-            with core.budget_view(), full, folder as new:
-                save_trained(model, self.cell.method, new, core.masks())
-        self.process_group.barrier()
-
-    def _finished(
-        self, core: Core, start: facts.Start, evaluated: Evaluated, last: Evaluated | None, seconds: Seconds,
-        peak: PeakBytes, last_loss: float | None,
-    ) -> Record:  # fmt: skip
-        """The record `ok`. Raises BenchError where the budget was not kept."""
-        use = facts.budget_use(core, self.cell, start.plain_ranks)
-        held = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}  # ranks shrink, or grow
-        if use.used > use.limit:
-            raise BenchError(f"{self.cell.id}: {use.used} {use.unit} kept, the budget is {use.limit}")
-        split, metric = self.cell.task.primary_split, self.cell.task.metric
-        return Record(
-            **self._common(),
-            status="ok",
-            reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
-            metrics={
-                name: {self.cell.selection: values, **({"last": last.metrics[name]} if last else {})}
-                for name, values in evaluated.metrics.items()
-            },
-            loss=evaluated.loss,
-            training=self._training(seconds, final_loss=last_loss),
-            parameters=facts.parameters_of(core, start.ranks, start.heads, start.frozen, use),
-            ranks=facts.ranks_of(core, start.ranks),
-            bytes=Bytes(
-                base=self.base, adapter_file=self.weights.stat().st_size, gradients=held["gradients"],
-                optimizer=held["optimizer"], importance=held["importance"], peak=peak,
+    def _train(self, rows: Rows, model: Any, core: Core, curve: Curve, first_epoch: FirstEpoch) -> PeakBytes:
+        """All steps that are left; the peak memory of the process that took the most."""
+        loop = Loop(
+            cell=self.cell,
+            model=model,
+            core=core,
+            split=rows.train,
+            collate=rows.collator(rows.train, self.cell.task.kind, self.device),
+            curve=curve,
+            checkpoints=self.checkpoints,
+            flag=self.flag,
+            counters=self.counters,
+            stopwatch=self.stopwatch,
+            held_out=HeldOut(
+                split=rows.held_out,
+                collate=rows.collator(rows.held_out, self.cell.task.kind, self.device),
+                task=self.cell.task,
+                batch_size=self.cell.recipe.evaluation_batch_size,
+                process_group=self.process_group,
             ),
-            evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
-            initial_adapter_sha256=start.adapter_sha256,
-            files={
-                name: digest(self.out / name) for name in (CURVE, PREDICTIONS, weights_file(self.cell.method))
-            },
-        )  # fmt: skip
+            score=lambda: self._evaluate(rows, model).metrics,
+            best=self.best,
+        )
+        try:
+            with self.stopwatch.phase("training"):
+                loop.run()
+        finally:
+            curve.close(CellPaths(self.out).curve if self.process_group.is_main else None)
+        # Read before anything is evaluated: an evaluation batch is larger.
+        predicted = record_parts.predicted_peak(self.cell, first_epoch.largest, self.device.type)
+        peaks = self.process_group.all_gather_object(self.peak.read(predicted))
+        self.utilization = record_parts.utilization_of(
+            self.cell, first_epoch, core.completed, self.stopwatch.seconds("training"), self.device
+        )
+        return max(peaks, key=lambda peak: peak.peak)
 
-    def _training(self, seconds: Seconds, failed_step: int | None = None, final_loss: float | None = None) -> Training:
-        assert self.core is not None  # a training without a core has nothing to tell
-        selected = self.best.step if self.best else None
-        return facts.training_of(self.core, self.counters, seconds, self.use, selected, failed_step, final_loss)
+    def _evaluate_before_best(self, rows: Rows, model: Any, core: Core) -> Evaluated | None:
+        """Where the best step is reported: the scores of the last one; the model then has the best one's parameters."""
+        if self.best is None:
+            return None
+        with self.stopwatch.phase("evaluation"):
+            with core.budget_view():
+                last = self._evaluate(rows, model)
+            self.best.restore()
+        return last
 
-    def _common(self) -> dict[str, Any]:
-        rows = self.inputs.data_manifest
-        return {
-            **facts.machine_of(self.device, self.cell),
-            "cell": facts.cell_key(self.cell, self.inputs.identity),
-            "spec": self.cell.model_dump(mode="json"),
-            "selection": self.cell.selection,
-            "data": {key: rows[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
-            "model": self.inputs.model_manifest,
-        }
+    def _save(self, model: Any, core: Core) -> None:
+        """Save what was trained, under its budget, whole or not at all. Raises TransientError if the disk is full."""
+        with self.stopwatch.phase("saving"):
+            if self.process_group.is_main:
+                with (
+                    core.budget_view(),
+                    clear_when_full(self.out, core.flat.elements * 4),
+                    folder_in_one_step(self._weights.parent) as folder,
+                ):
+                    save_trained(model, self.cell.method, folder, core.masks())
+            self.process_group.barrier()
+
+    def _evaluate_saved(self, rows: Rows, model: Any) -> Evaluated:
+        """The scores of what was saved, as plain PEFT computes them, and its predictions in a file."""
+        model = reload_trained(model, self.cell, self._weights.parent, self.inputs.model, self.device)
+        with self.stopwatch.phase("evaluation"):
+            evaluated = self._evaluate(rows, model)
+            if self.process_group.is_main:
+                file = CellPaths(self.out).predictions
+                write_predictions(file, rows.evaluation, evaluated.predictions, evaluated.scores)
+            self.process_group.barrier()
+            self.watch({"metrics": evaluated.metrics})
+        return evaluated
+
+    def _evaluate(self, rows: Rows, model: Any) -> Evaluated:
+        rows_done: dict[str, int] = {}
+        total = sum(len(split) for split in rows.evaluation.values())
+        with progress_bar(total, what="evaluation", unit="row", enabled=self.process_group.is_main) as bar:
+
+            def check(split: str, done: int) -> None:
+                self.flag.check(f"while {split} was evaluated")
+                rows_done[split] = done
+                bar.update(sum(rows_done.values()) - bar.n)
+
+            task, size = self.cell.task, self.cell.recipe.evaluation_batch_size
+            splits, group = rows.evaluation, self.process_group
+            return evaluate(model, task, splits, rows.tokenizer, size, self.device, check, group)
+
+    @property
+    def _weights(self) -> Path:
+        return self.out / weights_file(self.cell.method)
+
+    def _training(
+        self, core: Core, seconds: Seconds, *, failed_step: int | None = None, final_loss: float | None = None
+    ) -> Training:
+        return record_parts.training_of(
+            core=core,
+            counters=self.counters,
+            seconds=seconds,
+            utilization=self.utilization,
+            selected_step=self.best.step if self.best else None,
+            failed_step=failed_step,
+            final_loss=final_loss,
+        )

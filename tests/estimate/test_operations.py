@@ -8,7 +8,7 @@ import torch
 from bench.config.resolve import load_study
 from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
-from bench.training.rate import matrix_rate
+from bench.training.measure import matrix_rate
 
 WIDTH, INNER, LAYERS, SITES = 384, 1536, 6, 36  # MiniLM
 MATRICES = 4 * WIDTH**2 + 2 * WIDTH * INNER  # of a layer

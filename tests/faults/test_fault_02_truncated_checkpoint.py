@@ -24,7 +24,7 @@ def test_a_cut_file(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any], n
     assert training is not None
     assert training.resumed_at == (6,)
     assert training.discarded_checkpoints[0].startswith("step-000000007")
-    assert f"warning: checkpoint {newest} is not used" in (tmp_path / "log.txt").read_text()
+    assert f"WARNING: checkpoint {newest} is not used" in (tmp_path / "log.txt").read_text()
     assert outcome(tmp_path / "out") == undisturbed(lab, cell)
 
 

@@ -23,10 +23,14 @@ def test_fault_15_a_training_changes_nothing_that_was_prepared(lab: Lab, tmp_pat
 @pytest.mark.parametrize(
     "name",
     [
-        "data/train.parquet", "data/validation.parquet", "data/manifest.json", "models/model.safetensors",
-        "models/tokenizer.json", "models/manifest.json",
+        "data/train.parquet",
+        "data/validation.parquet",
+        "data/manifest.json",
+        "models/model.safetensors",
+        "models/tokenizer.json",
+        "models/manifest.json",
     ],
-)  # fmt: skip
+)
 def test_fault_16_a_changed_byte_is_named_with_the_command(lab: Lab, tmp_path: Path, name: str) -> None:
     cell = lab.prepare(lab.cell("lora"))
     folder, _, name = name.partition("/")

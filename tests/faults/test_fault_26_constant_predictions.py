@@ -16,9 +16,11 @@ def test_mcc_is_zero(lab: Lab) -> None:
 
 def test_a_correlation_is_undefined() -> None:
     task = Task(
-        name="stsb", kind="regression", data={"hub": "a/b", "columns": {"text": ["t"], "target": "y"}},
+        name="stsb",
+        kind="regression",
+        data={"hub": "a/b", "columns": {"text": ["t"], "target": "y"}},
         metrics=["pearson", "spearman", "mean_correlation"],
-    )  # fmt: skip
+    )
     undefined = {"pearson": None, "spearman": None, "mean_correlation": None}
     assert score(task, [0.3, 0.3, 0.3], [1.0, 2.0, 3.0]) == undefined
     assert score(task, [0.1, 0.2, 0.3], [2.0, 2.0, 2.0]) == undefined

@@ -59,10 +59,15 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     """Snakemake in a process group of its own, as a shell starts it."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1", "records"]
     return subprocess.Popen(
-        [*command, "--config", f"workflow={folder / 'workflow'}", "study=tiny"], cwd=folder, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [*command, "--config", f"workflow={folder / 'workflow'}", "study=tiny"],
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts behind it ignores it
-    )  # fmt: skip
+    )
 
 
 def _wait(ready: object, process: subprocess.Popen[str]) -> None:

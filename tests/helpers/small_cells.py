@@ -117,8 +117,8 @@ class Lab:
     ) -> int:
         """The exit code of one try in a process of its own; negative: the signal that ended it. What it said is
         printed, for the report of a test that fails."""
-        args = (cell, out, self.cache, moment, every, attempt, attempts, before)
-        return self._ended([SERVER.Process(target=_child, args=args)], out)[0]
+        options = {"moment": moment, "every": every, "attempt": attempt, "attempts": attempts, "before": before}
+        return self._ended([SERVER.Process(target=_child, args=(cell, out, self.cache), kwargs=options)], out)[0]
 
     def train_together(
         self,
@@ -134,8 +134,10 @@ class Lab:
         """The exit code of each of the cell's processes. `moment` and `before` are those of the process `struck`."""
         members = []
         for rank, variables in enumerate(torchrun_variables(cell.recipe.processes)):
-            own = (moment, every, 1, attempts, before) if rank == struck else (None, every, 1, attempts, None)
-            members.append(SERVER.Process(target=_child, args=(cell, out, self.cache, *own, variables)))
+            options = {"every": every, "attempts": attempts, "variables": variables}
+            if rank == struck:
+                options |= {"moment": moment, "before": before}
+            members.append(SERVER.Process(target=_child, args=(cell, out, self.cache), kwargs=options))
         return self._ended(members, out)
 
     def _ended(self, processes: list[Any], out: Path) -> list[int]:
@@ -246,11 +248,12 @@ def _child(
     cell: Cell,
     out: Path,
     cache: Path,
-    moment: Moment | None,
+    *,
     every: int | None,
-    attempt: int,
     attempts: int,
-    before: Callable[[], None] | None,
+    attempt: int = 1,
+    moment: Moment | None = None,
+    before: Callable[[], None] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> None:
     from bench.training.run import train_cell

@@ -30,10 +30,28 @@ def train(project: Project, name: str, *more: str) -> tuple[Path, str]:
     """The folder of the cell's record, and what was said."""
     out = project.folder / name
     command = [
-        sys.executable, "-m", "bench.cli", "train", "--study", "tiny", "--task", "cola", "--method", "adalora",
-        "--budget", "small", "--seed", "0", "--out", str(out), "--workflow", str(project.workflow),
-        "--set", "methods=[adalora]", *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "bench.cli",
+        "train",
+        "--study",
+        "tiny",
+        "--task",
+        "cola",
+        "--method",
+        "adalora",
+        "--budget",
+        "small",
+        "--seed",
+        "0",
+        "--out",
+        str(out),
+        "--workflow",
+        str(project.workflow),
+        "--set",
+        "methods=[adalora]",
+        *more,
+    ]
     done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return out, done.stdout + done.stderr

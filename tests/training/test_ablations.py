@@ -45,16 +45,24 @@ def test_svd_lora_keeps_every_rank(lab: Lab, tmp_path: Path) -> None:
     assert all((rank.start, rank.end) == (2, 2) for rank in record.ranks.values())
 
 
-@pytest.mark.parametrize(("adapter", "chosen", "want"), [
-    ("lora", None, False), ("lora", True, True), ("adalora", None, True), ("adalora", False, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("adapter", "chosen", "want"),
+    [
+        ("lora", None, False),
+        ("lora", True, True),
+        ("adalora", None, True),
+        ("adalora", False, False),
+    ],
+)
 def test_the_regularizer_is_there_where_the_method_says_so(adapter: str, chosen: bool | None, want: bool) -> None:
     cell = cell_of(adapter=adapter, allocator="fixed", method={"regularizer": chosen}, orthogonality=0.5)
     shapes = [(8, 12), (8, 8)]
     core = build_core(
-        adapted(shapes, 2, svd=adapter == "adalora", random=True), sites_of(shapes), cell,
+        adapted(shapes, 2, svd=adapter == "adalora", random=True),
+        sites_of(shapes),
+        cell,
         RankSchedule(initial_budget=4, target_budget=4, total_steps=3),
-    )  # fmt: skip
+    )
     before = core.flat.grad.clone()
     core.accumulate(torch.zeros((), requires_grad=True))
     report = core.step()

@@ -22,16 +22,24 @@ def _workflow(folder: Path, lab: Lab, methods: list[str], **recipe: object) -> P
     """A copy of workflow/ with a study of `methods` on the lab's model."""
     shutil.copytree(WORKFLOW, folder)
     backbone = {
-        "name": "small", "path": str(lab.model), "kinds": ["classification"], "head": ["pooler", "classifier"],
+        "name": "small",
+        "path": str(lab.model),
+        "kinds": ["classification"],
+        "head": ["pooler", "classifier"],
         "matrices": yaml.safe_load((WORKFLOW / "backbones" / "minilm.yaml").read_text())["matrices"],
         "config": json.loads((lab.model / "config.json").read_text()),
-    }  # fmt: skip
+    }
     study = {
-        "name": "every", "data": "embedded", "backbones": {"classification": "small"}, "tasks": ["cola"],
-        "methods": methods, "budgets": {"b": {"rank": 4, "initial_rank": 6}}, "seeds": [0],
+        "name": "every",
+        "data": "embedded",
+        "backbones": {"classification": "small"},
+        "tasks": ["cola"],
+        "methods": methods,
+        "budgets": {"b": {"rank": 4, "initial_rank": 6}},
+        "seeds": [0],
         "limits": {"train_rows": 60, "evaluation_rows": 16},
         "recipe": {"epochs": 3, "batch_size": 12, "max_length": 24, "holdout_rows": 12, **recipe},
-    }  # fmt: skip
+    }
     for kind, item in (("backbones", backbone), ("studies", study)):
         (folder / kind / f"{item['name']}.yaml").write_text(yaml.safe_dump(item))
     return folder

@@ -98,9 +98,11 @@ def test_an_adapter_that_no_plan_can_attach_is_trained_all_the_same(tmp_path: Pa
     short = ["recipe.max_steps=2", "limits.train_rows=32", "limits.evaluation_rows=16"]
     cell = load_study("demo", short).find("cola", "lora", "small", 0)
     pissa = Method(
-        name="pissa", label="PiSSA", adapter="peft",
+        name="pissa",
+        label="PiSSA",
+        adapter="peft",
         peft={"config": "LoraConfig", "fields": {"init_lora_weights": "pissa"}},
-    )  # fmt: skip
+    )
     cell = cell.model_copy(update={"method": pissa})
     lab = Lab(tmp_path / "cache", Path(), "classification")
     assert lab.train(lab.prepare(cell), tmp_path / "out", every=None) == 0

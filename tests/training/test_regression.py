@@ -15,9 +15,13 @@ from bench.config.resolve import load_study
 from bench.records.io import read_record
 
 STSB = [
-    "tasks=[stsb]", "backbones={regression: minilm}", "overrides={}", "recipe.learning_rate=2e-3",
-    "limits.train_rows=640", "limits.evaluation_rows=100",
-]  # fmt: skip
+    "tasks=[stsb]",
+    "backbones={regression: minilm}",
+    "overrides={}",
+    "recipe.learning_rate=2e-3",
+    "limits.train_rows=640",
+    "limits.evaluation_rows=100",
+]
 
 
 @pytest.mark.slow
