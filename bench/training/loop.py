@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from bench.config.cell import Cell
-from bench.engine.step import Core, StepReport
+from bench.engine.report import StepReport
+from bench.engine.step import Core
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.datasets import Split
