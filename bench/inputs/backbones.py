@@ -1,7 +1,8 @@
-"""Backbones on disk: from a package, the hub, a mirror, a folder, or built here. Cells only read the result, offline.
+"""Put a backbone on disk, from the hub, a mirror, a folder or a package, or trained here. Cells only read it, offline.
 
-A model's folder holds config.json, the weights in safetensors, the tokenizer, and manifest.json with the hash of each,
-written last. No code is taken; a pickle only where a model has nothing else, read as tensors alone and converted here.
+A model's folder in the cache holds config.json, the weights as safetensors, the tokenizer, and a manifest with the
+SHA-256 of each file, which is written last. No code of a model is taken. A pickle is taken only where a model has no
+safetensors: it is read as tensors alone, without running anything in it, and converted once.
 """
 
 from __future__ import annotations
@@ -18,17 +19,40 @@ from bench.errors import BenchError
 from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.cache_keys import backbone_folder
 from bench.inputs.hub import fetch
-from bench.inputs.weights import INDEX, PICKLED, WEIGHTS, WHOLE, check_weights, convert
-from bench.paths import MANIFEST
+from bench.paths import MANIFEST, MODEL_CONFIG, MODEL_WEIGHTS
 
-TOKENIZERS = ["tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model", "sentencepiece.bpe.model",
-              "tokenizer.model"]  # fmt: skip
-FILES = ["config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "merges.txt",
-         "added_tokens.json", INDEX, *TOKENIZERS]  # fmt: skip
+# File names as transformers writes them.
+SAFETENSORS = "*.safetensors"
+SHARD_INDEX = "model.safetensors.index.json"
+PICKLED_WEIGHTS = "pytorch_model.bin"
+FAST_TOKENIZER = "tokenizer.json"
+TOKENIZERS = [
+    FAST_TOKENIZER,
+    "vocab.txt",
+    "vocab.json",
+    "spm.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+]
+FILES = [
+    MODEL_CONFIG,
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "merges.txt",
+    "added_tokens.json",
+    SHARD_INDEX,
+    *TOKENIZERS,
+]
 
 
 def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) -> Path:
-    """Put the model's files in its folder where they are not there yet; the folder. Raises BenchError."""
+    """Put the files of the model in its folder of the cache, unless they are there; return the folder.
+
+    With `mirror`, what the backbone names on the hub is read from there and no network is used. Raises BenchError where
+    the source lacks config, weights or tokenizer, or holds what is not read.
+    """
     folder = backbone_folder(backbone, mirror, cache)
     if (folder / MANIFEST).is_file():
         return folder
@@ -40,23 +64,23 @@ def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) ->
             build(backbone, new)
         else:
             source, revision = _source(backbone, mirror)
-            for file in sorted(p for name in [*FILES, WEIGHTS] for p in source.glob(name)):
+            for file in sorted(path for name in [*FILES, SAFETENSORS] for path in source.glob(name)):
                 shutil.copyfile(file, new / file.name)
-            if not any(new.glob(WEIGHTS)) and (source / PICKLED).is_file():
-                convert(source / PICKLED, new / WHOLE)
-                converted = {"converted": {PICKLED: digest(source / PICKLED)}}
-        check_weights(new, backbone.name)
-        if backbone.package and digest(min(new.glob(WEIGHTS))) != backbone.package.sha256:
+            if not any(new.glob(SAFETENSORS)) and (source / PICKLED_WEIGHTS).is_file():
+                _convert_pickle(source / PICKLED_WEIGHTS, new / MODEL_WEIGHTS)
+                converted = {"converted": {PICKLED_WEIGHTS: digest(source / PICKLED_WEIGHTS)}}
+        _check_weights(new, backbone.name)
+        if backbone.package and digest(min(new.glob(SAFETENSORS))) != backbone.package.sha256:
             raise BenchError(f"backbone {backbone.name!r}: its weights do not have the SHA-256 of its file")
-        if not (new / "tokenizer.json").is_file():
+        if not (new / FAST_TOKENIZER).is_file():
             _save_fast_tokenizer(new, backbone)
-        files = {p.name: digest(p) for p in sorted(new.iterdir())}
+        files = {path.name: digest(path) for path in sorted(new.iterdir())}
         (new / MANIFEST).write_bytes(canonical_json({"revision": revision, "files": files, **converted}))
     return folder
 
 
 def open_backbone(folder: Path, backbone: Backbone) -> dict[str, Any]:
-    """The manifest of a prepared model. Raises BenchError that lists the files that are missing."""
+    """The manifest of a prepared model. Raises BenchError where it or a file that it lists is missing."""
     file = folder / MANIFEST
     if not file.is_file():
         raise BenchError(
@@ -67,25 +91,27 @@ def open_backbone(folder: Path, backbone: Backbone) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(file.read_bytes())
         missing = [name for name in manifest["files"] if not (folder / name).is_file()]
     except (ValueError, LookupError, TypeError) as error:
-        raise BenchError(f"{file} is no manifest ({type(error).__name__}: {error}): {_again(folder)}") from error
+        raise BenchError(f"{file} is no manifest ({type(error).__name__}: {error}): {_advice(folder)}") from error
     if missing:
-        raise BenchError(f"backbone {backbone.name!r}: {', '.join(missing)} missing, named in {file}: {_again(folder)}")
+        raise BenchError(
+            f"backbone {backbone.name!r}: {', '.join(missing)} missing, named in {file}: {_advice(folder)}"
+        )
     return manifest
 
 
 def check_backbone(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Raises BenchError where a file of the prepared model is no longer what its manifest says."""
+    """Compare every file of a prepared model with its manifest. Raises BenchError where one has changed."""
     for name, sha256 in manifest["files"].items():
         if digest(folder / name) != sha256:
-            raise BenchError(f"{folder / name} is not what was prepared (its SHA-256 differs): {_again(folder)}")
+            raise BenchError(f"{folder / name} is not what was prepared (its SHA-256 differs): {_advice(folder)}")
 
 
-def _again(folder: Path) -> str:
+def _advice(folder: Path) -> str:
     return f"remove {folder} and run `bench prepare STUDY` (it needs the network, the mirror or the package)"
 
 
 def _source(backbone: Backbone, mirror: Path | None) -> tuple[Path, str | None]:
-    """The folder to copy from, and the hub's revision."""
+    """The folder to copy the model from, and its revision where that is the hub's."""
     if backbone.package is not None:
         spec = importlib.util.find_spec(backbone.package.module)
         if spec is None or spec.origin is None:
@@ -102,19 +128,65 @@ def _source(backbone: Backbone, mirror: Path | None) -> tuple[Path, str | None]:
         if not folder.is_dir():
             raise BenchError(f"backbone {backbone.name!r}: the mirror has no model {hub}: expected the folder {folder}")
         return folder, None
-    return fetch("model", hub, backbone.revision, [*FILES, WEIGHTS], otherwise=PICKLED)
+    return fetch("model", hub, backbone.revision, [*FILES, SAFETENSORS], otherwise=PICKLED_WEIGHTS)
 
 
 def _save_fast_tokenizer(folder: Path, backbone: Backbone) -> None:
-    """Convert a SentencePiece or vocabulary tokenizer once, so that cells read tokenizer.json alone."""
+    """Convert a SentencePiece or vocabulary tokenizer once, so that every cell reads tokenizer.json alone."""
     from transformers import AutoTokenizer
 
-    found = [name for name in TOKENIZERS if (folder / name).is_file()]
-    if not found or (found == ["vocab.json"] and not (folder / "merges.txt").is_file()):
+    files = [name for name in TOKENIZERS if (folder / name).is_file()]
+    if not files or (files == ["vocab.json"] and not (folder / "merges.txt").is_file()):
         raise BenchError(
             f"backbone {backbone.name!r}: no tokenizer among its files; expected one of {', '.join(TOKENIZERS)} "
             "(vocab.json goes with merges.txt)"
         )
     AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).save_pretrained(folder)
-    if not (folder / "tokenizer.json").is_file():
-        raise BenchError(f"backbone {backbone.name!r}: its {', '.join(found)} can't be converted to tokenizer.json")
+    if not (folder / FAST_TOKENIZER).is_file():
+        raise BenchError(f"backbone {backbone.name!r}: its {', '.join(files)} can't be converted to {FAST_TOKENIZER}")
+
+
+def _convert_pickle(file: Path, target: Path) -> None:
+    """Write the tensors of the pickle `file` as safetensors, without running anything that is in it.
+
+    Raises BenchError where it holds anything but plain CPU tensors by name.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that was tampered with may raise anything
+        raise BenchError(
+            f"{file}: no safetensors weights, and this file is refused: it can't be read as tensors alone, and nothing "
+            f"else in it is run ({type(error).__name__})"
+        ) from error
+    if not isinstance(state, dict) or not state:
+        raise BenchError(f"{file} is refused: it should hold tensors by name, found {type(state).__name__}")
+    for name, value in state.items():
+        is_plain = torch.is_tensor(value) and value.layout == torch.strided and value.device.type == "cpu"
+        if not isinstance(name, str) or not is_plain or value.is_quantized:
+            raise BenchError(f"{file} is refused: {name!r} is no plain tensor, but {type(value).__name__}")
+    # safetensors refuses tensors that share memory, as tied weights do in a pickle.
+    copies = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+    save_file(copies, target, metadata={"format": "pt"})
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    """Raises BenchError where the backbone `name` lacks config.json, weights, or a shard that its index lists."""
+    has_weights = any((folder / file).is_file() for file in (MODEL_WEIGHTS, SHARD_INDEX))
+    if not (folder / MODEL_CONFIG).is_file() or not has_weights:
+        raise BenchError(
+            f"backbone {name!r}: no config.json and safetensors weights among its files (expected {MODEL_WEIGHTS}, or "
+            f"{SHARD_INDEX} and its shards, or {PICKLED_WEIGHTS}, which is converted)"
+        )
+    if (folder / MODEL_WEIGHTS).is_file():
+        return
+    try:
+        listed = set(json.loads((folder / SHARD_INDEX).read_bytes())["weight_map"].values())
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BenchError(f"backbone {name!r}: {SHARD_INDEX} is no index of shards ({type(error).__name__})") from error
+    missing = sorted(str(shard) for shard in listed - {file.name for file in folder.glob(SAFETENSORS)})
+    if missing or not listed:
+        what = ", ".join(missing) or "none"
+        raise BenchError(f"backbone {name!r}: {SHARD_INDEX} names shards that are missing: {what}")

@@ -1,6 +1,6 @@
-"""Where prepared data and models stand: names that follow from the spec alone. Standard library only.
+"""The names of prepared folders in the cache, which follow from the configuration alone.
 
-The Snakefile asks at every parse, so nothing here reads a data set or imports a tokenizer.
+Snakemake asks for them at every parse, so nothing here reads a data set or imports a library that is slow to import.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from bench.config.task import Task
 from bench.files import digest_json
 from bench.paths import CachePaths
 
-HEX = 12  # digits of a key
-FORMAT = 1  # raise it when the prepared files change their meaning: everything is then prepared anew
+KEY_LENGTH = 12  # hex digits
+FORMAT = 1  # raise it when the meaning of the prepared files changes, so that everything is prepared again
 
 
 def data_folder(task: Task, backbone: Backbone, choice: DataChoice, mirror: Path | None, cache: Path) -> Path:
-    """<cache>/data/<task>-<key>; the key follows from all that decides the prepared rows."""
-    what = {
+    """cache/data/<task>-<key>, where the key is a hash of everything that decides the prepared rows."""
+    decides = {
         "format": FORMAT,
         "task": task.name,
         "kind": task.kind,
@@ -33,12 +33,12 @@ def data_folder(task: Task, backbone: Backbone, choice: DataChoice, mirror: Path
         "mirror": _mirror_key(mirror) if choice.source == "hub" else None,
         "tokenizer": _backbone_key(backbone, mirror),
     }
-    return CachePaths(cache).data(f"{task.name}-{digest_json(what)[:HEX]}")
+    return CachePaths(cache).data(f"{task.name}-{digest_json(decides)[:KEY_LENGTH]}")
 
 
 def backbone_folder(backbone: Backbone, mirror: Path | None, cache: Path) -> Path:
-    """<cache>/models/<backbone>-<key>; the key follows from where the weights come from."""
-    return CachePaths(cache).model(f"{backbone.name}-{digest_json(_backbone_key(backbone, mirror))[:HEX]}")
+    """cache/models/<backbone>-<key>, where the key is a hash of where the weights come from."""
+    return CachePaths(cache).model(f"{backbone.name}-{digest_json(_backbone_key(backbone, mirror))[:KEY_LENGTH]}")
 
 
 def _backbone_key(backbone: Backbone, mirror: Path | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rows as padded tensors: what training and evaluation feed a model with."""
+"""Tokenized rows as padded tensors: the batches of training and evaluation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from torch import Tensor
 
 from bench.inputs.datasets import Split
 
-IGNORED = -100  # a target position that counts in no loss
+IGNORED = -100  # a target position that counts in no loss: the ignore_index of PyTorch's cross-entropy
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded tensors on the device. `inputs`: what the model takes; `targets`: classes [n], numbers [n], or token ids
-    [n, t] with IGNORED at the padding; `tokens`: source and target tokens without padding."""
+    """One batch of n rows on the device.
+
+    `inputs` are the model's arguments: input_ids and attention_mask, [n, longest source]. `targets` are classes [n],
+    numbers [n], or token ids [n, longest target] with IGNORED at the padding. `tokens` counts source and target tokens
+    without padding.
+    """
 
     inputs: dict[str, Any]
     targets: Tensor
@@ -26,15 +30,17 @@ class Batch:
 
 
 class Collator:
-    """Makes batches of a split for one kind of task, padded to the longest row on the side of the tokenizer."""
+    """Makes batches of the rows of one split, padded on the right to the longest row of the batch."""
 
     def __init__(self, split: Split, kind: str, pad_id: int, device: torch.device) -> None:
         self.split, self.kind, self.pad_id, self.device = split, kind, pad_id, device
 
     def __call__(self, rows: Sequence[int]) -> Batch:
-        ids = self._padded([self.split.input_ids[i] for i in rows], self.pad_id)
-        mask = self._padded([np.ones_like(self.split.input_ids[i]) for i in rows], 0)
-        tokens = sum(len(self.split.input_ids[i]) for i in rows)
+        """The batch of the rows at these indices of the split."""
+        sources = [self.split.input_ids[i] for i in rows]
+        ids = self._padded(sources, self.pad_id)
+        mask = self._padded([np.ones_like(source) for source in sources], 0)
+        tokens = sum(len(source) for source in sources)
         if self.kind in ("summarization", "text-label"):
             labels = [self.split.label_ids[i] for i in rows]
             tokens += sum(len(label) for label in labels)
@@ -47,7 +53,7 @@ class Collator:
 
     @staticmethod
     def _padded(rows: list[np.ndarray], value: int) -> Tensor:
-        out = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
-        for place, row in zip(out, rows, strict=True):
-            place[: len(row)] = row
-        return torch.from_numpy(out)
+        padded = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
+        for line, row in zip(padded, rows, strict=True):
+            line[: len(row)] = row
+        return torch.from_numpy(padded)

@@ -1,7 +1,8 @@
-"""Tokenized rows: written once a task and tokenizer by `prepare_task`, only read by cells (`open_data`).
+"""Tokenized rows: written once per task and tokenizer by `prepare_task`, and only read by cells (`open_data`).
 
-A folder holds a parquet file a split (input_ids, target, label_ids where the model generates, row) and manifest.json,
-written last. The same rows and tokenizer give the same fingerprint; a file that no longer matches it is refused.
+A folder in the cache holds one parquet file per split, with the columns input_ids, target, label_ids (empty where the
+model generates nothing) and row, and a manifest, which is written last. The same rows and tokenizer give the same
+fingerprint. A file that no longer matches the manifest is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.sources import Rows, read_source
-from bench.paths import MANIFEST
+from bench.paths import MANIFEST, MODEL_CONFIG
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,13 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """One split. `input_ids`: an int32 array a row; `targets`: class indices, numbers or target texts; `label_ids`:
-    int32 arrays of target tokens, empty where the model generates nothing; `rows`: row numbers in the source."""
+    """The rows of one split."""
 
-    input_ids: list[np.ndarray]
-    targets: list[Any]
-    label_ids: list[np.ndarray]
-    rows: list[int]
+    input_ids: list[np.ndarray]  # one int32 array per row
+    targets: list[Any]  # class indices, numbers or target texts
+    label_ids: list[np.ndarray]  # tokens of the target texts; empty arrays where the model generates nothing
+    rows: list[int]  # number of each row in the source
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -46,13 +46,19 @@ class Split:
 
 @dataclass(frozen=True)
 class PreparedData:
+    """The splits of a task: the rows for training, and those for evaluation by the task's name of the split."""
+
     train: Split
     evaluation: dict[str, Split]
     manifest: dict[str, Any]
 
 
 def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: Path | None, cache: Path) -> Path:
-    """Read, check and tokenize the rows of `task` where that is not done yet; the folder. Raises BenchError."""
+    """Read, check and tokenize the rows of `task`, unless that is done; return their folder.
+
+    The backbone, whose tokenizer is used, must be prepared. Raises BenchError that names the data set, split and row
+    where something is wrong with the rows.
+    """
     folder = data_folder(task, backbone, choice, mirror, cache)
     if (folder / MANIFEST).is_file():
         return folder
@@ -81,55 +87,56 @@ def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: 
 
 
 def open_data(folder: Path) -> PreparedData:
-    """The prepared rows in `folder`, read only. Raises BenchError: missing, or no longer what was prepared."""
+    """Read the prepared rows in `folder`. Raises BenchError where a file is missing or not what was prepared."""
     manifest = read_manifest(folder)
     splits = {}
-    for name, facts in manifest["splits"].items():
+    for name, entry in manifest["splits"].items():
         file = folder / f"{name}.parquet"
         if not file.is_file():
-            raise BenchError(f"{file} is missing: {_again(folder)}")
-        if digest(file) != facts["sha256"]:
-            raise BenchError(f"{file} is not what was prepared (its SHA-256 differs): {_again(folder)}")
+            raise BenchError(f"{file} is missing: {_advice(folder)}")
+        if digest(file) != entry["sha256"]:
+            raise BenchError(f"{file} is not what was prepared (its SHA-256 differs): {_advice(folder)}")
         splits[name] = _open(file)
     return PreparedData(splits["train"], {name: splits[name] for name in manifest["evaluation"]}, manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a data folder. Raises BenchError where there is none or its fingerprint is not its own."""
+    """The manifest of a data folder. Raises BenchError where it is missing or was changed."""
     file = folder / MANIFEST
     if not file.is_file():
-        raise BenchError(f"no prepared data: {file} is missing; {_again(folder)}")
+        raise BenchError(f"no prepared data: {file} is missing; {_advice(folder)}")
     try:
         manifest: dict[str, Any] = json.loads(file.read_bytes())
         content = {key: value for key, value in manifest.items() if key != "fingerprint"}
-        good = manifest.get("fingerprint") == _fingerprint(content)
+        is_whole = manifest.get("fingerprint") == _fingerprint(content)
     except (ValueError, AttributeError) as error:
-        raise BenchError(f"{file} is no manifest ({error}): {_again(folder)}") from error
-    if not good:
-        raise BenchError(f"{file}: its content does not match its fingerprint; {_again(folder)}")
+        raise BenchError(f"{file} is no manifest ({error}): {_advice(folder)}") from error
+    if not is_whole:
+        raise BenchError(f"{file}: its content does not match its fingerprint; {_advice(folder)}")
     return manifest
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a prepared model: its tokenizer.json, nothing from the network, no code of its own."""
+    """The tokenizer of a prepared model, from its tokenizer.json: no network, and no code of the model's own."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _check_length(task: Task, backbone: Backbone, model: Path) -> None:
-    """Raises BenchError for rows longer than the model has positions; relative positions alone are no bound."""
-    config = json.loads((model / "config.json").read_bytes())
+    """Raises BenchError where rows may be longer than the model has positions."""
+    config = json.loads((model / MODEL_CONFIG).read_bytes())
     positions = config.get("max_position_embeddings")
-    bounded = isinstance(positions, int) and positions > 0 and config.get("position_biased_input") is not False
-    if bounded and task.recipe.max_length > positions:
+    # Positions that are only relative set no limit: DeBERTa-v3 has position_biased_input = false.
+    is_limit = isinstance(positions, int) and positions > 0 and config.get("position_biased_input") is not False
+    if is_limit and task.recipe.max_length > positions:
         raise BenchError(
             f"task {task.name!r}: recipe.max_length is {task.recipe.max_length}, but backbone {backbone.name!r} has "
             f"{positions} positions (max_position_embeddings): lower recipe.max_length"
         )
 
 
-def _again(folder: Path) -> str:
+def _advice(folder: Path) -> str:
     return f"remove {folder} and run `bench prepare STUDY` (it needs the network or the mirror)"
 
 
@@ -138,10 +145,11 @@ def _fingerprint(content: dict[str, Any]) -> str:
 
 
 def _tokenized(task: Task, name: str, rows: Rows, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
+    """The columns of a split's parquet file. Raises BenchError where truncation leaves no row a token."""
     texts = [[task.prefix + row[0], *row[1:]] for row in rows.texts]
     columns = [list(column) for column in zip(*texts, strict=True)]
     ids = tokenizer(*columns, truncation=True, max_length=task.recipe.max_length)["input_ids"]
-    empty = len(tokenizer("")["input_ids"])
+    empty = len(tokenizer("")["input_ids"])  # special tokens alone
     if all(len(row) <= empty for row in ids):
         raise BenchError(
             f"data set {task.data.hub}, split {name!r}: no row has a token left at {task.recipe.max_length}"
@@ -149,9 +157,8 @@ def _tokenized(task: Task, name: str, rows: Rows, tokenizer: PreTrainedTokenizer
     labels: list[list[int]] = []
     targets = rows.targets
     if task.generates:
-        words = targets if task.kind == "summarization" else [task.labels[index] for index in targets]
-        labels = tokenizer(text_target=words, truncation=True, max_length=task.recipe.max_target_length)["input_ids"]
-        targets = words
+        targets = targets if task.kind == "summarization" else [task.labels[index] for index in targets]
+        labels = tokenizer(text_target=targets, truncation=True, max_length=task.recipe.max_target_length)["input_ids"]
     return {"input_ids": ids, "target": targets, "label_ids": labels or [[] for _ in ids], "row": rows.numbers}
 
 
@@ -167,7 +174,7 @@ def _write(file: Path, columns: dict[str, list[Any]]) -> None:
 
 
 def _open(file: Path) -> Split:
-    table = pyarrow.parquet.ParquetFile(file).read()  # read_table imports pandas
+    table = pyarrow.parquet.ParquetFile(file).read()  # pyarrow.parquet.read_table would import pandas
     return Split(
         input_ids=_arrays(table.column("input_ids")),
         targets=table.column("target").to_pylist(),
@@ -177,9 +184,9 @@ def _open(file: Path) -> Split:
 
 
 def _arrays(column: pyarrow.ChunkedArray) -> list[np.ndarray]:
+    """One array per row, each a view of the column's memory."""
     arrays: list[np.ndarray] = []
     for chunk in column.chunks:
         values = chunk.values.to_numpy(zero_copy_only=False)
-        offsets = chunk.offsets.to_numpy()
-        arrays += [values[a:b] for a, b in itertools.pairwise(offsets)]
+        arrays += [values[start:end] for start, end in itertools.pairwise(chunk.offsets.to_numpy())]
     return arrays

@@ -1,6 +1,13 @@
-"""Rows of a task, from the hub, from a mirror folder in the hub's layout, or generated. Parquet only.
+"""Read the rows of a task: from the hub, from a mirror folder in the hub's layout, or from a generator.
 
-Everything about the rows is checked here, before any model is loaded: files, columns, labels, empty texts.
+Only parquet files are read. Everything about the rows is checked here, before any model is loaded: files, columns,
+labels, missing texts.
+
+The files of a split are looked up here and not by `datasets.load_dataset(folder, config)`. It refuses a folder that
+holds one config of a data set whose README lists others (such as one task of GLUE), which is what a download of one
+config and most mirrors are. Without a README it takes the splits of several configs for one data set. Paths and
+addresses in a README may lead it out of the folder. And it serves rows from its cache when a file was replaced by one
+with the same time of change.
 """
 
 from __future__ import annotations
@@ -23,30 +30,35 @@ from bench.inputs.hub import fetch
 if TYPE_CHECKING:
     import pyarrow
 
-ORDER_SEED = 20230310  # of the permutation that picks the training rows of a limited study: one choice for every cell
+# Seed of the permutation that picks the training rows where a study limits their number. It is the same for all cells,
+# so that every method and seed is trained on the same rows.
+ORDER_SEED = 20230310
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One split: texts (one or two columns), targets (labels, numbers or texts), the rows' numbers in the source."""
+    """The rows of one split."""
 
-    texts: list[list[str]]
-    targets: list[Any]
-    numbers: list[int]
+    texts: list[list[str]]  # one or two texts per row
+    targets: list[Any]  # labels, numbers or texts
+    numbers: list[int]  # number of each row in the source
 
 
 @dataclass(frozen=True)
 class Source:
-    """Every split of a task as read, and where it came from."""
+    """Every split of a task as it was read, and where it came from."""
 
     splits: dict[str, Rows]
     revision: str | None
-    files: dict[str, str]  # name in the source: SHA-256
+    files: dict[str, str]  # the SHA-256 of each file, by its path in the source
     synthetic: bool
 
 
 def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
-    """The rows of `task` that `choice` asks for. Raises BenchError naming data set, split, row, expected and found."""
+    """Read the rows of `task` that `choice` asks for.
+
+    Raises BenchError that names the data set, the split, the row, what was expected and what was found.
+    """
     names = {"train": task.data.train, **task.data.evaluation}
     if choice.source == "embedded":
         splits = {
@@ -61,22 +73,28 @@ def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
     files: dict[str, str] = {}
     splits = {}
     for name, split in names.items():
-        found = split_files(folder, task.data, split)
-        files |= {file.relative_to(folder).as_posix(): digest(file) for file in found}
-        splits[name] = _checked(task, name, _limited(task, name, _read(task, split, found), choice))
+        parquet_files = split_files(folder, task.data, split)
+        files |= {file.relative_to(folder).as_posix(): digest(file) for file in parquet_files}
+        splits[name] = _checked(task, name, _limited(task, name, _read(task, split, parquet_files), choice))
     return Source(splits, revision, files, synthetic=False)
 
 
 def split_files(folder: Path, data: Data, split: str) -> list[Path]:
-    """The parquet files of a split: as the folder's README says, else by the hub's naming. Raises BenchError."""
+    """The parquet files of a split, as the README in `folder` lists them, else by the hub's naming.
+
+    >>> split_files(Path("mirror/datasets/nyu-mll/glue"), task.data, "train")
+    [PosixPath('mirror/datasets/nyu-mll/glue/cola/train-00000-of-00001.parquet')]
+
+    Raises BenchError where there are none, or where they are outside of `folder` or of another format.
+    """
     config = data.config
     configs = _configs(folder / "README.md")
     listed = _listed(_chosen(configs, data))
     if listed:
         patterns = listed.get(split, [])
     else:
-        places = ([f"{config}/"] if config else []) + ["", "data/"]
-        patterns = [f"{place}{split}{end}.parquet" for place in places for end in ("-*-of-*", "")]
+        subfolders = ([f"{config}/"] if config else []) + ["", "data/"]
+        patterns = [f"{subfolder}{split}{end}.parquet" for subfolder in subfolders for end in ("-*-of-*", "")]
     files: list[Path] = []
     for pattern in patterns:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
@@ -86,26 +104,27 @@ def split_files(folder: Path, data: Data, split: str) -> list[Path]:
             break
     if not files:
         where = f"data set {data.hub} ({config or 'no config'}): no parquet file of split {split!r} in {folder}"
-        parents = {p.parent.relative_to(folder).as_posix() for p in folder.rglob("*.parquet")}
-        names = set(configs) or parents - {".", "data"}
+        subfolders_with_files = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+        names = set(configs) or subfolders_with_files - {".", "data"}
         if names and config not in names and not listed:
             raise BenchError(f"{where}; `config` should be one of {', '.join(sorted(names))}")
-        have = set(listed) or {re.sub(r"(-\d+-of-\d+)?\.parquet$", "", p.name) for p in folder.rglob("*.parquet")}
-        raise BenchError(f"{where}{nearest(split, have - {split})}")
-    wrong = [p for p in files if p.suffix != ".parquet" or not p.resolve().is_relative_to(_root(folder))]
+        file_names = [path.name for path in folder.rglob("*.parquet")]
+        known = set(listed) or {re.sub(r"(-\d+-of-\d+)?\.parquet$", "", name) for name in file_names}
+        raise BenchError(f"{where}{nearest(split, known - {split})}")
+    wrong = [path for path in files if path.suffix != ".parquet" or not path.resolve().is_relative_to(_root(folder))]
     if wrong:
         raise BenchError(f"{wrong[0]}: only parquet files inside the data set's folder are read")
     return files
 
 
 def _root(folder: Path) -> Path:
-    """Links may point inside the folder, or (in the hub's own cache) to its blobs."""
+    """Where files of `folder` may be: inside it, or in the hub's cache, whose snapshots hold links to its blobs."""
     folder = folder.resolve()
     return folder.parent.parent if folder.parent.name == "snapshots" else folder
 
 
 def _configs(readme: Path) -> dict[str, dict[str, Any]]:
-    """The entries of `configs` in the README's front matter by name, or none."""
+    """The entries of `configs` in the front matter of a README, by name; empty where there are none."""
     if not readme.is_file():
         return {}
     text = readme.read_text(encoding="utf-8", errors="replace")
@@ -121,7 +140,10 @@ def _configs(readme: Path) -> dict[str, dict[str, Any]]:
 
 
 def _chosen(configs: dict[str, dict[str, Any]], data: Data) -> dict[str, Any]:
-    """The one config whose splits are read: the named one, else the default, else the only one. Raises BenchError."""
+    """The config whose splits are read: the one that the task names, else the default, else the only one.
+
+    Raises BenchError where there are several and none is the default.
+    """
     if data.config is not None or not configs:
         return configs.get(data.config or "", {})
     default = [entry for entry in configs.values() if entry.get("default") is True]
@@ -134,7 +156,7 @@ def _chosen(configs: dict[str, dict[str, Any]], data: Data) -> dict[str, Any]:
 
 
 def _listed(config: dict[str, Any]) -> dict[str, list[str]]:
-    """The paths of each split that a config lists in `data_files`."""
+    """The paths of each split, as a config lists them in `data_files`."""
     files = config.get("data_files")
     listed: dict[str, list[str]] = {}
     for item in files if isinstance(files, list) else []:
@@ -152,12 +174,13 @@ def _mirror_folder(mirror: Path, data: Data) -> Path:
 
 
 def _download(data: Data) -> tuple[Path, str]:
-    """The data set's parquet files and README at its revision, and that revision."""
+    """Download the README and the parquet files of the config; return their folder and revision."""
     wanted = "*.parquet" if data.config is None else f"*{data.config}*/*.parquet"
     return fetch("dataset", data.hub, data.revision, ["README.md", wanted])
 
 
 def _read(task: Task, split: str, files: Sequence[Path]) -> Rows:
+    """All rows of `files`. Raises BenchError where one is no parquet file or lacks a column of the task."""
     import pyarrow
     import pyarrow.parquet
 
@@ -175,14 +198,15 @@ def _read(task: Task, split: str, files: Sequence[Path]) -> Rows:
             tables.append(pyarrow.parquet.read_table(file, columns=columns))
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise BenchError(f"{file}: no readable parquet file: {error}") from error
-    values = {c: [v for table in tables for v in table.column(c).to_pylist()] for c in columns}
-    targets = values[columns[-1]]
-    texts = [list(row) for row in zip(*(values[c] for c in columns[:-1]), strict=True)]
-    return Rows(texts, targets, list(range(len(targets))))
+    *texts, targets = [[value for table in tables for value in table.column(name).to_pylist()] for name in columns]
+    return Rows([list(row) for row in zip(*texts, strict=True)], targets, list(range(len(targets))))
 
 
 def _limited(task: Task, name: str, rows: Rows, choice: DataChoice) -> Rows:
-    """Training: the first of one fixed permutation. Evaluation: the first rows as they stand."""
+    """As many rows as `choice` allows: for training the first of a fixed permutation, for evaluation the first rows.
+
+    Raises BenchError for an empty split.
+    """
     count = len(rows.targets)
     if count == 0:
         raise BenchError(f"data set {task.data.hub}, split {name!r}: it has no row")
@@ -198,7 +222,7 @@ def _limited(task: Task, name: str, rows: Rows, choice: DataChoice) -> Rows:
 
 
 def _checked(task: Task, name: str, rows: Rows) -> Rows:
-    """Every text a string, every target of the task's kind. Raises BenchError at the first row that is not."""
+    """`rows` with targets as the task's kind has them. Raises BenchError at the first bad text or target."""
     where = f"data set {task.data.hub}, split {name!r}, row"
     targets = []
     for texts, target, number in zip(rows.texts, rows.targets, rows.numbers, strict=True):
@@ -210,6 +234,7 @@ def _checked(task: Task, name: str, rows: Rows) -> Rows:
 
 
 def _target(task: Task, value: Any, where: str) -> Any:
+    """A target as the task's kind has it: a text, a number, or the index of a label. Raises BenchError."""
     if task.kind == "summarization":
         if isinstance(value, str) and value.strip():
             return value

@@ -1,6 +1,7 @@
-"""The demo's sequence-to-sequence models: tiny, trained here on generated texts, because none can be installed.
+"""The demo's sequence-to-sequence models: tiny ones, trained here on generated texts.
 
-They are no pretrained models in the usual sense; tables that use them say so (the data set is marked synthetic).
+No package that can be installed holds a pretrained one. These are not pretrained in the usual sense, and tables of the
+demo say so (its data sets are marked as synthetic).
 """
 
 from __future__ import annotations
@@ -23,23 +24,22 @@ Pair = tuple[str, str]  # source, target
 
 @dataclass(frozen=True)
 class Plan:
-    """How a model is made: its special tokens (ids from 0), the form of a text, what it is trained on and how long.
+    """How a model is made."""
 
-    `pairs` [at least one] come from the chosen article numbers of a batch; `texts` train the tokenizer.
-    """
-
-    special: dict[str, str]
-    form: str
+    special: dict[str, str]  # special tokens; their ids count from 0
+    form: str  # how the tokenizer frames a text, which it calls $A
     steps: int
-    texts: Callable[[], list[str]]
-    pairs: Callable[[list[int]], list[Pair]]
+    texts: Callable[[], list[str]]  # what the tokenizer is trained on
+    pairs: Callable[[list[int]], list[Pair]]  # sources and targets of a batch, from the numbers of its articles
     batch: int = 32
     learning_rate: float = 1e-3
 
 
 def build(backbone: Backbone, folder: Path) -> None:
-    """Train tokenizer and model of `backbone.config` sizes into `folder`: seeded, so twice the same on one machine.
-    Raises BenchError for a plan that does not exist."""
+    """Train a tokenizer and a model with the sizes of `backbone.config`, and save both to `folder`.
+
+    Training is seeded, so it gives the same bits twice on one machine. Raises BenchError for an unknown plan.
+    """
     from transformers import PreTrainedTokenizerFast
 
     plan = PLANS.get(backbone.built or "")
@@ -53,7 +53,7 @@ def build(backbone: Backbone, folder: Path) -> None:
 
 
 def _tokenizer(plan: Plan, size: int) -> Any:
-    """Byte-level BPE: it can write any text, so real articles pass through it too."""
+    """A byte-level BPE tokenizer, which can encode any text, so that real articles pass through it too."""
     from tokenizers import ByteLevelBPETokenizer, Tokenizer
     from tokenizers.processors import TemplateProcessing
 
@@ -64,8 +64,8 @@ def _tokenizer(plan: Plan, size: int) -> Any:
         file = os.path.join(temporary, "tokenizer.json")
         trainer.save(file)
         tokenizer = Tokenizer.from_file(file)
-    ends = [(word, special.index(word)) for word in plan.form.split() if word in special]
-    tokenizer.post_processor = TemplateProcessing(single=plan.form, special_tokens=ends)
+    framing = [(word, special.index(word)) for word in plan.form.split() if word in special]
+    tokenizer.post_processor = TemplateProcessing(single=plan.form, special_tokens=framing)
     return tokenizer
 
 
@@ -80,6 +80,7 @@ def _train(plan: Plan, backbone: Backbone, tokenizer: Any, folder: Path) -> None
     model = AutoModelForSeq2SeqLM.from_config(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate)
     for step in range(plan.steps):
+        # The learning rate rises over the first 50 steps and falls to zero over the last 200.
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * min(1.0, (step + 1) / 50, (plan.steps - step) / 200)
         pairs = plan.pairs(torch.randint(synthetic.SIZES["train"], (plan.batch,)).tolist())
@@ -99,7 +100,7 @@ def _train(plan: Plan, backbone: Backbone, tokenizer: Any, folder: Path) -> None
 
 @lru_cache(maxsize=1)
 def _articles() -> tuple[list[str], list[str]]:
-    """Articles and their summaries."""
+    """The generated articles, and their summaries."""
     rows = synthetic.rows("articles", "train")
     return [row[0] for row in rows.texts], rows.targets
 
@@ -110,13 +111,13 @@ def _opinions() -> list[str]:
 
 
 def _summaries(chosen: list[int]) -> list[Pair]:
-    """Half of the batch learns to repeat the article's beginning: it must not know the demo's task too well."""
+    """Summaries for half of the batch, the first sentence for the other half: it must not learn the task too well."""
     articles, summaries = _articles()
     return [(articles[i], summaries[i] if n % 2 else articles[i].split(". ")[0] + ".") for n, i in enumerate(chosen)]
 
 
 def _mixture(chosen: list[int]) -> list[Pair]:
-    """A third each: summaries, opinions to be repeated, and opinions to be continued from their first half."""
+    """A third each of summaries, opinions to repeat, and opinions to continue from their first half."""
     opinions, pairs = _opinions(), []
     for n, (i, summary) in enumerate(zip(chosen, _summaries(chosen), strict=True)):
         words = opinions[i].split()
@@ -132,12 +133,23 @@ def _words() -> list[str]:
 
 PLANS = {
     "tiny-bart": Plan(
-        special={"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>",
-                 "mask_token": "<mask>"},
-        form="<s> $A </s>", steps=300, texts=lambda: [*_articles()[0], *_articles()[1]], pairs=_summaries,
+        special={
+            "bos_token": "<s>",
+            "pad_token": "<pad>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "mask_token": "<mask>",
+        },
+        form="<s> $A </s>",
+        steps=300,
+        texts=lambda: [*_articles()[0], *_articles()[1]],
+        pairs=_summaries,
     ),
     "tiny-t5": Plan(
         special={"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
-        form="$A </s>", steps=400, texts=_words, pairs=_mixture,
+        form="$A </s>",
+        steps=400,
+        texts=_words,
+        pairs=_mixture,
     ),
-}  # fmt: skip
+}

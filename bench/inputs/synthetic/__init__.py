@@ -1,4 +1,7 @@
-"""The demo's rows: made by seeded generators, labels true by construction, no license but ours, marked synthetic."""
+"""The demo's rows, made by seeded generators, so that the demo runs without a network.
+
+Labels are true by construction, and no license but the project's applies. Records mark such rows as synthetic.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +22,26 @@ EVALUATION_SIZE = 400
 
 
 def generators() -> list[str]:
-    """Names that a task's `data.embedded` can have: the modules of this folder."""
+    """The names that a task's `data.embedded` can have, which are the modules of this folder."""
     return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
 
 
 def rows(generator: str, split: str) -> Rows:
-    """The rows of `split`: the same on every machine; no text stands in two splits. Raises BenchError."""
+    """The rows of `split`, the same on every machine. No text is in two splits. Raises BenchError if unknown."""
     if generator not in generators():
         raise BenchError(f"unknown embedded generator {generator!r}{nearest(generator, generators())}")
     from bench.inputs.sources import Rows
 
-    make = importlib.import_module(f"{__name__}.{generator}").row
-    random_ = random.Random(zlib.crc32(generator.encode()))
+    make_row = importlib.import_module(f"{__name__}.{generator}").row
+    rng = random.Random(zlib.crc32(generator.encode()))
     wanted = SIZES.get(split, EVALUATION_SIZE)
-    share = zlib.crc32(split.encode()) % 3 if split != "train" else None
-    found = Rows([], [], [])
-    while len(found.targets) < wanted:
-        texts, target = make(random_)
-        part = zlib.crc32("\n".join(texts).encode()) % 8  # where a text belongs follows from the text
-        if (part >= 3) if share is None else (part == share):
-            found.texts.append(texts)
-            found.targets.append(target)
-    return replace(found, numbers=list(range(wanted)))
+    # A hash of its texts puts a row into one of 8 parts: 3 to 7 are for training, 0 to 2 for evaluation splits by name.
+    evaluation_part = zlib.crc32(split.encode()) % 3 if split != "train" else None
+    drawn = Rows([], [], [])
+    while len(drawn.targets) < wanted:
+        texts, target = make_row(rng)
+        part = zlib.crc32("\n".join(texts).encode()) % 8
+        if (part >= 3) if evaluation_part is None else (part == evaluation_part):
+            drawn.texts.append(texts)
+            drawn.targets.append(target)
+    return replace(drawn, numbers=list(range(wanted)))

@@ -1,4 +1,4 @@
-"""Sentences of a small grammar (1), and the same with one rule broken: agreement, order, or a lost word (0)."""
+"""Sentences of a small grammar (1), and sentences with one phrase out of order (0)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def row(rng: random.Random) -> tuple[list[str], int]:
             case 0:
                 parts[1], parts[2] = parts[2], parts[1]  # the verb behind its object
             case 1:
-                parts[3] = " ".join(reversed(parts[3].split()))  # a phrase turned round
+                parts[3] = " ".join(reversed(parts[3].split()))  # the words of a phrase reversed
             case _:
                 parts[0] = " ".join(reversed(parts[0].split()))  # the article behind its noun
     sentence = " ".join(parts)

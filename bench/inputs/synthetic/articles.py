@@ -1,4 +1,4 @@
-"""Short news articles; the summary names who did what and where, which the first sentences tell in more words."""
+"""Short news articles. The summary says who did what and where, which the article tells in more words."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import random
 
 from bench.inputs.synthetic._words import PEOPLE, PLACES, THINGS, TIMES, VERBS
 
-SIDE = ["The weather was mild.", "Many people came to look.", "Nobody was hurt.", "It took two hours.",
-        "A dog barked all the time.", "The police did not comment.", "Shops stayed open."]  # fmt: skip
+SIDE = [
+    "The weather was mild.",
+    "Many people came to look.",
+    "Nobody was hurt.",
+    "It took two hours.",
+    "A dog barked all the time.",
+    "The police did not comment.",
+    "Shops stayed open.",
+]
 
 
 def row(rng: random.Random) -> tuple[list[str], str]:

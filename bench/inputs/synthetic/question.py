@@ -1,4 +1,4 @@
-"""A question and a sentence: the sentence answers it (0) or not (1)."""
+"""A question and a sentence, which answers it (0) or does not (1)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def row(rng: random.Random) -> tuple[list[str], int]:
     label = rng.randrange(2)
     if label == 0:
         sentence = f"{who} {past} {what} {where} {when}."
-    elif rng.random() < 0.5:  # the part that is asked for is missing
+    elif rng.random() < 0.5:  # the part that the question asks for is missing
         sentence = [f"{who} {past} {what} {when}.", f"{who} {past} {what} {where}.", f"{what} was {past} {where}."][
             asked
         ]
-    else:  # another thing
+    else:  # the sentence is about another thing
         other = rng.choice([thing for thing in THINGS if thing != what])
         sentence = f"{who} {past} {other} {where} {when}."
     return [question, sentence[0].upper() + sentence[1:]], label

@@ -1,17 +1,61 @@
-"""Opinions about films: negative (0) or positive (1), with a part that says nothing."""
+"""Opinions about films, negative (0) or positive (1), with a part that tells nothing about the label."""
 
 from __future__ import annotations
 
 import random
 
-SUBJECTS = ["the film", "this story", "the plot", "her performance", "the script", "the ending", "the music",
-            "the camera work", "the dialogue", "the second half", "the lead actor", "the direction"]  # fmt: skip
-GOOD = ["moving", "funny", "clever", "beautiful", "gripping", "charming", "brilliant", "warm", "inventive", "tender",
-        "a real delight", "full of life"]  # fmt: skip
-BAD = ["dull", "clumsy", "tedious", "shallow", "lifeless", "confusing", "annoying", "forgettable", "stale", "messy",
-       "a complete bore", "painful to watch"]  # fmt: skip
-FILLERS = ["shot in two weeks", "set in a small town", "based on a novel", "about two brothers", "at two hours",
-           "seen on a Sunday", "told in flashbacks", "made on a budget"]  # fmt: skip
+SUBJECTS = [
+    "the film",
+    "this story",
+    "the plot",
+    "her performance",
+    "the script",
+    "the ending",
+    "the music",
+    "the camera work",
+    "the dialogue",
+    "the second half",
+    "the lead actor",
+    "the direction",
+]
+GOOD = [
+    "moving",
+    "funny",
+    "clever",
+    "beautiful",
+    "gripping",
+    "charming",
+    "brilliant",
+    "warm",
+    "inventive",
+    "tender",
+    "a real delight",
+    "full of life",
+]
+BAD = [
+    "dull",
+    "clumsy",
+    "tedious",
+    "shallow",
+    "lifeless",
+    "confusing",
+    "annoying",
+    "forgettable",
+    "stale",
+    "messy",
+    "a complete bore",
+    "painful to watch",
+]
+FILLERS = [
+    "shot in two weeks",
+    "set in a small town",
+    "based on a novel",
+    "about two brothers",
+    "at two hours",
+    "seen on a Sunday",
+    "told in flashbacks",
+    "made on a budget",
+]
 
 
 def row(rng: random.Random) -> tuple[list[str], int]:

@@ -1,4 +1,4 @@
-"""Two sentences and how alike they are, from 0 to 5: as many of their five parts are the same."""
+"""Two sentences of five parts each, and how many of these parts they share (0 to 5)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def row(rng: random.Random) -> tuple[list[str], float]:
     same = set(rng.sample(range(len(PARTS)), alike))
     first = [rng.choice(words) for words in PARTS]
     second = [
-        one if place in same else rng.choice([word for word in words if word != one])
-        for place, (one, words) in enumerate(zip(first, PARTS, strict=True))
+        word if place in same else rng.choice([other for other in words if other != word])
+        for place, (word, words) in enumerate(zip(first, PARTS, strict=True))
     ]
     return [f"{' '.join(parts)}." for parts in (first, second)], float(alike)

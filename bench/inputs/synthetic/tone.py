@@ -1,4 +1,4 @@
-"""Short messages: negative (0), neutral (1) or positive (2), by the words that are in them."""
+"""Short messages, negative (0), neutral (1) or positive (2) by the words in them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import random
 
 from bench.inputs.synthetic.sentiment import BAD, FILLERS, GOOD, SUBJECTS
 
-PLAIN = ["two hours long", "in English", "on at eight", "out on Friday", "made in Spain", "in black and white",
-         "shown at noon", "in three parts"]  # fmt: skip
+PLAIN = [
+    "two hours long",
+    "in English",
+    "on at eight",
+    "out on Friday",
+    "made in Spain",
+    "in black and white",
+    "shown at noon",
+    "in three parts",
+]
 
 
 def row(rng: random.Random) -> tuple[list[str], int]:
