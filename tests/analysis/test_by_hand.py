@@ -1,4 +1,4 @@
-"""Tables against the same numbers worked out from the raw files, with nothing of the harness in between."""
+"""Tables against the same numbers computed from the raw files, without any code of the harness in between."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def study() -> ResolvedStudy:
 
 @pytest.fixture(scope="module")
 def folder(study: ResolvedStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """results/demo with tables, of 120 cells that ended well."""
+    """results/demo of 120 successful cells, with its tables."""
     results = tmp_path_factory.mktemp("results")
-    made = write_study(study, results, lambda c: QUALITY[c.method.name] + 0.01 * c.seed)
+    study_folder = write_study(study, results, lambda c: QUALITY[c.method.name] + 0.01 * c.seed)
     make_tables(study, results)
-    return made
+    return study_folder
 
 
 def raw(folder: Path, task: str, method: str, budget: str) -> list[dict[str, Any]]:
-    """The records of three seeds, as JSON."""
+    """The records of all three seeds, as plain JSON."""
     cells = [folder / "cells" / task / method / budget / f"seed-{seed}" for seed in range(3)]
     return [json.loads((cell / "record.json").read_text()) for cell in cells]
 
@@ -66,7 +66,7 @@ def test_the_table_of_all_methods(folder: Path) -> None:
 
 
 def test_the_metrics_in_the_records_are_those_of_the_predictions(folder: Path) -> None:
-    """So that the table above stands on the examples themselves."""
+    """So that the table above is checked down to the examples themselves."""
     for file in sorted((folder / "cells" / "sst2").glob("*/*/*/predictions.parquet")):
         frame = pd.read_parquet(file)
         record = json.loads(file.with_name("record.json").read_text())
@@ -96,34 +96,34 @@ def test_the_table_of_parameters_and_memory(folder: Path) -> None:
 
 
 def test_the_table_of_comparisons(folder: Path) -> None:
-    """Differences, the exact test by signs, and the discordant examples of McNemar's, all from files."""
+    """Differences, and the discordant examples of McNemar's test, all from the files."""
     from scipy.stats import binomtest
 
-    found = [
+    table_rows = [
         row for row in rows(folder, "comparisons") if (row["task"], row["second − first"]) == ("sst2", "AdaLoRA − LoRA")
     ]
-    assert [row["budget"] for row in found] == list(RANKS.values())
-    for row, budget in zip(found, RANKS, strict=True):
+    assert [row["budget"] for row in table_rows] == list(RANKS.values())
+    for row, budget in zip(table_rows, RANKS, strict=True):
         pairs = list(zip(*(raw(folder, "sst2", m, budget) for m in ("adalora", "lora")), strict=True))
         read = lambda r: r["metrics"]["validation"]["last"]["accuracy"]  # noqa: E731
         assert float(row["difference [95%]: difference"]) == pytest.approx(
             100 * statistics.mean(read(a) - read(b) for a, b in pairs)
         )
-        exact = []
+        p_values = []
         for seed in range(3):
             right = []
             for method in ("lora", "adalora"):
                 frame = pd.read_parquet(folder / "cells/sst2" / method / budget / f"seed-{seed}/predictions.parquet")
                 right.append(frame["reference"] == frame["prediction"])
-            alone = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-            exact.append(binomtest(alone[0], sum(alone)).pvalue)
-        told = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in exact]
-        assert row["p, McNemar by seed"] == ", ".join(told)
+            discordant = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+            p_values.append(binomtest(discordant[0], sum(discordant)).pvalue)
+        texts = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in p_values]
+        assert row["p, McNemar by seed"] == ", ".join(texts)
         assert (row["seeds"], row["examples"]) == ("3", "200")
 
 
-def test_permuted_seeds_change_nothing(tmp_path: Path) -> None:
-    """Which number a seed carries is no result: all methods' seeds permuted alike give the same tables."""
+def test_permuting_the_seeds_changes_nothing(tmp_path: Path) -> None:
+    """The number of a seed has no meaning: permuting the seeds of all methods alike gives the same tables."""
     study = study_of(3, "tasks=[sst2, cola]")
 
     def write(results: Path, order: list[int]) -> None:
@@ -137,24 +137,18 @@ def test_permuted_seeds_change_nothing(tmp_path: Path) -> None:
         texts = [(tmp_path / results / "demo/tables" / name).read_text() for results in "ab"]
         assert texts[0] == texts[1]
     tables = [rows(tmp_path / results / "demo", "comparisons") for results in "ab"]
-    for row in (row for table in tables for row in table):  # one p a seed, in the order of the seeds
+    for row in (row for table in tables for row in table):  # one p per seed, in the order of the seeds
         row["p, McNemar by seed"] = ", ".join(sorted(row["p, McNemar by seed"].split(", ")))
     assert tables[0] == tables[1]
 
 
 def write_permuted(folder: Path, cell: Cell, seed: int) -> None:
-    """What the cell of another seed would have left, at the place of this one."""
+    """Write what the cell with another seed would have left, but in the folder of this cell."""
     quality = QUALITY[cell.method.name] + 0.02 * seed
-    made = write_cell(folder.parent / "other", cell.model_copy(update={"seed": seed}), quality)
-    place = folder / "cells" / cell.id
-    place.mkdir(parents=True, exist_ok=True)
-    there = folder.parent / "other" / "cells" / made.cell.id
-    (there / "predictions.parquet").rename(place / "predictions.parquet")
-    write_record(
-        made.model_copy(
-            update={
-                "cell": made.cell.model_copy(update={"seed": cell.seed, "id": cell.id, "spec_hash": cell.spec_hash})
-            }
-        ),
-        place,
-    )
+    record = write_cell(folder.parent / "other", cell.model_copy(update={"seed": seed}), quality)
+    cell_folder = folder / "cells" / cell.id
+    cell_folder.mkdir(parents=True, exist_ok=True)
+    other_folder = folder.parent / "other" / "cells" / record.cell.id
+    (other_folder / "predictions.parquet").rename(cell_folder / "predictions.parquet")
+    key = record.cell.model_copy(update={"seed": cell.seed, "id": cell.id, "spec_hash": cell.spec_hash})
+    write_record(record.model_copy(update={"cell": key}), cell_folder)

@@ -1,4 +1,4 @@
-"""What a table claims about its methods: no more than the seeds, the examples and the rows behind them bear."""
+"""A table claims no more about its methods than its seeds, examples and rows support."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def tables(study: ResolvedStudy, results: Path) -> Path:
     return results / study.name / "tables"
 
 
-def unlike_seeds(results: Path, seeds: int, lost: int, method: str) -> ResolvedStudy:
-    """The first `lost` seeds are hard and `method` has no score on them; AdaLoRA is the worse one on all others."""
+def study_with_hard_seeds(results: Path, seeds: int, lost: int, method: str) -> ResolvedStudy:
+    """The first `lost` seeds are hard, and `method` has no score on them; AdaLoRA is worse than LoRA on every seed."""
     study = study_of(seeds, *TWO)
     for cell in study.cells:
         quality = (0.45 if cell.seed < lost else 0.85) - (0.06 if cell.method.name == "adalora" else 0.0)
@@ -39,22 +39,22 @@ def unlike_seeds(results: Path, seeds: int, lost: int, method: str) -> ResolvedS
 
 
 def test_a_mean_over_easier_seeds_is_not_bold(tmp_path: Path) -> None:
-    study = unlike_seeds(tmp_path, 5, 2, "adalora")
+    study = study_with_hard_seeds(tmp_path, 5, 2, "adalora")
     text = (tables(study, tmp_path) / "lora_adalora.md").read_text()
-    found = pd.read_csv(tmp_path / "demo/tables/lora_adalora.csv")
-    means = [found[f"{name}, small (rank 2): mean"][0] for name in ("LoRA", "AdaLoRA")]
-    difference = found["difference [95%] (n), small (rank 2): difference"][0]
+    table = pd.read_csv(tmp_path / "demo/tables/lora_adalora.csv")
+    means = [table[f"{name}, small (rank 2): mean"][0] for name in ("LoRA", "AdaLoRA")]
+    difference = table["difference [95%] (n), small (rank 2): difference"][0]
     assert means[1] > means[0]
     assert difference < 0
     assert "**" not in text.partition("\n\n- ")[0]
 
 
-def test_a_difference_tells_its_pairs_and_csv_its_interval(tmp_path: Path) -> None:
-    study = unlike_seeds(tmp_path, 3, 2, "lora")
+def test_a_difference_shows_its_number_of_pairs_and_csv_its_interval(tmp_path: Path) -> None:
+    study = study_with_hard_seeds(tmp_path, 3, 2, "lora")
     folder = tables(study, tmp_path)
-    found, text = pd.read_csv(folder / "lora_adalora.csv"), (folder / "lora_adalora.md").read_text()
+    table, text = pd.read_csv(folder / "lora_adalora.csv"), (folder / "lora_adalora.md").read_text()
     low, mean, high, n = (
-        found[f"difference [95%] (n), small (rank 2): {p}"][0] for p in ("low", "difference", "high", "n")
+        table[f"difference [95%] (n), small (rank 2): {p}"][0] for p in ("low", "difference", "high", "n")
     )
     assert low < mean < high
     assert n == 1
@@ -65,9 +65,9 @@ def test_a_difference_tells_its_pairs_and_csv_its_interval(tmp_path: Path) -> No
     assert compared[parts].iloc[0].tolist() == pytest.approx([mean, low, high, 1])
 
 
-def test_bold_stands_on_the_weakest_of_its_comparisons(tmp_path: Path) -> None:
-    """The third method is far behind in the mean but uneven over seeds: its interval excludes zero, and Holm's p over
-    the table's rows does not bear it. The runner-up alone would."""
+def test_bold_needs_the_weakest_of_its_comparisons(tmp_path: Path) -> None:
+    """The third method is far behind on average, but varies over the seeds. Its interval excludes zero, but its p does
+    not survive Holm's correction over the table's rows. The runner-up's p alone would."""
     study = study_of(3, "methods=[lora, adalora, qlora]", TWO[2])
     uneven = {0: 0.38, 1: 0.60, 2: 0.50}
 
@@ -86,12 +86,12 @@ def test_bold_stands_on_the_weakest_of_its_comparisons(tmp_path: Path) -> None:
     assert "**" not in next(line for line in lines if line.startswith("| sst2"))
 
 
-def test_records_of_several_data_sets_are_told_and_not_paired_by_example(tmp_path: Path) -> None:
+def test_records_of_several_data_sets_are_named_and_not_paired_by_example(tmp_path: Path) -> None:
     study = study_of(2, *TWO)
     other: dict[str, Any] = {"data": {"synthetic": False, "fingerprint": "g"}}
     for cell in study.cells:
         write_cell(tmp_path / "demo", cell, 0.8, **(other if cell.method.name == "adalora" else {}))
-        if cell.method.name == "adalora":  # the same rows' labels, turned round
+        if cell.method.name == "adalora":  # the labels of the same rows, flipped
             file = tmp_path / "demo/cells" / cell.id / "predictions.parquet"
             frame = pd.read_parquet(file)
             frame[["reference", "prediction"]] = 1 - frame[["reference", "prediction"]]
@@ -122,7 +122,7 @@ def test_published_numbers_stand_beside_their_own_budget(tmp_path: Path) -> None
     assert "ours of at most 1,000 training rows, 100 evaluation rows" in notes
 
 
-def test_a_pair_differs_in_its_storage_alone(tmp_path: Path) -> None:
+def test_a_pair_differs_in_nothing_but_its_storage(tmp_path: Path) -> None:
     study = study_of(1, "methods=[lora, lora_query, qlora, adalora, qlora_adalora]", "tasks=[sst2]")
     write_study(study, tmp_path)
     pairs = method_pairs(read_results(study, tmp_path))
@@ -131,7 +131,7 @@ def test_a_pair_differs_in_its_storage_alone(tmp_path: Path) -> None:
     assert ("lora_query", "qlora") not in pairs
 
 
-def test_an_interval_of_its_own_needs_no_other_method(tmp_path: Path) -> None:
+def test_the_interval_of_one_method_needs_no_other_method(tmp_path: Path) -> None:
     study = study_of(3, "methods=[lora, adalora]", "tasks=[sst2, cola]", TWO[2])
     for cell in study.cells:
         status = "oom" if cell.method.name == "lora" and cell.seed else "ok"

@@ -1,4 +1,4 @@
-"""The example that is committed is what today's code makes of its records, and the demo of today."""
+"""Today's code makes the committed example from its records, and the example is a run of today's demo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICTURE = re.compile(r"data:image/png;base64,[^\"]*")
 
 @pytest.fixture(scope="module")
 def today(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is made of the example's cells now."""
+    """Tables, figures and page made now from the example's cells."""
     results = tmp_path_factory.mktemp("results")
     shutil.copytree(EXAMPLE / "cells", results / "demo" / "cells")
     for make in (make_tables, make_figures, make_page):
@@ -42,14 +42,14 @@ def test_every_cell_of_the_demo_is_in_it() -> None:
         assert not record.environment["dirty"]
 
 
-def test_the_tables_are_todays(today: Path) -> None:
+def test_the_tables_are_up_to_date(today: Path) -> None:
     assert names(EXAMPLE, "tables") == names(today, "tables")
     for file in sorted((EXAMPLE / "tables").iterdir()):
         if file.suffix != ".parquet":
             assert file.read_text() == (today / "tables" / file.name).read_text(), file.name
 
 
-def test_the_figures_are_todays(today: Path) -> None:
+def test_the_figures_are_up_to_date(today: Path) -> None:
     assert names(EXAMPLE, "figures") == names(today, "figures")
     for file in sorted((EXAMPLE / "figures").glob("*.png")):
         old, new = (np.asarray(Image.open(f).convert("L"), dtype=float) for f in (file, today / "figures" / file.name))
@@ -57,6 +57,6 @@ def test_the_figures_are_todays(today: Path) -> None:
         assert np.abs(old - new).mean() < 0.5, file.name  # of 255: another processor may shade an edge differently
 
 
-def test_the_page_is_todays(today: Path) -> None:
+def test_the_page_is_up_to_date(today: Path) -> None:
     old, new = (PICTURE.sub("picture", (folder / "report.html").read_text()) for folder in (EXAMPLE, today))
     assert old == new

@@ -1,4 +1,4 @@
-"""What is written is valid: LaTeX compiles, Markdown is read as tables, HTML without a parse error."""
+"""The written files are valid: LaTeX compiles, Markdown parses as tables, HTML has no parse error."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bench.analysis.build import make_page, make_tables
 from bench.analysis.tables.model import Column, Table, text_entry
 from bench.analysis.tables.render import markdown
 
-SPITEFUL = "50% of {x} & y_1 # $2 ~ ^ \\ <b> | [a]"
+HOSTILE = "50% of {x} & y_1 # $2 ~ ^ \\ <b> | [a]"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables and page of 80 cells: good ones, failed ones, a missing one, notes full of signs."""
+    """Tables and page of 80 cells: ok, failed and missing ones, with notes full of special characters."""
     study = study_of(2)
     results = tmp_path_factory.mktemp("results")
-    made = write_troubled_study(study, results, SPITEFUL, (SPITEFUL,))
+    study_folder = write_troubled_study(study, results, HOSTILE, (HOSTILE,))
     make_tables(study, results)
     make_page(study, results)
-    return made
+    return study_folder
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here: apt-get install texlive-latex-recommended")
@@ -38,13 +38,13 @@ def test_latex_compiles(folder: Path, tmp_path: Path) -> None:
         rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{inputs}\end{{document}}"
     )
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "Overfull \\hbox" not in done.stdout
-    assert "Missing character" not in done.stdout
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert process.returncode == 0, process.stdout[-3000:]
+    assert "Overfull \\hbox" not in process.stdout
+    assert "Missing character" not in process.stdout
 
 
-def test_markdown_is_read_as_tables(folder: Path) -> None:
+def test_markdown_parses_as_tables(folder: Path) -> None:
     files = sorted((folder / "tables").glob("*.md"))
     assert len(files) >= 6
     for file in files:
@@ -57,14 +57,14 @@ def test_markdown_is_read_as_tables(folder: Path) -> None:
         assert all("|" not in "".join(cell.itertext()) for row in rows[:1] for cell in row)
 
 
-def test_nothing_in_markdown_is_read_as_html() -> None:
-    columns = (Column("task", head=True), Column(SPITEFUL, SPITEFUL))
-    table = Table("x", "title", columns, ((text_entry(SPITEFUL), text_entry(SPITEFUL)),), (SPITEFUL,))
-    made = MarkdownIt("commonmark").enable("table").render(markdown(table))
-    assert "<b>" not in made
-    root = html5lib.parse(made, namespaceHTMLElements=False)
+def test_markdown_escapes_html() -> None:
+    columns = (Column("task", head=True), Column(HOSTILE, HOSTILE))
+    table = Table("x", "title", columns, ((text_entry(HOSTILE), text_entry(HOSTILE)),), (HOSTILE,))
+    html = MarkdownIt("commonmark").enable("table").render(markdown(table))
+    assert "<b>" not in html
+    root = html5lib.parse(html, namespaceHTMLElements=False)
     texts = ["".join(part.itertext()) for part in [*root.iter("th"), *root.iter("td"), *root.iter("li")]]
-    assert texts == ["task", f"{SPITEFUL}, {SPITEFUL}", SPITEFUL, SPITEFUL, SPITEFUL]
+    assert texts == ["task", f"{HOSTILE}, {HOSTILE}", HOSTILE, HOSTILE, HOSTILE]
 
 
 def test_html_has_no_parse_error(folder: Path) -> None:

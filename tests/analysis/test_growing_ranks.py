@@ -24,18 +24,20 @@ def study_of_growth(methods: str = "plateau", *overrides: str) -> ResolvedStudy:
 
 
 def table_of(study: ResolvedStudy, results: Path) -> dict[str, dict[str, Entry]]:
-    """By method: the fields of its row, by the column's name."""
+    """By the method's label: the entries of its row, by the column's name."""
     table = growth_table(read_results(study, results))
     names = [column.name for column in table.columns]
     return {row[1].text: dict(zip(names, row, strict=True)) for row in table.rows}
 
 
-def grown(folder: Path, study: ResolvedStudy, seed: int, *growths: RankGrowth) -> None:
-    """The cell of `plateau` of this seed says that its ranks grew so."""
-    place = folder / "cells" / study.find("cola", "plateau", "most", seed).id
-    record = read_record(place / "record.json")
+def set_growths(folder: Path, study: ResolvedStudy, seed: int, *growths: RankGrowth) -> None:
+    """Rewrite the record of the method `plateau` with this seed, so that it lists these growths."""
+    cell_folder = folder / "cells" / study.find("cola", "plateau", "most", seed).id
+    record = read_record(cell_folder / "record.json")
     assert record.training is not None
-    write_record(record.model_copy(update={"training": record.training.model_copy(update={"growths": growths})}), place)
+    write_record(
+        record.model_copy(update={"training": record.training.model_copy(update={"growths": growths})}), cell_folder
+    )
 
 
 def figures_of(study: ResolvedStudy, results: Path) -> dict[str, Figure]:
@@ -50,9 +52,7 @@ def figures_of(study: ResolvedStudy, results: Path) -> dict[str, Figure]:
         (("failed", None), "1 failed, 1 missing"),
     ],
 )
-def test_what_ended_badly_is_told_beside_the_score(
-    tmp_path: Path, statuses: tuple[str, str | None], shown: str
-) -> None:
+def test_failures_are_named_beside_the_score(tmp_path: Path, statuses: tuple[str, str | None], shown: str) -> None:
     study = study_of_growth()
     for cell, status in zip(study.cells, statuses, strict=True):
         if status:
@@ -62,26 +62,26 @@ def test_what_ended_badly_is_told_beside_the_score(
     assert score.n == statuses.count("ok")
 
 
-def test_each_reason_is_told_once(tmp_path: Path) -> None:
+def test_each_reason_is_listed_once(tmp_path: Path) -> None:
     study = study_of_growth("plateau, growth_interval")
     for cell in study.cells:
         write_cell(tmp_path / study.name, cell, 0.8)
     for seed, steps in enumerate([(60, 70), (65,)]):
         growths = [RankGrowth(step=step, ranks=step, reason=PLATEAU.replace("61", f"{step}")) for step in steps]
-        grown(tmp_path / study.name, study, seed, *growths)
+        set_growths(tmp_path / study.name, study, seed, *growths)
     rows = table_of(study, tmp_path)
     assert rows["LoRA, plateau"]["grew after step"].text == "60, 70 · 65"
     assert rows["LoRA, plateau"]["why"].text == "no better for 2 checks"
     assert rows["LoRA, even growth"]["why"].text == "—"
 
 
-def test_what_has_no_ranks_of_ours_has_a_dash(tmp_path: Path) -> None:
+def test_adapters_without_ranks_of_ours_have_a_dash(tmp_path: Path) -> None:
     study = study_of_growth("full, dora, plateau", "methods=[full, dora, plateau]")
     for cell in study.cells:
         write_cell(tmp_path / study.name, cell, 0.8)
         if cell.method.name != "plateau":
-            place = tmp_path / study.name / "cells" / cell.id
-            write_record(read_record(place / "record.json").model_copy(update={"ranks": {}}), place)
+            cell_folder = tmp_path / study.name / "cells" / cell.id
+            write_record(read_record(cell_folder / "record.json").model_copy(update={"ranks": {}}), cell_folder)
     rows = table_of(study, tmp_path)
     for label in ("full fine-tuning", "DoRA"):
         assert (rows[label]["start"].text, rows[label]["end"].text) == ("—", "—")
@@ -97,7 +97,7 @@ def test_each_budget_has_a_curve(tmp_path: Path) -> None:
     assert [line.get_ydata()[-1] for line in ranks.lines] == [4, 8]
 
 
-def test_a_single_budget_is_not_named(tmp_path: Path) -> None:
+def test_a_single_budget_is_not_in_the_legend(tmp_path: Path) -> None:
     study = study_of_growth()
     for cell in study.cells:
         write_cell(tmp_path / study.name, cell, 0.8)
@@ -109,8 +109,8 @@ def test_a_curve_without_ranks_is_left_out(tmp_path: Path, text: str | None) -> 
     study = study_of_growth("plateau, growth_interval")
     for cell in study.cells:
         write_cell(tmp_path / study.name, cell, 0.8)
-    for method, left in (("plateau", ["LoRA, even growth"]), ("growth_interval", None)):
+    for method, remaining in (("plateau", ["LoRA, even growth"]), ("growth_interval", None)):
         file = tmp_path / study.name / "cells" / study.find("cola", method, "most", 0).id / "curve.jsonl"
         file.unlink() if text is None else file.write_text(text)
-        made = figures_of(study, tmp_path)
-        assert (made["cola-growth"].axes[0].get_legend_handles_labels()[1] if made else None) == left
+        figures = figures_of(study, tmp_path)
+        assert (figures["cola-growth"].axes[0].get_legend_handles_labels()[1] if figures else None) == remaining

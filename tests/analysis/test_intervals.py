@@ -1,10 +1,10 @@
-"""The paired interval covers a known truth, and tables of nothing hold nothing in bold."""
+"""The paired interval covers a known truth, and tables without an effect are rarely bold."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.results import Memory
+from helpers.results import StudyInMemory
 
 from bench.analysis.published import Published
 from bench.analysis.stats.paired import LEVEL, Interval, detectable, paired_interval
@@ -14,50 +14,53 @@ from bench.analysis.tables.scores import score_table
 from bench.config.resolve import load_study
 
 TRIES = 1000
-LOWEST = LEVEL - 3 * (LEVEL * (1 - LEVEL) / TRIES) ** 0.5  # 92.9%: three binomial errors below the nominal 95%
-MOST_FALSE = 50 + 3 * (TRIES * 0.05 * 0.95) ** 0.5  # of 1,000 null tables: 50 and three binomial errors
+LOWEST_COVERAGE = LEVEL - 3 * (LEVEL * (1 - LEVEL) / TRIES) ** 0.5  # 92.9%: three binomial errors below the nominal 95%
+MAX_FALSE_BOLD = 50 + 3 * (TRIES * 0.05 * 0.95) ** 0.5  # of 1,000 null tables: 50 and three binomial errors
 EFFECT = 0.02
 
 
 def coverage(seeds: int, luck: float, hardness: float, rows: int = 100) -> float:
-    """How often the interval holds the true difference of two methods, seeds and examples drawn anew each time.
+    """How often the interval contains the true difference of two methods, with new seeds and examples each time.
 
-    A method is right with probability 0.7 (the second: 0.72) + the luck of its seed + the hardness of the example for
-    the method. One seed: the truth is that of the two trained models.
+    A method is right with probability 0.7 (the second: 0.72) + an effect of its seed, uniform within ±luck, + an effect
+    of the example on the method, uniform within ±hardness. With one seed, the truth is that of the two trained models.
     """
     generator = np.random.default_rng([seeds, int(100 * luck), int(100 * hardness)])
-    held = 0
+    covered = 0
     for _ in range(TRIES):
-        lucky = generator.uniform(-luck, luck, (2, seeds, 1))
-        hard = generator.uniform(-hardness, hardness, (2, 1, rows))
-        right = generator.random((2, seeds, rows)) < np.array([0.7, 0.7 + EFFECT])[:, None, None] + lucky + hard
+        seed_effect = generator.uniform(-luck, luck, (2, seeds, 1))
+        example_effect = generator.uniform(-hardness, hardness, (2, 1, rows))
+        right = (
+            generator.random((2, seeds, rows))
+            < np.array([0.7, 0.7 + EFFECT])[:, None, None] + seed_effect + example_effect
+        )
         difference = right[1].astype(float) - right[0]
         weights = generator.multinomial(rows, np.full(rows, 1 / rows), size=200) / rows
-        found = paired_interval(difference.mean(axis=1), weights @ difference.T)
-        truth = EFFECT + (float(lucky[1, 0, 0] - lucky[0, 0, 0]) if seeds == 1 else 0.0)
-        assert found is not None
-        held += found.low <= truth <= found.high
-    return held / TRIES
+        interval = paired_interval(difference.mean(axis=1), weights @ difference.T)
+        truth = EFFECT + (float(seed_effect[1, 0, 0] - seed_effect[0, 0, 0]) if seeds == 1 else 0.0)
+        assert interval is not None
+        covered += interval.low <= truth <= interval.high
+    return covered / TRIES
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize(("luck", "hardness"), [(0.15, 0.0), (0.05, 0.2)])
 def test_the_interval_covers_the_truth(seeds: int, luck: float, hardness: float) -> None:
-    """At least at its nominal rate; where seeds decide, an interval that always held the truth would be no use."""
-    found = coverage(seeds, luck, hardness)
-    assert found >= LOWEST
-    assert hardness or found <= 0.98
+    """At least at the nominal rate. Where seeds dominate, not always either: such an interval would be useless."""
+    rate = coverage(seeds, luck, hardness)
+    assert rate >= LOWEST_COVERAGE
+    assert hardness or rate <= 0.98
 
 
 def test_the_interval_of_one_seed_covers_the_difference_of_the_two_models() -> None:
-    assert LOWEST <= coverage(1, 0.1, 0.0, rows=200) <= 0.97
+    assert LOWEST_COVERAGE <= coverage(1, 0.1, 0.0, rows=200) <= 0.97
 
 
-def tables_of(memory: Memory, number: int, effect: float = 0.0, luck: float = 0.15) -> tuple[Table, Table]:
-    """Scores and comparisons of a study whose first method is better by `effect` and else by luck."""
+def tables_of(study: StudyInMemory, number: int, effect: float = 0.0, luck: float = 0.15) -> tuple[Table, Table]:
+    """The tables of scores and comparisons if LoRA is better by `effect`, and each cell by luck up to ±`luck`."""
     generator = np.random.default_rng(number)
     rows = 60
-    comparer = memory.comparer(
+    comparer = study.comparer(
         lambda cell: (
             generator.random(rows) < 0.7 + generator.uniform(-luck, luck) + effect * (cell.method.name == "lora")
         )
@@ -69,31 +72,31 @@ def has_bold(table: Table) -> bool:
     return any(entry.bold for row in table.rows for entry in row)
 
 
-def two_methods(seeds: int) -> Memory:
+def two_methods(seeds: int) -> StudyInMemory:
     """Two tasks at one budget."""
     overrides = [f"seeds={list(range(seeds))}", "tasks=[sst2, qnli]", "methods=[lora, adalora]"]
-    return Memory(load_study("fair-budget", overrides))
+    return StudyInMemory(load_study("fair-budget", overrides))
 
 
 def test_null_tables_are_bold_no_more_often_than_the_nominal_rate() -> None:
-    """Half of them with two seeds, half with three; a bold entry anywhere in a table counts.
+    """The methods differ by nothing but the luck of their seeds.
 
-    The methods differ by nothing but the luck of their seeds.
+    Half of the tables have two seeds, half three. A bold entry anywhere in a table counts.
     """
-    memories = [two_methods(2), two_methods(3)]
-    made = [tables_of(memories[number % 2], number) for number in range(TRIES)]
-    assert sum(has_bold(scores) for scores, _ in made) <= MOST_FALSE
-    assert sum(has_bold(pairs) for _, pairs in made) <= MOST_FALSE
+    studies = [two_methods(2), two_methods(3)]
+    tables = [tables_of(studies[number % 2], number) for number in range(TRIES)]
+    assert sum(has_bold(scores) for scores, _ in tables) <= MAX_FALSE_BOLD
+    assert sum(has_bold(pairs) for _, pairs in tables) <= MAX_FALSE_BOLD
 
 
 def test_a_real_effect_is_bold() -> None:
-    made = [tables_of(two_methods(5), number, effect=0.25, luck=0.02) for number in range(10)]
-    assert all(has_bold(scores) and has_bold(pairs) for scores, pairs in made)
-    assert all(scores.rows[0][3].bold and not scores.rows[0][4].bold for scores, _ in made)
+    tables = [tables_of(two_methods(5), number, effect=0.25, luck=0.02) for number in range(10)]
+    assert all(has_bold(scores) and has_bold(pairs) for scores, pairs in tables)
+    assert all(scores.rows[0][3].bold and not scores.rows[0][4].bold for scores, _ in tables)
 
 
 @pytest.mark.parametrize(("runs", "units"), [(3, 3.07), (5, 2.02), (10, 1.32), (20, 0.91)])
-def test_the_detectable_difference_is_that_of_power_analysis(runs: int, units: float) -> None:
+def test_the_detectable_difference_agrees_with_power_analysis(runs: int, units: float) -> None:
     """Two independent groups of `runs` runs, in standard deviations; and one paired group, against statsmodels."""
     from statsmodels.stats.power import TTestPower
 

@@ -1,4 +1,4 @@
-"""The published numbers in results/reference/: what is printed stands there, and what is wrong with it too."""
+"""The published numbers in results/reference/: they are as printed, and known errors carry a remark."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_a_printed_number_is_found_in_points(
     assert published_entry(published, (task, metric, split, budget), method).text == shown
 
 
-def test_numbers_of_another_backbone_stand_beside_no_cell(tmp_path: Path) -> None:
+def test_numbers_of_another_backbone_are_not_shown(tmp_path: Path) -> None:
     study = study_of(1)
     assert study.cells[0].backbone.name == "minilm"
     write_cell(tmp_path / study.name, study.cells[0], 0.8)
     assert read_published(read_results(study, tmp_path)).numbers == ()
 
 
-def test_what_is_wrong_with_a_number_is_told_below_the_table(published: Published) -> None:
+def test_remarks_on_a_number_stand_below_the_table(published: Published) -> None:
     notes = published.notes([("qnli", "accuracy", "validation", "small")], ["lora"])
     assert any("table 14 of the same paper prints 94.31" in note for note in notes)
 
@@ -67,7 +67,7 @@ def test_counts_known_to_be_wrong_carry_a_remark() -> None:
     assert "400,346" in counts["sst2", "adalora"]["remark"]
 
 
-def test_every_line_names_source_value_and_unit() -> None:
+def test_every_line_has_a_source_a_value_and_a_unit() -> None:
     files = sorted(FOLDER.glob("*.csv"))
     assert [file.stem for file in files] == ["adalora_table_1", "adalora_table_15", "adalora_table_3", "earlier_tables"]
     for file in files:

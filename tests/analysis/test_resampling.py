@@ -1,4 +1,4 @@
-"""Metrics of resampled examples are scikit-learn's and scipy's on the examples that were drawn."""
+"""Metrics of resampled examples agree with scikit-learn and scipy on the examples that were drawn."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from bench.config.task import Task
 ROWS, DRAWS = 60, 25
 
 
-def task(kind: str, names: list[str], classes: int = 0) -> Task:
+def make_task(kind: str, names: list[str], classes: int = 0) -> Task:
     data = {"hub": "a/b", "columns": {"text": ["t"], "target": "y"}}
     generation = {} if kind in ("text-label", "summarization") else None
     labels = [f"label {i}" for i in range(classes)]
     return Task(name="t", kind=kind, data=data, labels=labels, metrics=names, generation=generation)
 
 
-def drawn(columns: np.ndarray) -> np.ndarray:
-    """DRAWS x ROWS: which examples each resample holds, found out from a column that is 1 for one example alone."""
+def drawn_counts(columns: np.ndarray) -> np.ndarray:
+    """DRAWS x ROWS: how often each resample holds each example, by scores that are 1 for one example alone."""
     one_hot = np.eye(len(columns))
-    each = [sums_of(task("summarization", ["rougeL"]), "rougeL", None, None, one_hot[i]) for i in range(len(columns))]
-    shares = replicates([sums for sums in each if sums], "t/validation", DRAWS)
+    sums_by_example = [
+        sums_of(make_task("summarization", ["rougeL"]), "rougeL", None, None, one_hot[i]) for i in range(len(columns))
+    ]
+    shares = replicates([sums for sums in sums_by_example if sums], "t/validation", DRAWS)
     return np.rint(shares * len(columns)).astype(int)
 
 
 def expected(metric: Any, truth: np.ndarray, guess: np.ndarray) -> list[float]:
-    counts = drawn(truth)
+    counts = drawn_counts(truth)
     assert counts.sum(axis=1).tolist() == [ROWS] * DRAWS
     return [float(metric(np.repeat(truth, n), np.repeat(guess, n))) for n in counts]
 
 
-def found(about: Task, metric: str, truth: np.ndarray, guess: np.ndarray) -> list[float]:
-    sums = sums_of(about, metric, truth, guess)
+def resampled(task: Task, metric: str, truth: np.ndarray, guess: np.ndarray) -> list[float]:
+    sums = sums_of(task, metric, truth, guess)
     assert sums is not None
     return list(replicates([sums], "t/validation", DRAWS)[:, 0])
 
@@ -50,54 +52,56 @@ def answers(classes: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("metric", ["accuracy", "mcc", "f1"])
-def test_classes(metric: str, classes: int) -> None:
+def test_metrics_of_classes(metric: str, classes: int) -> None:
     truth, guess = answers(classes)
-    theirs = {
+    library_metric = {
         "accuracy": metrics.accuracy_score,
         "mcc": metrics.matthews_corrcoef,
         "f1": lambda y, p: metrics.f1_score(y, p, average="binary" if classes == 2 else "macro", zero_division=0),
     }[metric]
-    about = task("classification", [metric], classes)
-    assert found(about, metric, truth, guess) == pytest.approx(expected(theirs, truth, guess))
+    task = make_task("classification", [metric], classes)
+    assert resampled(task, metric, truth, guess) == pytest.approx(expected(library_metric, truth, guess))
 
 
-def test_texts_that_are_no_label_are_wrong_and_counted() -> None:
+def test_text_that_is_no_label_counts_as_wrong() -> None:
     truth, guess = answers(3)
     texts = np.array([f" label {g}\n" if i % 5 else "none of them" for i, g in enumerate(guess)], dtype=object)
     labels = np.array([f"label {t}" for t in truth], dtype=object)
     none = np.array([i % 5 == 0 for i in range(ROWS)])
-    about = task("text-label", ["exact_match", "no_label", "f1"], 3)
+    task = make_task("text-label", ["exact_match", "no_label", "f1"], 3)
     right, accuracy = (truth == guess) & ~none, metrics.accuracy_score
-    assert found(about, "exact_match", labels, texts) == pytest.approx(expected(accuracy, np.ones(ROWS), right))
-    assert found(about, "no_label", labels, texts) == pytest.approx(expected(accuracy, np.ones(ROWS), none))
+    assert resampled(task, "exact_match", labels, texts) == pytest.approx(expected(accuracy, np.ones(ROWS), right))
+    assert resampled(task, "no_label", labels, texts) == pytest.approx(expected(accuracy, np.ones(ROWS), none))
     macro = expected(
         lambda y, p: metrics.f1_score(y, p, average="macro", zero_division=0), truth, np.where(none, -1, guess)
     )
-    assert found(about, "f1", labels, texts) == pytest.approx(macro)
+    assert resampled(task, "f1", labels, texts) == pytest.approx(macro)
 
 
 def test_correlations_keep_the_ranks_of_the_whole_split() -> None:
     generator = np.random.default_rng(0)
     truth = generator.normal(size=ROWS)
     guess = truth + generator.normal(size=ROWS)
-    about = task("regression", ["pearson", "spearman"])
+    task = make_task("regression", ["pearson", "spearman"])
     pearson = expected(lambda y, p: stats.pearsonr(y, p).statistic, truth, guess)
-    assert found(about, "pearson", truth, guess) == pytest.approx(pearson)
+    assert resampled(task, "pearson", truth, guess) == pytest.approx(pearson)
     ranked = expected(lambda y, p: stats.pearsonr(y, p).statistic, stats.rankdata(truth), stats.rankdata(guess))
-    assert found(about, "spearman", truth, guess) == pytest.approx(ranked)
+    assert resampled(task, "spearman", truth, guess) == pytest.approx(ranked)
     mean = (np.asarray(pearson) + np.asarray(ranked)) / 2
-    assert found(task("regression", ["mean_correlation"]), "mean_correlation", truth, guess) == pytest.approx(mean)
+    assert resampled(make_task("regression", ["mean_correlation"]), "mean_correlation", truth, guess) == pytest.approx(
+        mean
+    )
 
 
 def test_the_metric_of_a_constant_guess_is_zero_not_nan() -> None:
     truth, _ = answers(2)
-    values = found(task("classification", ["mcc"], 2), "mcc", truth, np.zeros(ROWS, dtype=int))
+    values = resampled(make_task("classification", ["mcc"], 2), "mcc", truth, np.zeros(ROWS, dtype=int))
     assert values == [0.0] * DRAWS
 
 
 def test_cells_of_a_split_share_their_resamples_and_splits_do_not() -> None:
     truth, guess = answers(2)
-    sums = sums_of(task("classification", ["accuracy"], 2), "accuracy", truth, guess)
+    sums = sums_of(make_task("classification", ["accuracy"], 2), "accuracy", truth, guess)
     assert sums is not None
     both = replicates([sums, sums], "t/validation", DRAWS)
     assert np.array_equal(both[:, 0], both[:, 1])

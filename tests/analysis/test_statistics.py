@@ -1,4 +1,4 @@
-"""Tests and summaries against values worked out by hand and against published formulas."""
+"""Tests and summaries against values computed by hand, and against scipy, statsmodels and published code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.analysis.stats.paired import holm, mcnemar, paired_interval, sign_fli
 
 
 def test_mcnemar_by_hand() -> None:
-    """Of 8 examples that one gets right alone, 1 is the first's: 2 (C(8,0) + C(8,1)) / 2^8 = 18/256."""
+    """Only the first is right on 1 example, only the second on 7: p = 2 (C(8,0) + C(8,1)) / 2^8 = 18/256."""
     first = np.array([True] * 5 + [False] * 3 + [True] * 1 + [False] * 7)
     second = np.array([True] * 5 + [False] * 3 + [False] * 1 + [True] * 7)
     assert mcnemar(first, second) == pytest.approx(18 / 256)
@@ -20,19 +20,19 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(first, first) == 1.0
 
 
-def test_mcnemar_with_as_many_on_either_side_is_one() -> None:
+def test_mcnemar_with_equal_counts_is_one() -> None:
     assert mcnemar(np.array([True, False]), np.array([False, True])) == 1.0
 
 
 def test_holm_by_hand() -> None:
-    """0.01 x 3, then 0.03 x 2, then 0.04 x 1 but no less than the one before; what is unknown is not counted."""
+    """0.01 x 3, then 0.03 x 2, then 0.04 x 1 but no less than the one before; an unknown p is not counted."""
     assert holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, None, 0.06, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([None]) == [None]
     assert holm([]) == []
 
 
-def test_holm_is_that_of_statsmodels() -> None:
+def test_holm_agrees_with_statsmodels() -> None:
     p = np.random.default_rng(0).uniform(0, 0.2, 25)
     assert holm(list(p)) == pytest.approx(multipletests(p, method="holm")[1])
 
@@ -40,7 +40,7 @@ def test_holm_is_that_of_statsmodels() -> None:
 @pytest.mark.parametrize(
     ("differences", "p"),
     [
-        ([1.0, 2.0, 3.0], 2 / 8),  # only the two with all signs alike reach it
+        ([1.0, 2.0, 3.0], 2 / 8),  # only the two patterns with equal signs reach it
         ([1.0, -1.0, 2.0], 6 / 8),  # the sums of +-1 +-1 +-2 are 4, 2, 2, 0 and their negatives; six reach 2
         ([0.1] * 5, 2 / 32),
         ([0.0, 0.0], 1.0),
@@ -51,63 +51,67 @@ def test_sign_flips_by_hand(differences: list[float], p: float) -> None:
     assert sign_flip(differences) == p
 
 
-def test_five_paired_seeds_can_never_be_significant_by_sign_flips() -> None:
+def test_sign_flips_with_five_seeds_never_reach_significance() -> None:
     assert sign_flip_floor(5) == 0.0625
     assert sign_flip_floor(10) == pytest.approx(0.00195, abs=5e-6)
     assert sign_flip([1.0] * 10) == sign_flip_floor(10)
 
 
-def test_many_sign_flips_are_drawn_and_repeat() -> None:
+def test_sign_flips_of_many_seeds_are_drawn_and_repeatable() -> None:
     """20 differences of N(0.5, 1): near scipy's exact-by-sampling p, within four standard errors of both draws."""
     numbers = np.random.default_rng(3).normal(0.5, 1, 20)
-    found = sign_flip(list(numbers))
-    other = stats.permutation_test(
-        (numbers, np.zeros(20)), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples",
-        n_resamples=20_000, vectorized=True, rng=np.random.default_rng(0),
-    ).pvalue  # fmt: skip
-    assert found == pytest.approx(other, abs=4 * (2 * other * (1 - other) / 20_000) ** 0.5)
-    assert found == sign_flip(list(numbers))
+    p = sign_flip(list(numbers))
+    scipy_p = stats.permutation_test(
+        (numbers, np.zeros(20)),
+        lambda x, y, axis: (x - y).mean(axis),
+        permutation_type="samples",
+        n_resamples=20_000,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    ).pvalue
+    assert p == pytest.approx(scipy_p, abs=4 * (2 * scipy_p * (1 - scipy_p) / 20_000) ** 0.5)
+    assert p == sign_flip(list(numbers))
 
 
 def test_the_interval_over_seeds_alone_is_the_paired_t_test() -> None:
-    numbers = [0.011, 0.024, 0.003, 0.017, 0.029]
-    found = paired_interval(numbers)
-    expected = stats.ttest_1samp(numbers, 0.0)
-    assert found is not None
+    differences = [0.011, 0.024, 0.003, 0.017, 0.029]
+    interval = paired_interval(differences)
+    expected = stats.ttest_1samp(differences, 0.0)
+    assert interval is not None
     low, high = expected.confidence_interval(0.95)
-    assert (found.low, found.high, found.p) == pytest.approx((low, high, expected.pvalue), rel=1e-9)
+    assert (interval.low, interval.high, interval.p) == pytest.approx((low, high, expected.pvalue), rel=1e-9)
 
 
 def test_the_interval_over_examples_alone_is_the_normal_one() -> None:
-    drawn = np.random.default_rng(0).normal(0.02, 0.01, (2000, 1))
-    found = paired_interval([0.02], drawn)
-    assert found is not None
-    low, high = stats.norm.interval(0.95, 0.02, drawn.std())
-    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
-    assert found.p == pytest.approx(2 * stats.norm.sf(0.02 / drawn.std()), rel=1e-9)
+    resampled = np.random.default_rng(0).normal(0.02, 0.01, (2000, 1))
+    interval = paired_interval([0.02], resampled)
+    assert interval is not None
+    low, high = stats.norm.interval(0.95, 0.02, resampled.std())
+    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-9)
+    assert interval.p == pytest.approx(2 * stats.norm.sf(0.02 / resampled.std()), rel=1e-9)
 
 
 def test_the_p_of_an_interval_that_ends_at_zero_is_its_level() -> None:
-    drawn = np.random.default_rng(1).normal(0, 0.02, (500, 3))
-    at_zero = paired_interval([0.01, -0.02, 0.03], drawn)
-    assert at_zero is not None
-    half = (at_zero.high - at_zero.low) / 2
-    moved = paired_interval([x - at_zero.difference + half for x in (0.01, -0.02, 0.03)], drawn)
-    assert moved is not None
-    assert moved.low == pytest.approx(0.0, abs=1e-12)
-    assert moved.p == pytest.approx(0.05, rel=1e-6)
+    resampled = np.random.default_rng(1).normal(0, 0.02, (500, 3))
+    interval = paired_interval([0.01, -0.02, 0.03], resampled)
+    assert interval is not None
+    half = (interval.high - interval.low) / 2
+    shifted = paired_interval([x - interval.difference + half for x in (0.01, -0.02, 0.03)], resampled)
+    assert shifted is not None
+    assert shifted.low == pytest.approx(0.0, abs=1e-12)
+    assert shifted.p == pytest.approx(0.05, rel=1e-6)
 
 
-def test_nothing_to_judge_the_spread_by_is_no_interval() -> None:
+def test_without_a_spread_there_is_no_interval() -> None:
     assert paired_interval([0.1]) is None
     assert paired_interval([0.1, 0.1]) is None
     assert paired_interval([]) is None
 
 
-def test_equal_predictions_are_equal_for_sure() -> None:
-    found = paired_interval([0.0, 0.0], np.zeros((100, 2)))
-    assert found is not None
-    assert (found.low, found.high, found.p, found.excludes_zero) == (0.0, 0.0, 1.0, False)
+def test_equal_predictions_give_an_interval_of_zero_width() -> None:
+    interval = paired_interval([0.0, 0.0], np.zeros((100, 2)))
+    assert interval is not None
+    assert (interval.low, interval.high, interval.p, interval.excludes_zero) == (0.0, 0.0, 1.0, False)
 
 
 @pytest.mark.parametrize("runs", [2, 3, 5, 10])

@@ -1,4 +1,4 @@
-"""Tables from records: means by hand, words for what failed, dashes for what is missing, and no torch."""
+"""Tables from records: means by hand, words for failures, dashes for missing cells, and no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from helpers.records import study_of, write_study
+from helpers.records import cell_key, study_of, write_study
 
 from bench.analysis.build import make_figures, make_page, make_tables
 from bench.analysis.figures.scores import trade_off_figure
@@ -24,7 +24,6 @@ from bench.records.schema import (
     BaseBytes,
     BudgetUse,
     Bytes,
-    CellKey,
     Parameters,
     PeakBytes,
     Record,
@@ -43,13 +42,9 @@ def study() -> ResolvedStudy:
 
 
 def record(cell: Cell, value: float | None, status: Any = "ok", **changes: Any) -> Record:
-    """What a cell could have left: a score, 82,944 parameters (AdaLoRA 100,000)."""
-    key = CellKey(
-        study=cell.study, task=cell.task.name, backbone=cell.backbone.name, method=cell.method.name,
-        budget=cell.budget_name, seed=cell.seed, id=cell.id, spec_hash=cell.spec_hash, hash="h",
-    )  # fmt: skip
+    """A record with the score `value` and 82,944 adapter parameters (LoRA) or 100,000 (others)."""
     common: dict[str, Any] = {
-        "cell": key,
+        "cell": cell_key(cell),
         "spec": cell.model_dump(mode="json"),
         "environment": {"device": "cpu", "device_name": "x", "lock_sha256": "l", "dirty": False},
         "data": {"synthetic": True},
@@ -65,33 +60,49 @@ def record(cell: Cell, value: float | None, status: Any = "ok", **changes: Any) 
         reported=Reported(split=split, metric=cell.task.metric, value=value),
         metrics={split: {"last": dict.fromkeys(cell.task.metrics, value)}},
         training=Training(
-            steps=60, skipped_steps=0, rows=960, tokens=9600,
+            steps=60,
+            skipped_steps=0,
+            rows=960,
+            tokens=9600,
             seconds=Seconds(startup=4, training=6, evaluation=1, saving=0.1, total=11.1),
         ),
         parameters=Parameters(
-            adapter_start=end, adapter_end=end, head=770, head_by_module={"classifier": 770}, base=1000,
+            adapter_start=end,
+            adapter_end=end,
+            head=770,
+            head_by_module={"classifier": 770},
+            base=1000,
             budget=BudgetUse(unit="ranks", limit=72, used=72),
         ),
         ranks={
             f"layer.{i}.query": SiteRank(
-                matrix="attention.self.query", layer=i, stack="encoder.layer", in_features=8, out_features=8,
-                start=4, end=i,
+                matrix="attention.self.query",
+                layer=i,
+                stack="encoder.layer",
+                in_features=8,
+                out_features=8,
+                start=4,
+                end=i,
             )
             for i in range(3)
         },
         bytes=Bytes(
-            base=BaseBytes(weights=2**20, quantization=2**19, buffers=0), adapter_file=2**20, gradients=0, optimizer=0,
-            importance=0, peak=PeakBytes(device="cpu", peak=2**21),
+            base=BaseBytes(weights=2**20, quantization=2**19, buffers=0),
+            adapter_file=2**20,
+            gradients=0,
+            optimizer=0,
+            importance=0,
+            peak=PeakBytes(device="cpu", peak=2**21),
         ),
-    )  # fmt: skip
+    )
 
 
 def write(study: ResolvedStudy, results: Path, **special: Record | None) -> None:
-    """A record for every cell; `special` replaces or (None) leaves out those of a method."""
+    """Write a record for every cell; `special` replaces those of a method, or with None leaves them out."""
     for cell in study.cells:
-        made = special.get(cell.method.name, record(cell, SCORES[cell.seed]))
-        if made is not None:
-            write_record(made, results / study.name / "cells" / cell.id)
+        cell_record = special.get(cell.method.name, record(cell, SCORES[cell.seed]))
+        if cell_record is not None:
+            write_record(cell_record, results / study.name / "cells" / cell.id)
 
 
 def row(results: Path, table: str, *heads: str) -> list[str]:
@@ -127,7 +138,7 @@ def test_missing_and_failed_cells_are_words_not_numbers(study: ResolvedStudy, tm
     ]
 
 
-def test_an_undefined_score_is_said_to_be(study: ResolvedStudy, tmp_path: Path) -> None:
+def test_an_undefined_score_is_named(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
     cell = study.find("sst2", "lora", "small", 0)
     write_record(record(cell, None), tmp_path / "fair-budget/cells" / cell.id)
@@ -184,7 +195,7 @@ def test_a_description_keeps_its_letters(study: ResolvedStudy, tmp_path: Path) -
 
 
 def test_a_record_with_an_unknown_field_is_refused_in_words(study: ResolvedStudy, tmp_path: Path) -> None:
-    """As a later harness of the same schema could have written it: its checksums hold."""
+    """As a later version with the same schema could have written it: its checksums are right."""
     write(study, tmp_path)
     file = tmp_path / study.name / "cells" / study.cells[0].id / "record.json"
     data = {**json.loads(file.read_bytes()), "color": "blue"}
@@ -193,7 +204,7 @@ def test_a_record_with_an_unknown_field_is_refused_in_words(study: ResolvedStudy
         make_tables(study, tmp_path)
 
 
-def test_the_score_figure_says_what_its_bars_are(study: ResolvedStudy, tmp_path: Path) -> None:
+def test_the_score_figure_explains_its_bars(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
     axes = trade_off_figure(read_results(study, tmp_path), "sst2").axes
     assert axes[0].get_ylabel() == "accuracy × 100 (bar: sd)"
@@ -209,16 +220,16 @@ def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_the_study_does_not_ask_for_has_no_place(tmp_path: Path) -> None:
+def test_combinations_that_the_study_does_not_ask_for_are_left_out(tmp_path: Path) -> None:
     """As in `plateau`, where LoRA is trained at every budget and the others at one."""
     grids = "grids=[{methods: [lora], budgets: [small, large]}, {methods: [adalora], budgets: [large]}]"
     uneven = study_of(2, "methods=[lora, adalora]", "tasks=[sst2, cola]", grids)
     write_study(uneven, tmp_path)
     make_tables(uneven, tmp_path)
     tables = tmp_path / "demo" / "tables"
-    read = {name: pd.read_csv(tables / f"{name}.csv") for name in ("methods", "comparisons", "overall")}
-    means = [name.removesuffix(": mean") for name in read["methods"].columns if name.endswith(": mean")]
+    frames = {name: pd.read_csv(tables / f"{name}.csv") for name in ("methods", "comparisons", "overall")}
+    means = [name.removesuffix(": mean") for name in frames["methods"].columns if name.endswith(": mean")]
     assert means == ["LoRA, small (rank 2)", "LoRA, large (rank 8)", "AdaLoRA, large (rank 8)"]
-    assert read["comparisons"]["budget"].tolist() == ["large (rank 8)"] * 2
-    rows = [f"{row['method']}, {row['budget']}" for _, row in read["overall"].iterrows()]
+    assert frames["comparisons"]["budget"].tolist() == ["large (rank 8)"] * 2
+    rows = [f"{row['method']}, {row['budget']}" for _, row in frames["overall"].iterrows()]
     assert rows == means

@@ -1,4 +1,4 @@
-"""Each number of the memory table stands in the records of its row."""
+"""Each number of the memory table is the mean of its records, read from their JSON."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def test_each_number_of_the_memory_table_is_the_mean_of_its_records(tmp_path: Pa
             assert row[names.index(name)].value == pytest.approx(mean(read(record) for record in records)), name
 
 
-@pytest.mark.parametrize(("tolerance", "told"), [(0.05, True), (0.2, False)])
-def test_unequal_parameters_at_one_budget_are_told_with_their_numbers(
-    tmp_path: Path, tolerance: float, told: bool
+@pytest.mark.parametrize(("tolerance", "noted"), [(0.05, True), (0.2, False)])
+def test_unequal_parameters_at_one_budget_are_noted_with_their_numbers(
+    tmp_path: Path, tolerance: float, noted: bool
 ) -> None:
     study = study_of(1, f"tolerance={tolerance}")
     for method, kept in (("lora", 100_000), ("adalora", 112_500)):
@@ -61,5 +61,5 @@ def test_unequal_parameters_at_one_budget_are_told_with_their_numbers(
         folder.mkdir(parents=True)
         write_record(record.model_copy(update={"parameters": changed}), folder)
     notes = [note for note in memory_table(read_results(study, tmp_path)).footnotes if "Unequal budgets" in note]
-    assert bool(notes) is told
+    assert bool(notes) is noted
     assert all("sst2 100,000 to 112,500 (+12.5%)" in note for note in notes)

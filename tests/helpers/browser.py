@@ -1,4 +1,4 @@
-"""A real Chromium without a window, spoken to over the pipe of its DevTools protocol."""
+"""Drive a real, headless Chromium through the DevTools protocol, over a pipe: no driver program and no port."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PROGRAM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -27,41 +25,43 @@ FLAGS = (
 
 
 class Tab:
-    """One page. `said` collects what it complains about: errors, warnings, uncaught exceptions."""
+    """One browser tab. `messages` collects the errors, warnings and uncaught exceptions of its pages."""
 
     def __init__(self, write: int, read: int) -> None:
         self._write, self._read, self._buffer, self._last = write, read, b"", 0
         self._session: str | None = None
-        self.said: list[str] = []
+        self.messages: list[str] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
 
     def open(self, file: Path, width: int, height: int = 900, scheme: str = "light") -> None:
-        """Load `file` from disk in a window of `width` pixels, and wait until it is complete."""
+        """Load `file` from disk in a window of `width` x `height` pixels, and wait until the page is complete."""
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self._call("Page.navigate", url=file.resolve().as_uri())
-        while self.ask("document.readyState") != "complete":
+        while self.evaluate("document.readyState") != "complete":
             pass
 
-    def ask(self, expression: str) -> Any:
-        """The JSON value of an expression in the page. Raises RuntimeError where it throws."""
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page. Raises RuntimeError if it throws."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
     def press(self, key: str) -> None:
+        """Press and release a key: "Enter", "Tab" or a character."""
         for kind in ("keyDown", "keyUp"):
             text = {"Enter": "\r", "Tab": ""}.get(key, key) if kind == "keyDown" else ""
             code = {"Enter": 13, "Tab": 9}.get(key, 0)
             self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text, windowsVirtualKeyCode=code)
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send one command and return its result; events that arrive in between are noted."""
         self._last += 1
         message = {"id": self._last, "method": method, "params": parameters}
         if self._session:
@@ -73,18 +73,19 @@ class Tab:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return dict(answer["result"])
-            self._note(answer)
+            self._note_event(answer)
 
-    def _note(self, event: dict[str, Any]) -> None:
-        about = event.get("params", {})
+    def _note_event(self, event: dict[str, Any]) -> None:
+        parameters = event.get("params", {})
         if event.get("method") == "Runtime.exceptionThrown":
-            self.said.append(str(about["exceptionDetails"].get("text")))
-        if event.get("method") == "Runtime.consoleAPICalled" and about["type"] in ("error", "warning", "assert"):
-            self.said.append(str(about["args"]))
-        if event.get("method") == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
-            self.said.append(about["entry"]["text"])
+            self.messages.append(str(parameters["exceptionDetails"].get("text")))
+        if event.get("method") == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
+            self.messages.append(str(parameters["args"]))
+        if event.get("method") == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
+            self.messages.append(parameters["entry"]["text"])
 
     def _receive(self) -> dict[str, Any]:
+        """The next message; the protocol ends each with a zero byte."""
         while b"\0" not in self._buffer:
             part = os.read(self._read, 1 << 20)
             if not part:
@@ -96,19 +97,19 @@ class Tab:
 
 @contextmanager
 def tab() -> Iterator[Tab]:
-    """A page in a browser of its own, with an empty profile."""
+    """A tab in a new browser with an empty profile; the browser ends with the block."""
     assert PROGRAM
     (to_read, write), (read, to_write) = os.pipe(), os.pipe()
 
-    def at_three_and_four() -> None:
-        os.dup2(os.dup(to_read), 3)  # the numbers that the protocol fixes
+    def place_pipes() -> None:
+        """Chromium reads commands from file descriptor 3 and writes answers to 4."""
+        os.dup2(os.dup(to_read), 3)  # dup first: to_write may itself be descriptor 3
         os.dup2(to_write, 4)
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its children end a little later
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # child processes may still write to it
         command = [PROGRAM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        nowhere = subprocess.DEVNULL
         process = subprocess.Popen(
-            command, preexec_fn=at_three_and_four, close_fds=False, stdout=nowhere, stderr=nowhere
+            command, preexec_fn=place_pipes, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         os.close(to_read)
         os.close(to_write)

@@ -1,4 +1,4 @@
-"""Makes what finished cells leave: records, predictions and curves with effects that are known."""
+"""Write studies as if they had been trained: records, predictions and curves with known effects."""
 
 from __future__ import annotations
 
@@ -41,16 +41,55 @@ ENVIRONMENT = {
     "other_processes": [],
 }
 LAYERS = 6
+PARAMETERS_PER_RANK = 2 * 768  # a row of A and a column of B, for a matrix of 768 x 768
 
 
 def study_of(seeds: int, *overrides: str) -> ResolvedStudy:
-    """The study `demo` with this many seeds."""
+    """The study `demo` with the seeds 0 to `seeds` - 1."""
     return load_study("demo", [f"seeds=[{', '.join(map(str, range(seeds)))}]", *overrides])
 
 
 def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status: Any = "ok", **changes: Any) -> Record:
-    """What the cell could have left with these metrics (fractions, by split)."""
-    key = CellKey(
+    """The record of a cell with these metrics (fractions, by split); a failed one has none. `changes`: other fields."""
+    common: dict[str, Any] = {
+        "cell": cell_key(cell),
+        "spec": cell.model_dump(mode="json"),
+        "environment": ENVIRONMENT,
+        "data": {"synthetic": False, "fingerprint": "f"},
+        **changes,
+    }
+    if status != "ok":
+        return Record(**common, status=status, message="no luck", log_tail=("step 3", "no luck"))
+    split, metric = cell.task.primary_split, cell.task.metric
+    ranks = site_ranks(cell)
+    start_ranks, end_ranks = sum(site.start for site in ranks.values()), sum(site.end for site in ranks.values())
+    return Record(
+        **common,
+        status="ok",
+        reported=Reported(split=split, metric=metric, value=metrics[split][metric]),
+        metrics={name: {"last": values} for name, values in metrics.items()},
+        training=Training(
+            steps=40,
+            skipped_steps=0,
+            rows=640,
+            tokens=9600,
+            seconds=Seconds(startup=4, training=6, evaluation=1, saving=0.1, total=11.1),
+        ),
+        parameters=Parameters(
+            adapter_start=start_ranks * PARAMETERS_PER_RANK,
+            adapter_end=end_ranks * PARAMETERS_PER_RANK,
+            head=770,
+            head_by_module={"classifier": 770},
+            base=22_000_000,
+            budget=BudgetUse(unit="ranks", limit=end_ranks, used=end_ranks),
+        ),
+        ranks=ranks,
+        bytes=make_bytes(cell, start_ranks * PARAMETERS_PER_RANK, end_ranks * PARAMETERS_PER_RANK),
+    )
+
+
+def cell_key(cell: Cell) -> CellKey:
+    return CellKey(
         study=cell.study,
         task=cell.task.name,
         backbone=cell.backbone.name,
@@ -61,59 +100,28 @@ def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status:
         spec_hash=cell.spec_hash,
         hash="h",
     )
-    common: dict[str, Any] = {
-        "cell": key,
-        "spec": cell.model_dump(mode="json"),
-        "environment": ENVIRONMENT,
-        "data": {"synthetic": False, "fingerprint": "f"},
-        **changes,
-    }
-    if status != "ok":
-        return Record(**common, status=status, message="no luck", log_tail=("step 3", "no luck"))
-    split, metric = cell.task.primary_split, cell.task.metric
-    ranks = live_ranks(cell)
-    end = 1536 * sum(r.end for r in ranks.values())
-    start = 1536 * sum(r.start for r in ranks.values())
-    quantized = cell.method.storage == "nf4"
-    return Record(
-        **common,
-        status="ok",
-        reported=Reported(split=split, metric=metric, value=metrics[split][metric]),
-        metrics={name: {"last": found} for name, found in metrics.items()},
-        training=Training(
-            steps=40,
-            skipped_steps=0,
-            rows=640,
-            tokens=9600,
-            seconds=Seconds(startup=4, training=6, evaluation=1, saving=0.1, total=11.1),
-        ),
-        parameters=Parameters(
-            adapter_start=start,
-            adapter_end=end,
-            head=770,
-            head_by_module={"classifier": 770},
-            base=22_000_000,
-            budget=BudgetUse(unit="ranks", limit=end // 1536, used=end // 1536),
-        ),
-        ranks=ranks,
-        bytes=Bytes(
-            base=BaseBytes(weights=(30 if quantized else 90) * 2**20, quantization=2**19 * quantized, buffers=0),
-            adapter_file=4 * end,
-            gradients=4 * end,
-            optimizer=8 * end,
-            importance=0,
-            peak=PeakBytes(
-                device="cpu",
-                peak=(600 if quantized else 700) * 2**20 + 8 * start,
-                growth=(80 - 30 * quantized) * 2**20 + 16 * start,
-                predicted=(76 - 30 * quantized) * 2**20 + 16 * start,
-            ),
+
+
+def make_bytes(cell: Cell, start: int, end: int) -> Bytes:
+    """Sizes of a cell whose adapter has `start` and then `end` parameters; an NF4 base is smaller."""
+    mib, quantized = 2**20, cell.method.storage == "nf4"
+    return Bytes(
+        base=BaseBytes(weights=(30 if quantized else 90) * mib, quantization=mib // 2 * quantized, buffers=0),
+        adapter_file=4 * end,
+        gradients=4 * end,
+        optimizer=8 * end,
+        importance=0,
+        peak=PeakBytes(
+            device="cpu",
+            peak=(600 if quantized else 700) * mib + 8 * start,
+            growth=(80 - 30 * quantized) * mib + 16 * start,
+            predicted=(76 - 30 * quantized) * mib + 16 * start,
         ),
     )
 
 
-def live_ranks(cell: Cell) -> dict[str, SiteRank]:
-    """Every matrix of six layers: the budget's rank, or more where an allocator has moved ranks up the layers."""
+def site_ranks(cell: Cell) -> dict[str, SiteRank]:
+    """Every matrix of six layers with the budget's rank; AdaLoRA has moved ranks between the upper and lower layers."""
     rank = int(cell.budget.rank or 2)
     start = int(cell.budget.initial_rank or rank) if cell.method.allocator == "adalora" else rank
     sites = {}
@@ -133,44 +141,50 @@ def live_ranks(cell: Cell) -> dict[str, SiteRank]:
 
 
 def predictions(cell: Cell, quality: float, rows: int, difficulty: np.ndarray) -> dict[str, pd.DataFrame]:
-    """By split: labels and predictions of which a share near `quality` is right, harder examples less often."""
+    """By split, predictions of which a share near `quality` is right, of harder examples fewer.
+
+    `difficulty` has one number per row and shifts the probability of a right answer.
+    """
     generator = np.random.default_rng([cell.seed, len(cell.method.name), int(1e6 * quality)])
-    made = {}
+    frames = {}
     for number, split in enumerate(cell.task.data.evaluation):
-        common: dict[str, Any] = {"split": split, "row": np.arange(rows)}
+        columns: dict[str, Any] = {"split": split, "row": np.arange(rows)}
         if cell.task.generates:
-            common |= {"reference": "a b", "prediction": "a c", "score": np.clip(quality + difficulty / 10, 0, 1)}
+            columns |= {"reference": "a b", "prediction": "a c", "score": np.clip(quality + difficulty / 10, 0, 1)}
         else:
             classes = len(cell.task.labels)
             truth = np.random.default_rng(number).integers(0, classes, rows)
             right = generator.random(rows) < np.clip(quality + 0.2 * difficulty, 0.02, 0.98)
-            common |= {"reference": truth, "prediction": np.where(right, truth, (truth + 1) % classes)}
-        made[split] = pd.DataFrame(common)
-    return made
+            columns |= {"reference": truth, "prediction": np.where(right, truth, (truth + 1) % classes)}
+        frames[split] = pd.DataFrame(columns)
+    return frames
 
 
-def measured(cell: Cell, frames: dict[str, pd.DataFrame]) -> dict[str, dict[str, float | None]]:
+def score_predictions(cell: Cell, frames: dict[str, pd.DataFrame]) -> dict[str, dict[str, float | None]]:
     if cell.task.generates:
         return {split: dict.fromkeys(cell.task.metrics, float(f["score"].mean())) for split, f in frames.items()}
     return {split: score(cell.task, f["prediction"].tolist(), f["reference"].tolist()) for split, f in frames.items()}
 
 
 def write_cell(folder: Path, cell: Cell, quality: float, rows: int = 200, **changes: Any) -> Record:
-    """Record, predictions and curve of one cell below results/<study>; `quality`: share of right answers."""
+    """Write record, predictions and curve of one cell below `folder`, which is results/<study>; return the record.
+
+    `quality` is the share of right answers. `changes` are fields of the record, such as `status` and `notes`.
+    """
     difficulty = np.random.default_rng(7).normal(0, 1, rows)
     frames = predictions(cell, quality, rows, difficulty)
-    record = make_record(cell, measured(cell, frames), **changes)
-    place = folder / "cells" / cell.id
-    place.mkdir(parents=True, exist_ok=True)
+    record = make_record(cell, score_predictions(cell, frames), **changes)
+    cell_folder = folder / "cells" / cell.id
+    cell_folder.mkdir(parents=True, exist_ok=True)
     if record.status == "ok":
-        pd.concat(frames.values()).to_parquet(place / "predictions.parquet", index=False)
-    write_curve(place / "curve.jsonl", cell, record)
-    write_record(record, place)
+        pd.concat(frames.values()).to_parquet(cell_folder / "predictions.parquet", index=False)
+    write_curve(cell_folder / "curve.jsonl", cell, record)
+    write_record(record, cell_folder)
     return record
 
 
 def write_curve(file: Path, cell: Cell, record: Record, steps: int = 40) -> None:
-    """A loss that falls, and ranks that go from start to end in four moves."""
+    """A loss that falls, and ranks that go from start to end in the steps 5 to 25."""
     sites = list(record.ranks.values())
     lines = []
     for step in range(1, steps + 1):
@@ -192,7 +206,7 @@ def write_curve(file: Path, cell: Cell, record: Record, steps: int = 40) -> None
 def write_study(
     study: ResolvedStudy, results: Path, quality: Callable[[Cell], float] = lambda _cell: 0.8, **changes: Any
 ) -> Path:
-    """Every cell of the study below results/<study>; the folder."""
+    """Write every cell of the study below results/<study>; return that folder."""
     folder = results / study.name
     for cell in study.cells:
         write_cell(folder, cell, quality(cell), **changes)
@@ -200,7 +214,10 @@ def write_study(
 
 
 def write_troubled_study(study: ResolvedStudy, results: Path, oom_note: str, other_notes: tuple[str, ...] = ()) -> Path:
-    """The first cell out of memory with a note, the second diverged, the third missing, all others well; the folder."""
+    """Write a study whose first cell ran out of memory, the second diverged and the third is missing; the rest is ok.
+
+    Returns its folder, results/<study>.
+    """
     folder = results / study.name
     oom, diverged, missing, *rest = study.cells
     write_cell(folder, oom, 0.8, status="oom", notes=(oom_note,))

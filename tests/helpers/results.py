@@ -1,4 +1,4 @@
-"""Studies whose records and predictions never touch a disk: a thousand of them in seconds."""
+"""Studies whose records and predictions stay in memory, so that a test can make a thousand of them in seconds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.paths import StudyPaths
 from bench.records.schema import Record
 from helpers.records import make_record
 
-Rows = dict[str, np.ndarray]  # row, reference, prediction of one split
+Rows = dict[str, np.ndarray]  # by column of predictions.parquet, for one split
 
 
-class Memory:
-    """Makes the comparer of a study whose cells left the predictions that `answers` gives."""
+class StudyInMemory:
+    """A study with made-up answers instead of records on disk."""
 
     def __init__(self, study: ResolvedStudy) -> None:
         self.study = study
@@ -29,17 +29,22 @@ class Memory:
         }
 
     def comparer(self, answers: Callable[[Cell], np.ndarray]) -> Comparer:
-        """answers(cell): which of the examples are right (booleans); the task needs two labels and accuracy."""
+        """The comparer of the study if each cell had given these answers.
+
+        `answers` says for each example of a cell whether it is right. All tasks must have two labels and accuracy.
+        """
         records: dict[str, Record] = {}
-        tables: dict[str, dict[str, Rows] | None] = {}
+        predictions: dict[str, dict[str, Rows] | None] = {}
         for cell in self.study.cells:
             right = answers(cell)
             truth = np.arange(len(right)) % 2
             rows = {"row": np.arange(len(right)), "reference": truth, "prediction": np.where(right, truth, 1 - truth)}
             split = cell.task.primary_split
-            tables[cell.id] = {split: rows}
+            predictions[cell.id] = {split: rows}
             records[cell.id] = self._scored(cell, {split: {"last": {"accuracy": float(right.mean())}}})
-        return Comparer(Results(self.study, records, StudyPaths(Path("nowhere"), self.study.name)), tables, draws=200)
+        return Comparer(
+            Results(self.study, records, StudyPaths(Path("nowhere"), self.study.name)), predictions, draws=200
+        )
 
     def _scored(self, cell: Cell, metrics: dict[str, Any]) -> Record:
         return self._records[cell.id].model_copy(update={"metrics": metrics})

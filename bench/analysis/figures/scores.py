@@ -23,6 +23,7 @@ COSTS: tuple[tuple[str, Cost], ...] = (
     ("adapter parameters at the end", lambda r: r.parameters.adapter_end if r.parameters else None),
     ("peak memory of training [MiB]", lambda r: r.bytes.peak.peak / MIB if r.bytes else None),
 )
+RING: dict[str, Any] = {"s": 90, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "zorder": 5}
 MAX_LINEAR_RATIO = 3  # costs that differ by more than this factor need a logarithmic axis
 
 
@@ -35,29 +36,11 @@ def trade_off_figure(results: Results, task: str) -> Figure:
         points = _points(results, spec, cost)
         for index, (label, points_of_method) in enumerate(points.items()):
             costs, scores, spreads = zip(*sorted(points_of_method), strict=True)
-            axis.errorbar(
-                costs,
-                scores,
-                yerr=spreads,
-                label=label,
-                color=color(index),
-                marker=marker(index),
-                linewidth=1,
-                capsize=2,
-                markersize=4,
-            )
+            look: dict[str, Any] = {"color": color(index), "marker": marker(index), "markersize": 4}
+            axis.errorbar(costs, scores, yerr=spreads, label=label, linewidth=1, capsize=2, **look)
         all_points = [(x, y) for points_of_method in points.values() for x, y, _ in points_of_method]
         front = pareto_front(all_points, lower_is_better=spec.metric in LOWER_IS_BETTER)
-        axis.scatter(
-            [x for x, _ in front],
-            [y for _, y in front],
-            label="Pareto front",
-            s=90,
-            facecolors="none",
-            edgecolors="black",
-            linewidths=0.8,
-            zorder=5,
-        )
+        axis.scatter([x for x, _ in front], [y for _, y in front], label="Pareto front", **RING)
         axis.set(xlabel=cost_name)
         _scale_costs(axis, [x for x, _ in all_points])
     axes[0].set(ylabel=f"{metric_name(spec.metric)} × 100 (bar: sd)")
