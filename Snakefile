@@ -2,30 +2,34 @@
 # uv run snakemake --profile slurm                  the study `paper`, through Slurm
 # uv run snakemake --cores all tables               the tables again, from the records that exist
 # --config study=NAME mirror=DIR results=DIR tasks=cola,sst2 seeds=0 set="recipe.epochs=1"    docs/configuration.md
-# Every job reads this file again: no torch and no pandas here.
+#
+# Every job reads this file again, so nothing that it imports loads torch or pandas.
+import os
 from functools import partial
 
 from bench.config.peft_fields import check_peft_methods
 from bench.paths import cell_id
-from bench.pipeline.environment import export_lock
-from bench.pipeline.failures import refuse, report_failures
-from bench.pipeline.study import pipeline_of
-from bench.pipeline.locks import announce_holder, note_holder
+from bench.pipeline.failures import exit_on_bad_input, report_failures
+from bench.pipeline.locks import announce_holder, export_requirements_hash, note_holder
+from bench.pipeline.snakemake_config import pipeline_from
 from bench.pipeline.status import report_unscored
 
-with refuse():
-    PIPELINE = pipeline_of(config)
-    if workflow.is_main_process:  # it imports PEFT where a method uses it; jobs needn't check again
+with exit_on_bad_input():
+    PIPELINE = pipeline_from(config)
+    if workflow.is_main_process:  # imports PEFT if a method uses it, so that jobs need not
         check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.study.methods)
 if workflow.is_main_process:
     announce_holder()
 
-PATHS, CACHED = PIPELINE.paths, PIPELINE.cached
+PATHS, CACHE = PIPELINE.paths, PIPELINE.cache
 RETRIES = 2
 # The Snakemake inside a cluster's job tries once: the main one tries again, in a new job with more memory and time.
 RETRIES_HERE = RETRIES if workflow.is_main_process else 0
-shell.prefix(f"set -euo pipefail; {PIPELINE.shell_prefix()}")
-export_lock()
+
+# The rules call `bench`, which reads results=, cache=, mirror=, workflow= and set= from BENCH_* variables. As options
+# they would be part of the rules, and Snakemake reruns every finished cell whose rule changed.
+os.environ.update(PIPELINE.environment())
+export_requirements_hash()
 
 
 report: "workflow/report/study.rst"

@@ -94,7 +94,8 @@ def _cells(pid: int) -> list[psutil.Process]:
             words = process.cmdline()
         except psutil.Error:
             continue
-        if "bench.cli" in words and {"train", "group"} & set(words) and "snakemake" not in words:
+        is_bench = any(Path(word).name in ("bench", "bench.cli") for word in words[:3])
+        if is_bench and {"train", "group"} & set(words) and "snakemake" not in words:
             trainings.append(process)
     return trainings
 

@@ -1,24 +1,27 @@
-"""Validate every YAML file: each task, method, backbone, and every cell of each study."""
+"""bench check"""
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
-from bench.cli.options import add_workflow
+import click
+
+from bench.cli.options import workflow_option
 from bench.errors import Problem, SpecError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_workflow(parser)
+@click.command(short_help="Validate every YAML file of tasks, methods, backbones and studies.")
+@workflow_option
+def check(workflow: Path) -> None:
+    """Validate every YAML file: each task, method, backbone, and every cell of each study.
 
-
-def run(args: argparse.Namespace) -> None:
-    """Print what was checked. Raises SpecError with every problem of every file."""
+    All problems of all files are listed, each with its line.
+    """
     from bench.config.catalog import load_catalog, read_study
     from bench.config.peft_fields import peft_problems
     from bench.config.resolve import resolve
 
-    catalog = load_catalog(args.workflow)
+    catalog = load_catalog(workflow)
     problems: list[Problem] = peft_problems(catalog.methods.values())
     cells: dict[str, int] = {}
     for name in catalog.study_names():

@@ -1,29 +1,32 @@
-"""Write a cell's adapter as a plain LoRA adapter with the same outputs: rank by matrix, singular values folded in."""
+"""bench export"""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import click
+
+from bench.cli.options import FOLDER
 from bench.errors import BenchError
 from bench.paths import ADAPTER_CONFIG, CellPaths
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cell", type=Path, metavar="CELL_DIR", help="folder of a record, with adapter/ in it")
-    parser.add_argument("--as", dest="form", choices=["lora"], default="lora", help="what to write")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+@click.command(short_help="Write a cell's adapter as a plain LoRA adapter.")
+@click.argument("cell", type=FOLDER, metavar="CELL_DIR")
+@click.option("--as", "form", type=click.Choice(["lora"]), default="lora", help="what to write")
+@click.option("--out", type=FOLDER, required=True, metavar="DIR", help="a folder that is empty or does not exist")
+def export(cell: Path, form: str, out: Path) -> None:  # noqa: ARG001 (there is one form so far)
+    """Write the adapter of the cell in CELL_DIR as a plain LoRA adapter with the same outputs.
 
-
-def run(args: argparse.Namespace) -> None:
-    """Raises BenchError where the cell has no adapter or DIR already holds something."""
-    adapter = CellPaths(args.cell).adapter
+    Each matrix keeps its own rank; singular values are multiplied into one of the factors.
+    """
+    adapter = CellPaths(cell).adapter
     if not (adapter / ADAPTER_CONFIG).is_file():
-        raise BenchError(f"{args.cell}: expected the folder of a cell, with adapter/adapter_config.json in it")
-    if args.out.exists() and any(args.out.iterdir()):
-        raise BenchError(f"{args.out}: is not empty")
+        raise BenchError(f"{cell}: expected the folder of a cell, with adapter/adapter_config.json in it")
+    if out.exists() and any(out.iterdir()):
+        raise BenchError(f"{out}: is not empty")
 
     from bench.models.export import export_lora
 
-    export_lora(adapter, args.out)
-    print(args.out)
+    export_lora(adapter, out)
+    print(out)

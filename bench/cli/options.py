@@ -1,60 +1,98 @@
-"""The options that every command on a study understands, with the same meaning everywhere."""
+"""Options that several commands share: each means the same everywhere, and is gathered into one RunOptions.
+
+Each option that says where things are, or what is laid over a study, takes its default from an environment variable.
+The Snakefile sets these variables from `--config`, so that its rules need not repeat the options.
+"""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import click
 
 from bench.config.catalog import WORKFLOW
-from bench.errors import BenchError
-from bench.paths import RESULTS, default_cache
+from bench.paths import RESULTS
+from bench.pipeline.run_options import SEPARATOR, RunOptions
 
-if TYPE_CHECKING:
-    from bench.config.resolve import ResolvedStudy
-
-
-def add_workflow(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workflow", type=Path, default=WORKFLOW, metavar="DIR", help="folder of the YAML files")
+Command = Callable[..., Any]
+FOLDER = click.Path(path_type=Path)
 
 
-def add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="name of a file in workflow/studies/")
-    add_places(parser)
+class Override(click.ParamType[str]):
+    """KEY=VALUE; in the environment variable several of them, separated by semicolons."""
+
+    name = "KEY=VALUE"
+    envvar_list_splitter = SEPARATOR
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return str(value).strip()
 
 
-def add_places(parser: argparse.ArgumentParser) -> None:
-    """Where things are read and written, and what is laid over the study."""
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: results")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared data and models; default: RESULTS/cache")
-    parser.add_argument("--mirror", type=Path, metavar="DIR", help="read data sets and models here, not from the hub")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the study: recipe.epochs=1"
+results_option = click.option(
+    "--results", type=FOLDER, default=RESULTS, envvar="BENCH_RESULTS", metavar="DIR", help="default: results"
+)
+cache_option = click.option(
+    "--cache",
+    type=FOLDER,
+    envvar="BENCH_CACHE",
+    metavar="DIR",
+    help="prepared data and models; default: RESULTS/cache",
+)
+mirror_option = click.option(
+    "--mirror",
+    type=FOLDER,
+    envvar="BENCH_MIRROR",
+    metavar="DIR",
+    help="read data sets and models here, not from the hub",
+)
+workflow_option = click.option(
+    "--workflow", type=FOLDER, default=WORKFLOW, envvar="BENCH_WORKFLOW", metavar="DIR", help="folder of the YAML files"
+)
+overrides_option = click.option(
+    "--set",
+    "overrides",
+    type=Override(),
+    multiple=True,
+    envvar="BENCH_SET",
+    help="override a key of the study: recipe.epochs=1; may be repeated",
+)
+_places = (results_option, cache_option, mirror_option, overrides_option, workflow_option)
+
+
+def study_options(command: Command) -> Command:
+    """For a command on a study: the argument STUDY and where things are, as `options`."""
+    study = click.argument("study", metavar="STUDY")
+    return _gathered(command, study, *_places)
+
+
+def training_options(command: Command) -> Command:
+    """For a command that trains: --study, where things are, and which attempt it is, as `options`."""
+    return _gathered(
+        command,
+        click.option("--study", required=True, metavar="S", help="name of a file in workflow/studies/"),
+        click.option("--offline", is_flag=True, help="prepare nothing and use no network"),
+        click.option("--attempt", type=click.IntRange(min=1), default=1, metavar="N", help="which attempt this is"),
+        click.option(
+            "--attempts", type=click.IntRange(min=1), default=1, metavar="N", help="how many attempts there will be"
+        ),
+        *_places,
     )
-    add_workflow(parser)
 
 
-def add_tries(parser: argparse.ArgumentParser) -> None:
-    """How the pipeline's jobs train: without a network, and knowing whether there will be another try."""
-    parser.add_argument("--offline", action="store_true", help="prepare nothing")
-    parser.add_argument("--attempt", type=int, default=1, metavar="N", help="which try this is")
-    parser.add_argument("--attempts", type=int, default=1, metavar="N", help="how many tries there are")
-    add_places(parser)
+def _gathered(command: Command, *declarations: Callable[[Command], Command]) -> Command:
+    """`command`, called with one RunOptions in place of the options that `declarations` add to it."""
+    names = {field.name for field in fields(RunOptions)}
 
+    @wraps(command)
+    def call(**values: Any) -> Any:
+        shared = {name: values.pop(name) for name in names & values.keys()}
+        return command(RunOptions(**shared), **values)
 
-def study_of(args: argparse.Namespace, *, reads: bool = False) -> ResolvedStudy:
-    """The study that `args` name, with the cells that the pipeline has for the same choices. `reads`: rows are wanted,
-    not records alone. Raises BenchError."""
-    from bench.config.resolve import load_study
-
-    study = load_study(args.study, args.set, args.workflow)
-    if reads and args.mirror is None and study.study.data == "mirror":
-        raise BenchError(f"study {study.name!r} reads a mirror folder: add --mirror DIR")
-    if args.mirror is not None and study.study.data == "embedded":  # who names a mirror asks for real rows
-        return load_study(args.study, [*args.set, "data=hub"], args.workflow)
-    return study
-
-
-def cache_of(args: argparse.Namespace) -> Path:
-    cache: Path | None = args.cache
-    return cache if cache is not None else default_cache(args.results)
+    declared: Command = call
+    for declare in reversed(declarations):  # click lists first what was added last
+        declared = declare(declared)
+    return declared

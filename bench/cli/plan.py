@@ -1,34 +1,37 @@
-"""Every cell of a study with its parameters, bytes, predicted peak and time: at once, without weights."""
+"""bench plan"""
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import TYPE_CHECKING
 
-from bench.cli.options import add_study, cache_of, study_of
+import click
+
+from bench.cli.options import study_options
 
 if TYPE_CHECKING:
     from bench.estimate.tracing import Device
+    from bench.pipeline.run_options import RunOptions
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_study(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON list in place of a table")
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), help="where training will run; default: a GPU if this machine has one"
-    )
-
-
-def run(args: argparse.Namespace) -> None:
+@click.command(short_help="Show what every cell of a study will hold and take; needs no weights.")
+@study_options
+@click.option("--json", "as_json", is_flag=True, help="one JSON list in place of a table")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="where training will run; default: a GPU if this machine has one",
+)
+def plan(options: RunOptions, as_json: bool, device: Device | None) -> None:
+    """Show every cell of a study with its parameters, bytes, predicted peak and time: at once, without weights."""
     import torch
 
     from bench.config.peft_fields import check_peft_methods
-    from bench.estimate.plan import plan
+    from bench.estimate.plan import plan as plan_study
     from bench.estimate.plan_table import show_plan
 
-    study = study_of(args)
+    study = options.load_study()
     check_peft_methods(study.catalog, study.study.methods)
-    device: Device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    rows = plan(study, device, results=args.results, cache=cache_of(args), mirror=args.mirror)
-    print(json.dumps(rows, indent=1) if args.json else show_plan(rows))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    rows = plan_study(study, device, results=options.results, cache=options.cache_folder, mirror=options.mirror)
+    print(json.dumps(rows, indent=1) if as_json else show_plan(rows))

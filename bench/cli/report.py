@@ -1,20 +1,48 @@
-"""Make a study's tables, figures or page again from the records that exist. Trains nothing, imports no torch."""
+"""bench tables, bench figures, bench page: views of the records that exist. They train nothing and import no torch."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Iterable
+from pathlib import Path
 
-from bench.cli.options import add_study, study_of
+import click
+
+from bench.cli.options import study_options
+from bench.pipeline.run_options import RunOptions
+
+strict_option = click.option("--strict", is_flag=True, help="refuse records of mixed devices or environments")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_study(parser)
-    parser.add_argument("--strict", action="store_true", help="refuse records of mixed devices or environments")
+@click.command()
+@study_options
+@strict_option
+def tables(options: RunOptions, strict: bool) -> None:
+    """Make a study's tables again from its records."""
+    from bench.analysis.build import make_tables
+
+    _print(make_tables(options.load_study(), options.results, strict=strict))
 
 
-def run(args: argparse.Namespace) -> None:
-    from bench.analysis.build import make_figures, make_page, make_tables
+@click.command()
+@study_options
+@strict_option
+def figures(options: RunOptions, strict: bool) -> None:
+    """Make a study's figures again from its records."""
+    from bench.analysis.build import make_figures
 
-    make = {"tables": make_tables, "figures": make_figures, "page": make_page}[args.command]
-    for file in make(study_of(args), args.results, strict=args.strict):
+    _print(make_figures(options.load_study(), options.results, strict=strict))
+
+
+@click.command()
+@study_options
+@strict_option
+def page(options: RunOptions, strict: bool) -> None:
+    """Make a study's page again from its records."""
+    from bench.analysis.build import make_page
+
+    _print(make_page(options.load_study(), options.results, strict=strict))
+
+
+def _print(files: Iterable[Path]) -> None:
+    for file in files:
         print(file)

@@ -1,32 +1,34 @@
-"""What is done, queued, running, failed or missing in a study, cell by cell; on a cluster with Slurm's word on each."""
+"""bench status"""
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 
-from bench.cli.options import add_study, study_of
+import click
+
+from bench.cli.options import study_options
+from bench.pipeline.run_options import RunOptions
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_study(parser)
-    parser.add_argument("--all", action="store_true", help="also list the cells that are done")
-    parser.add_argument(
-        "--rerun-failed", action="store_true", help="set records of failures aside: the next run trains those cells"
-    )
+@click.command(short_help="Show what is done, running, failed or missing.")
+@study_options
+@click.option("--all", "show_all", is_flag=True, help="also list the cells that are done")
+@click.option("--rerun-failed", is_flag=True, help="set records of failures aside: the next run trains those cells")
+def status(options: RunOptions, show_all: bool, rerun_failed: bool) -> None:
+    """Show what is done, queued, running, failed or missing in a study, cell by cell.
 
-
-def run(args: argparse.Namespace) -> None:
+    On a cluster it asks Slurm about each cell that has no record yet.
+    """
     from bench.pipeline.status import cell_states, set_failures_aside
 
-    states = cell_states(study_of(args), args.results)
+    states = cell_states(options.load_study(), options.results)
     for state in states:
-        if args.all or state.name != "ok":
+        if show_all or state.name != "ok":
             print(f"{state.name:9} {state.cell.id}{': ' if state.detail else ''}{state.detail}")
     counts = Counter(state.name for state in states)
-    print(f"{args.study}: {len(states)} cells: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
-    if args.rerun_failed:
-        kept = set_failures_aside(states, args.study, args.results)
-        print(f"{len(kept)} records of failures set aside; the next run of Snakemake trains their cells again")
-        for file in kept:
+    print(f"{options.study}: {len(states)} cells: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
+    if rerun_failed:
+        renamed = set_failures_aside(states, options.paths)
+        print(f"{len(renamed)} records of failures set aside; the next run of Snakemake trains their cells again")
+        for file in renamed:
             print(f"  {file}")

@@ -1,62 +1,69 @@
-"""Train and evaluate several cells of one task in one job: each as `bench train` would, bit for bit, but the libraries
-are imported once. A cell that fails does not keep the others from their records.
-
-Records and logs stand where the pipeline has them, below RESULTS/STUDY/cells and RESULTS/STUDY/logs.
-"""
+"""bench group"""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from functools import partial
 
-from bench.cli.options import add_tries, cache_of, study_of
-from bench.cli.train import settle, train_one
+import click
+
+from bench.cli.options import training_options
+from bench.cli.train import set_up, train_alone
 from bench.errors import EXIT_TRY_AGAIN, BenchError
 from bench.estimate.jobs import gpus
-from bench.paths import StudyPaths
 from bench.pipeline.gpus import hold_gpus
+from bench.pipeline.job import touch_record
+from bench.pipeline.run_options import RunOptions
 from bench.trackers.available import check_tracker
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--study", required=True, metavar="S")
-    parser.add_argument("--task", required=True, metavar="T")
-    parser.add_argument("--cells", required=True, nargs="+", metavar="M/B/K", help="method/budget/seed of each")
-    add_tries(parser)
+@click.command(short_help="Train and evaluate several cells of one task, which share the libraries' start.")
+@training_options
+@click.option("--task", required=True, metavar="T")
+@click.option("--cells", "first", required=True, metavar="M/B/K ...", help="method/budget/seed of each cell")
+# An option of click takes one value, so the further ones of `--cells A B C` come as arguments.
+@click.argument("further", nargs=-1, metavar="")
+def group(options: RunOptions, task: str, first: str, further: tuple[str, ...]) -> int:
+    """Train and evaluate several cells of one task in one job.
 
+    Each is trained as `bench train` would train it, bit for bit, but the libraries are imported once. If one cell
+    fails, the others still finish and are recorded. Records and logs are where the pipeline has them, below
+    RESULTS/STUDY/cells and RESULTS/STUDY/logs.
 
-def run(args: argparse.Namespace) -> int:
-    """0 once every record stands; else the largest exit code of a cell. Raises BenchError."""
+    The exit code is 0 if every cell was recorded, else the largest exit code of a cell.
+    """
     from bench.training.done import inputs_of, recorded
     from bench.training.group import Group
 
-    study = study_of(args, reads=True)
+    study = options.load_study(needs_rows=True)
     check_tracker(study.study)
-    paths = StudyPaths(args.results, study.name)
     cells = []
-    for name in args.cells:
+    for name in (first, *further):
         parts = name.split("/")
         if len(parts) != 3 or not parts[2].isdecimal():
             raise BenchError(f"--cells: expected method/budget/seed, such as lora/small/0, found {name!r}")
-        cells.append(study.find(args.task, parts[0], parts[1], int(parts[2])))
-    settle(cells, args)
-    places = {cell.id: paths.cell(cell.id).folder for cell in cells}
-    missing = [c for c in cells if recorded(places[c.id], inputs_of(c, cache_of(args), args.mirror)) is None]
+        method, budget, seed = parts
+        cells.append(study.find(task, method, budget, int(seed)))
+    set_up(cells, options)
+    missing = []
     for cell in cells:
-        if cell not in missing:
-            paths.cell(cell.id).record.touch()  # Snakemake compares times
+        folder = options.paths.cell(cell.id).folder
+        if recorded(folder, inputs_of(cell, options.cache_folder, options.mirror)) is None:
+            missing.append(cell)
+        else:
+            touch_record(folder)
     if not missing:
         return 0
     worst = 0
     with hold_gpus(max(gpus(cell, study.study) for cell in missing)) as held:
-        group = Group(on_gpu=bool(held))
-        with group.passing_signals():
+        processes = Group(on_gpu=bool(held))
+        with processes.passing_signals():
             for cell in missing:
-                if group.stopped is not None:
+                if processes.stopped is not None:
                     return EXIT_TRY_AGAIN
-                log = paths.log(cell.id)
-                code = group.run(partial(train_one, cell, places[cell.id], args, study.study.tracker), log)
+                log = options.paths.log(cell.id)
+                folder = options.paths.cell(cell.id).folder
+                code = processes.run(partial(train_alone, cell, folder, options, study.study.tracker), log)
                 print(f"{cell.id}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
                 worst = max(worst, code)
     return worst

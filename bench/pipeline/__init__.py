@@ -1,1 +1,1 @@
-"""What the Snakefile knows: the study's cells, where their files stand, and what their jobs ask for."""
+"""What the Snakefile knows (cells, files, what jobs ask for), and what a job does around its training."""

@@ -1,4 +1,4 @@
-"""What went wrong, told in the pipeline's own words: one message, exit code 2 where the input is to blame."""
+"""Failures, reported in the pipeline's own words: one message, and exit code 2 where the input is to blame."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bench.errors import EXIT_BAD_INPUT, BenchError
 from bench.pipeline.study import Pipeline
 
 MARK = "error: "  # how the command line begins the message of a BenchError
-SHOWN = 10
+MOST_SHOWN = 10  # cells that are listed at the end of a run
 
 
 @contextmanager
-def refuse() -> Iterator[None]:
-    """Bad input while the Snakefile is read: its message, and the end, before anything is planned or submitted."""
+def exit_on_bad_input() -> Iterator[None]:
+    """Around the reading of the Snakefile: a BenchError ends Snakemake with its message, before anything is planned."""
     try:
         yield
     except BenchError as error:
@@ -25,18 +25,20 @@ def refuse() -> Iterator[None]:
 
 
 def report_failures(pipeline: Pipeline) -> None:
-    """After a run with errors: why `prepare` refused (exit code 2), else each cell without a record and its last words.
+    """Print, after a run with errors, why `bench prepare` refused, or else why each cell without a record ended.
 
-    Raises SystemExit(2) where bad input was found by `prepare`; nothing was trained then.
+    Raises SystemExit(2) if `bench prepare` found bad input; nothing was trained then.
     """
-    refused = [message for name in _unprepared(pipeline) if (message := _message(pipeline.paths.prepare_log(name)))]
-    if refused:
-        print("\n".join(dict.fromkeys(refused)), file=sys.stderr, flush=True)
+    unprepared = [Path(file).parent.name for file in pipeline.manifests if not Path(file).is_file()]
+    messages = [message for name in unprepared if (message := _error_message(pipeline.paths.prepare_log(name)))]
+    if messages:
+        # the data sets of a refused model carry its message too: each message once
+        print("\n".join(dict.fromkeys(messages)), file=sys.stderr, flush=True)
         raise SystemExit(EXIT_BAD_INPUT)
     failed = [cell for cell in pipeline.cells if _failed(pipeline, cell.id)]
-    for cell in failed[:SHOWN]:
+    for cell in failed[:MOST_SHOWN]:
         log = pipeline.paths.log(cell.id)
-        print(f"{cell.id}: {last_words(log)} (whole log: {log})", file=sys.stderr)
+        print(f"{cell.id}: {last_message(log)} (whole log: {log})", file=sys.stderr)
     if failed:
         print(
             f"{len(failed)} of {len(pipeline.cells)} cells failed; run the same command again to try them once more, "
@@ -46,23 +48,19 @@ def report_failures(pipeline: Pipeline) -> None:
         )
 
 
-def _unprepared(pipeline: Pipeline) -> list[str]:
-    return [Path(file).parent.name for file in pipeline.manifests if not Path(file).is_file()]
-
-
-def _failed(pipeline: Pipeline, cell: str) -> bool:
-    """Whether the cell was started and left no record."""
-    return not pipeline.paths.cell(cell).record.is_file() and pipeline.paths.log(cell).is_file()
-
-
-def last_words(log: Path) -> str:
-    """Why a try ended: the message of its error, or its last line."""
+def last_message(log: Path) -> str:
+    """Why an attempt ended: the message of its error, or the last line of its log."""
     lines = log.read_text(errors="replace").strip().splitlines()
-    return _message(log).removeprefix(MARK) or (lines[-1] if lines else "no output")
+    return _error_message(log).removeprefix(MARK) or (lines[-1] if lines else "no output")
 
 
-def _message(log: Path) -> str:
-    """From the last `error: ` line of a log to its end; empty where there is none."""
+def _failed(pipeline: Pipeline, cell_id: str) -> bool:
+    """Whether the cell was started and left no record."""
+    return not pipeline.paths.cell(cell_id).record.is_file() and pipeline.paths.log(cell_id).is_file()
+
+
+def _error_message(log: Path) -> str:
+    """The text from the last line that begins with `error: ` to the end of the log; empty if there is no such line."""
     text = log.read_text(errors="replace") if log.is_file() else ""
     start = text.rfind(f"\n{MARK}")
     if start >= 0:

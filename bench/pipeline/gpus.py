@@ -1,6 +1,7 @@
-"""Which GPUs a job works on: those that Slurm gave it; elsewhere, such that no other job of this machine holds.
+"""The GPUs that a job works on: those that Slurm gave it; elsewhere, GPUs that no other job of this machine holds.
 
-A GPU is held by a lock on a file of this machine, which ends with the process however that ends.
+A GPU is held by a lock (flock) on a file of this machine. The kernel releases it when the process ends, however that
+happens.
 """
 
 from __future__ import annotations
@@ -19,71 +20,72 @@ from bench.errors import BenchError
 from bench.log import waiting
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
-NONE = ("", "-1", "NoDevFiles")
-POLL = 1.0
+NO_GPU = ("", "-1", "NoDevFiles")  # entries of CUDA_VISIBLE_DEVICES that name no GPU
+POLL = 1.0  # seconds
 
 
 @contextmanager
 def hold_gpus(count: int) -> Iterator[list[str]]:
-    """`count` GPUs, the only ones that this process sees while the block runs; waits until they are free.
+    """Wait until `count` GPUs are free, and let this process see only these while the block runs.
 
-    Empty where the machine shows none, or none are asked for: the CPU does the work. Raises BenchError where there are
-    fewer than `count`. Call it before a library looks for GPUs.
+    Yields their names; an empty list if `count` is 0 or the machine has no GPU: the CPU does the work then. Enter it
+    before torch is imported, which reads CUDA_VISIBLE_DEVICES once. Raises BenchError if the machine has GPUs, but
+    fewer than `count`.
     """
-    there = visible_gpus() if count else []
-    if there and len(there) < count:
-        raise BenchError(f"the cell asks for {count} GPUs, here are {len(there)}: {', '.join(there)}")
+    gpus = visible_gpus() if count else []
+    if gpus and len(gpus) < count:
+        raise BenchError(f"the cell asks for {count} GPUs, here are {len(gpus)}: {', '.join(gpus)}")
     with ExitStack() as stack:
         if count == 0:
-            _show([], stack)
-        elif there:
-            there = there[:count] if "SLURM_JOB_ID" in os.environ else _held(there, count, stack)
-            _show(there, stack)
-        yield there
+            _show_only([], stack)
+        elif gpus:
+            gpus = gpus[:count] if "SLURM_JOB_ID" in os.environ else _wait_for(gpus, count, stack)
+            _show_only(gpus, stack)
+        yield gpus
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs that CUDA_VISIBLE_DEVICES lists, else of all that nvidia-smi knows."""
+    """The GPUs that CUDA_VISIBLE_DEVICES names; if it is not set, the UUIDs of all GPUs that nvidia-smi lists."""
     listed = os.environ.get(VARIABLE)
     if listed is not None:
-        return [name.strip() for name in listed.split(",") if name.strip() not in NONE]
+        return [name.strip() for name in listed.split(",") if name.strip() not in NO_GPU]
+    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return done.stdout.split() if done.returncode == 0 else []
+    return listing.stdout.split() if listing.returncode == 0 else []
 
 
-def _held(there: Sequence[str], count: int, stack: ExitStack) -> list[str]:
-    """The first `count` of `there` that are free, locked until `stack` closes."""
+def _wait_for(gpus: Sequence[str], count: int, stack: ExitStack) -> list[str]:
+    """The first `count` of `gpus` that are free, locked until `stack` closes."""
     folder = Path(tempfile.gettempdir()) / f"rankbench-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    held = _free(there, count, folder, stack)
-    if not held:
-        with waiting(f"{count} of the GPUs {', '.join(there)}"):
-            while not held:
-                time.sleep(POLL * random.uniform(0.5, 1.5))  # two that hold what the other wants don't meet for ever
-                held = _free(there, count, folder, stack)
-    return held
+    locked = _lock_free(gpus, count, folder, stack)
+    if not locked:
+        with waiting(f"{count} of the GPUs {', '.join(gpus)}"):
+            while not locked:
+                # random, so that two jobs that each lock what the other lacks do not collide at every attempt
+                time.sleep(POLL * random.uniform(0.5, 1.5))
+                locked = _lock_free(gpus, count, folder, stack)
+    return locked
 
 
-def _free(there: Sequence[str], count: int, folder: Path, stack: ExitStack) -> list[str]:
-    """`count` that no other process had locked, now locked; none where there are not so many."""
-    held: list[str] = []
-    with ExitStack() as tried:
-        for name in there:
-            if len(held) < count and _lock(folder / name.replace("/", "_"), tried):
-                held.append(name)
-        if len(held) < count:
-            return []
-        stack.push(tried.pop_all())
-    return held
+def _lock_free(gpus: Sequence[str], count: int, folder: Path, stack: ExitStack) -> list[str]:
+    """Lock `count` GPUs that no other process holds. Returns an empty list, and locks none, if fewer are free."""
+    locked: list[str] = []
+    with ExitStack() as attempt:
+        for name in gpus:
+            if len(locked) < count and _lock(folder / name.replace("/", "_"), attempt):
+                locked.append(name)
+        if len(locked) < count:
+            return []  # leaving the block releases what was locked
+        stack.push(attempt.pop_all())
+    return locked
 
 
 def _lock(file: Path, stack: ExitStack) -> bool:
+    """Lock `file` until `stack` closes. Returns False if another process has locked it."""
     stream = file.open("a")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,7 +96,8 @@ def _lock(file: Path, stack: ExitStack) -> bool:
     return True
 
 
-def _show(names: Sequence[str], stack: ExitStack) -> None:
+def _show_only(names: Sequence[str], stack: ExitStack) -> None:
+    """Set CUDA_VISIBLE_DEVICES until `stack` closes."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = ",".join(names)
     stack.callback(_restore, before)

@@ -1,8 +1,8 @@
-"""One process a cell, on shared storage without file locks: a lease file, renewed while its holder works.
+"""One process per cell, on shared storage without file locks: a lease file that its holder renews while it works.
 
-A lease is made by a hard link, which one process alone can make, on NFS too. Its age is measured against the clock of
-the file system, by a file written next to it, so that the clocks of nodes need not agree. A lease whose holder is known
-to be gone, or that was not renewed for STALE seconds, is taken over.
+The lease file is made by a hard link: of several processes exactly one succeeds, on NFS too. Its age is measured by the
+clock of the file system, against a file written next to it, so the clocks of the nodes need not agree. A lease is taken
+over if its holder is known to be gone, or if it was not renewed for STALE seconds.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.log import waiting
 
 NAME = ".lease"
-RENEW = 15.0  # seconds
-STALE = 120.0
-POLL = 2.0
+RENEW = 15.0  # seconds between renewals
+STALE = 120.0  # seconds without a renewal after which the holder counts as dead
+POLL = 2.0  # seconds between attempts to take a lease that is held
 
 
 @contextmanager
 def lease(folder: Path) -> Iterator[None]:
-    """Hold `folder` while the block runs; where another process holds it, wait until that one ended."""
+    """Hold the lease of `folder` while the block runs. If another process holds it, wait until that one has ended."""
     folder.mkdir(parents=True, exist_ok=True)
     file, mine = folder / NAME, _myself()
     if not _take(file, mine):
@@ -53,23 +53,26 @@ def _myself() -> dict[str, str | int]:
 
 
 def _take(file: Path, mine: dict[str, str | int]) -> bool:
-    """Make the lease ours if it is free or its holder is gone."""
-    own = file.with_name(f"{NAME}.{mine['token']}")
-    own.write_text(json.dumps(mine))
+    """Take the lease if it is free. If its holder is gone, remove it, so that the next attempt finds it free."""
+    candidate = file.with_name(f"{NAME}.{mine['token']}")
+    candidate.write_text(json.dumps(mine))
     try:
-        os.link(own, file)
+        os.link(candidate, file)
         return True
     except FileExistsError:
         held = _read(file)
-        if held and (_gone(held, mine) or _age(file, own) > STALE):
+        if held and (_is_gone(held, mine) or _age(file, candidate) > STALE):
             _remove(file, held)
         return False
     finally:
-        own.unlink(missing_ok=True)
+        candidate.unlink(missing_ok=True)
 
 
 def _remove(file: Path, held: dict[str, str | int]) -> None:
-    """Take the dead lease `held` away; if another was quicker and we caught the new one, it goes back."""
+    """Remove the dead lease `held`.
+
+    Another process may have replaced it in the meantime: what was moved aside is then a live lease, and is put back.
+    """
     aside = file.with_name(f"{NAME}.{uuid.uuid4().hex}")
     try:
         file.rename(aside)
@@ -81,23 +84,23 @@ def _remove(file: Path, held: dict[str, str | int]) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _gone(held: dict[str, str | int], mine: dict[str, str | int]) -> bool:
-    """Whether the holder can't be alive: the same Slurm job, requeued, or a process of this machine that ended."""
+def _is_gone(held: dict[str, str | int], mine: dict[str, str | int]) -> bool:
+    """Whether the holder cannot be alive: it ended on this machine, or was this Slurm job before a requeue."""
     if held["slurm"] and held["slurm"] == mine["slurm"] and held["pid"] != mine["pid"]:
         return True
     if held["host"] != mine["host"]:
         return False
     try:
-        os.kill(int(held["pid"]), 0)
+        os.kill(int(held["pid"]), 0)  # signal 0 only asks whether the process exists
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except PermissionError:  # it exists, and belongs to another user
         return False
     return False
 
 
 def _age(file: Path, fresh: Path) -> float:
-    """Seconds since the lease was renewed, by the clock that stamped the just written `fresh`."""
+    """Seconds since the lease was renewed, by the clock that stamped the just written file `fresh`."""
     try:
         return fresh.stat().st_mtime - file.stat().st_mtime
     except FileNotFoundError:
@@ -105,6 +108,7 @@ def _age(file: Path, fresh: Path) -> float:
 
 
 def _read(file: Path) -> dict[str, str | int]:
+    """Who holds the lease; an empty dictionary if nobody does, or the file is being written."""
     try:
         held: dict[str, str | int] = json.loads(file.read_text())
     except (OSError, ValueError):
@@ -113,13 +117,15 @@ def _read(file: Path) -> dict[str, str | int]:
 
 
 def _renew(file: Path, mine: dict[str, str | int], ended: threading.Event) -> None:
-    """Renew until the block ends. A holder that lost its lease (it slept too long) stops as if it were told to."""
+    """Renew the lease until the block ends.
+
+    A process that was suspended for too long can have lost its lease to another. It sends itself SIGTERM, which makes a
+    training save a checkpoint and stop, as if the user had asked it to.
+    """
     while not ended.wait(RENEW):
         held = _read(file)
         if held and held["token"] != mine["token"]:
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        try:
+        with suppress(OSError):  # the file system hangs or is full: the next renewal may succeed
             file.touch()
-        except OSError:
-            continue

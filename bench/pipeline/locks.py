@@ -1,4 +1,6 @@
-"""Who holds Snakemake's lock on this folder: told to a second pipeline before Snakemake refuses it."""
+"""Two locks. requirements.lock: the login node and every job must run the same one. Snakemake's lock on the working
+folder: a second pipeline is told who holds it, before Snakemake refuses to start.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +11,56 @@ import sys
 import time
 from pathlib import Path
 
-from bench.files import write_atomic
+from bench.errors import BenchError
+from bench.files import digest, write_atomic
 from bench.paths import SnakemakePaths
 
-PATHS = SnakemakePaths()
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.lock"
+VARIABLE = "BENCH_LOCK_SHA256"
 UNLOCK = "uv run snakemake --unlock --cores 1"
+SNAKEMAKE = SnakemakePaths()
+
+
+def requirements_hash() -> str:
+    """SHA-256 (hex) of requirements.lock; empty where the package is installed without it."""
+    return digest(REQUIREMENTS) if REQUIREMENTS.is_file() else ""
+
+
+def export_requirements_hash() -> None:
+    """Give every job that this process starts, here or through Slurm, the hash to compare with.
+
+    A Snakemake that runs inside a job keeps the hash that the first one set.
+    """
+    os.environ.setdefault(VARIABLE, requirements_hash())
+
+
+def check_requirements_hash() -> None:
+    """Raises BenchError if a job's requirements.lock is not the one that the pipeline was started with."""
+    expected, here = os.environ.get(VARIABLE), requirements_hash()
+    if expected and here != expected:
+        raise BenchError(
+            f"requirements.lock changed since the pipeline was started ({expected[:12]} then, {here[:12]} here): "
+            "let the running jobs end, then start the pipeline again"
+        )
 
 
 def note_holder(study: str) -> None:
-    """Write down who runs the pipeline here (called once the lock is ours)."""
+    """Write down who runs the pipeline in this folder. Called once Snakemake has taken its lock."""
     holder = {
         "study": study,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
-    write_atomic(PATHS.holder, json.dumps(holder).encode())
+    write_atomic(SNAKEMAKE.holder, json.dumps(holder).encode())
 
 
 def announce_holder() -> None:
-    """Where a lock stands: whose it is, whether that process still runs, and the command that removes a dead one's."""
-    locks = PATHS.locks
-    if not locks.is_dir() or not any(locks.iterdir()):
+    """If Snakemake's lock is taken, print who holds it, whether that process still runs, and how to remove the lock."""
+    if not SNAKEMAKE.locks.is_dir() or not any(SNAKEMAKE.locks.iterdir()):
         return
     try:
-        holder = json.loads((PATHS.holder).read_text())
+        holder = json.loads(SNAKEMAKE.holder.read_text())
         who = f"study {holder['study']}, process {holder['pid']} on {holder['host']}, since {holder['since']}"
         ended = holder["host"] == socket.gethostname() and not Path(f"/proc/{holder['pid']}").exists()
     except (OSError, ValueError, KeyError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +14,13 @@ from pathlib import Path
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.paths import StudyPaths
-from bench.pipeline.failures import SHOWN, last_words
-from bench.pipeline.groups import groups_of
-from bench.pipeline.queue import comment_of, comment_of_rule, slurm_jobs
-from bench.pipeline.study import Pipeline
+from bench.pipeline.failures import MOST_SHOWN, last_message
+from bench.pipeline.study import Pipeline, groups_of
 
 FAILURES = ("oom", "diverged", "failed")
+# What squeue prints per job: id, state, nodes, submitted, started, reason, working folder, comment.
+SQUEUE_FORMAT = "%i|%T|%N|%V|%S|%r|%Z|%k"
+SQUEUE_SECONDS = 20  # until squeue is given up
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,32 @@ class CellState:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class SlurmJob:
+    """One job in Slurm's queue. `since`: when it started, or, while it waits, when it was submitted."""
+
+    id: str
+    state: str
+    node: str
+    since: str
+    reason: str
+
+    def __str__(self) -> str:
+        if self.state == "RUNNING":
+            return f"running on {self.node} since {self.since} (job {self.id})"
+        reason = f", {self.reason}" if self.reason not in ("", "None") else ""
+        return f"{self.state.lower()} since {self.since} (job {self.id}{reason})"
+
+
 def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
-    """The state of every cell, in the study's order. A job of several cells is that of each that has no record yet."""
+    """The state of every cell, in the study's order. The job of a group is the job of each cell in it."""
     jobs = slurm_jobs(Path.cwd())
     groups = groups_of(study.cells, study.study.cells_per_job)
-    shared = {cell.id: comment_of_rule(group.name) for group in groups for cell in group.cells}
+    comment_of_group = {cell.id: _comment_of_rule(group.name) for group in groups for cell in group.cells}
     paths = StudyPaths(results, study.name)
     states = []
     for cell in study.cells:
-        job = jobs.get(comment_of(cell)) or jobs.get(shared.get(cell.id, ""))
+        job = jobs.get(_comment_of(cell)) or jobs.get(comment_of_group.get(cell.id, ""))
         recorded = _recorded(cell, paths.cell(cell.id).record)
         if recorded is not None:
             states.append(recorded)
@@ -48,10 +69,10 @@ def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
 
 
 def report_unscored(pipeline: Pipeline) -> None:
-    """At a run's end: each cell whose record says that it ended without a score, and what to do."""
+    """Print, at the end of a run, each cell whose record says that it ended without a score, and what to do."""
     files = [(cell, pipeline.paths.cell(cell.id).record) for cell in pipeline.cells]
     states = [state for cell, file in files if (state := _recorded(cell, file)) and state.name in FAILURES]
-    for state in states[:SHOWN]:
+    for state in states[:MOST_SHOWN]:
         message = state.detail.strip().splitlines()
         print(f"{state.cell.id}: {state.name}: {message[0] if message else 'no message'}", file=sys.stderr)
     if states:
@@ -63,32 +84,73 @@ def report_unscored(pipeline: Pipeline) -> None:
         )
 
 
-def set_failures_aside(states: Sequence[CellState], study: str, results: Path) -> list[Path]:
-    """Rename every record of a failure, so that the next run trains its cell again and its message is kept; the new
-    names."""
-    kept = []
+def set_failures_aside(states: Sequence[CellState], paths: StudyPaths) -> list[Path]:
+    """Rename every record of a failure and return the new names.
+
+    The next run then trains those cells again, and the messages of the failures are kept.
+    """
+    renamed = []
     for state in states:
         if state.name in FAILURES:
-            cell = StudyPaths(results, study).cell(state.cell.id)
-            kept.append(cell.record.rename(cell.free_set_aside(state.name)))
-    return kept
+            cell = paths.cell(state.cell.id)
+            renamed.append(cell.record.rename(cell.free_set_aside(state.name)))
+    return renamed
+
+
+def slurm_jobs(folder: Path) -> dict[str, SlurmJob]:
+    """This user's jobs that were submitted from `folder`, by their comments; empty where Slurm is not installed.
+
+    Of two jobs with one comment the running one is returned: the other is a requeued or a second attempt.
+    """
+    if shutil.which("squeue") is None:
+        return {}
+    command = ["squeue", "--noheader", f"--format={SQUEUE_FORMAT}", f"--user={getpass.getuser()}"]
+    try:
+        squeue = subprocess.run(command, capture_output=True, text=True, timeout=SQUEUE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {}
+    jobs: dict[str, SlurmJob] = {}
+    separators = SQUEUE_FORMAT.count("|")
+    for line in squeue.stdout.splitlines():
+        fields = line.split("|", separators)
+        if len(fields) <= separators:
+            continue
+        job_id, state, node, submitted, started, reason, working_folder, comment = fields
+        if Path(working_folder) != folder:
+            continue
+        job = SlurmJob(job_id, state, node, started if state == "RUNNING" else submitted, reason)
+        if comment not in jobs or state == "RUNNING":
+            jobs[comment] = job
+    return jobs
+
+
+def _comment_of(cell: Cell) -> str:
+    """The comment that Snakemake's Slurm plugin gives the job of a cell: its rule's name and its wildcards."""
+    rule = _comment_of_rule(f"train_{cell.task.name}")
+    return f"{rule}_wildcards_{cell.method.name}_{cell.budget_name}_{cell.seed}"
+
+
+def _comment_of_rule(name: str) -> str:
+    """The comment of a job whose rule has no wildcards."""
+    return f"rule_{name}"
 
 
 def _recorded(cell: Cell, file: Path) -> CellState | None:
+    """The state that the record in `file` tells; None if there is no record."""
     if not file.is_file():
         return None
     try:
         record = json.loads(file.read_bytes())
-        status, of = str(record["status"]), record["cell"]["spec_hash"]
+        status, spec_hash = str(record["status"]), record["cell"]["spec_hash"]
     except (ValueError, KeyError, TypeError):
         return CellState(cell, "unreadable", f"{file} is no record; remove it and run again")
-    if of != cell.spec_hash:
+    if spec_hash != cell.spec_hash:
         return CellState(cell, "outdated", "recorded under another spec; the next run trains it again")
     return CellState(cell, status, str(record.get("message") or ""))
 
 
 def _unrecorded(cell: Cell, log: Path) -> CellState:
-    """A log without a record: the try that wrote it goes on, or ended without one."""
+    """A log without a record is that of an attempt that still runs, or that ended without a record."""
     if not log.is_file():
         return CellState(cell, "missing")
-    return CellState(cell, "started", f"{last_words(log)} ({log})")
+    return CellState(cell, "started", f"{last_message(log)} ({log})")

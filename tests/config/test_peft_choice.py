@@ -51,10 +51,11 @@ def test_reading_a_study_imports_nothing_heavy(workflow: Path) -> None:
     (workflow / "methods" / "loha.yaml").write_text(LOHA)
     code = (
         "import sys; from pathlib import Path; from bench.config.catalog import load_catalog;"
-        "from bench.config.peft_fields import check_peft_methods; from bench.pipeline.study import pipeline_of;"
+        "from bench.config.peft_fields import check_peft_methods;"
+        "from bench.pipeline.snakemake_config import pipeline_from;"
         f"catalog = load_catalog(Path({str(workflow)!r})); assert 'loha' in catalog.methods;"
         "check_peft_methods(catalog, ['lora', 'adalora']);"  # none of them is an adapter of PEFT
-        f"assert pipeline_of({{'study': 's', 'workflow': {str(workflow)!r}, 'methods': 'loha'}}).cells;"
+        f"assert pipeline_from({{'study': 's', 'workflow': {str(workflow)!r}, 'methods': 'loha'}}).cells;"
         "print([m for m in ('torch', 'peft', 'transformers') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

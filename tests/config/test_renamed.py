@@ -13,7 +13,7 @@ from bench.config.method import Method
 from bench.config.renamed import RENAMED
 from bench.config.resolve import load_study
 from bench.errors import BenchError, SpecError
-from bench.pipeline.study import pipeline_of
+from bench.pipeline.snakemake_config import pipeline_from
 
 Spoil = Callable[[str, str, str], Path]
 
@@ -74,7 +74,7 @@ def test_an_old_name_in_a_file(
 def test_an_old_name_in_an_override(workflow: Path, override: str, message: str) -> None:
     for read in (
         lambda: load_study("s", [override], workflow),  # --set
-        lambda: pipeline_of({"study": "s", "workflow": workflow, "set": override}),  # --config set=
+        lambda: pipeline_from({"study": "s", "workflow": workflow, "set": override}),  # --config set=
     ):
         with pytest.raises(SpecError, match=message):
             read()
@@ -82,6 +82,6 @@ def test_an_old_name_in_an_override(workflow: Path, override: str, message: str)
 
 def test_an_old_method_on_the_command_line() -> None:
     with pytest.raises(BenchError, match="renamed to 'adalora_unregularized'"):
-        pipeline_of({"study": "ablations", "methods": "adalora_unregularised"})
+        pipeline_from({"study": "ablations", "methods": "adalora_unregularised"})
     with pytest.raises(BenchError, match="renamed to 'adalora_unregularized'"):
         load_study("ablations").find("cola", "adalora_unregularised", "small", 0)

@@ -8,7 +8,7 @@ import pytest
 from helpers.projects import Project, make_project
 
 from bench.errors import BenchError
-from bench.pipeline.study import pipeline_of
+from bench.pipeline.snakemake_config import pipeline_from
 
 ERROR = "error: "
 
@@ -55,13 +55,14 @@ def test_bad_choice_is_refused(project: Project, config: tuple[str, ...], messag
 @pytest.mark.parametrize("value", [{"recipe": {"epochs": 1}}, ["recipe.epochs=1"], 5])
 def test_what_is_no_text_is_no_override(value: object) -> None:
     with pytest.raises(BenchError, match=r'--config set: expected dotted keys, such as set="recipe\.epochs=1'):
-        pipeline_of({"set": value})
+        pipeline_from({"set": value})
 
 
 def test_values_that_yaml_reads_as_something_else() -> None:
-    pipeline = pipeline_of({"set": None, "mirror": None, "tasks": None, "results": 2024, "cache": 7})
-    assert (str(pipeline.results), str(pipeline.cache), pipeline.overrides) == ("2024", "7", ())
-    assert pipeline.cells == pipeline_of({"set": ""}).cells
+    pipeline = pipeline_from({"set": None, "mirror": None, "tasks": None, "results": 2024, "cache": 7})
+    options = pipeline.options
+    assert (str(options.results), str(options.cache), options.overrides) == ("2024", "7", ())
+    assert pipeline.cells == pipeline_from({"set": ""}).cells
 
 
 @pytest.mark.slow

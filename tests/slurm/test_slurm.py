@@ -89,7 +89,7 @@ def kill_training(cell: str) -> bool:
     found = False
     for process in processes():
         of_slurm = any(variable.startswith(b"SLURM_JOB_ID=") for variable in process.environment)
-        if of_slurm and "bench.cli train" in process.command and f"--task {task} --method {method} " in process.command:
+        if of_slurm and "/bench train " in process.command and f"--task {task} --method {method} " in process.command:
             kill(process.pid)
             found = True
     return found

@@ -1,5 +1,5 @@
-# Views of the records. `tables`, `figures` and `page` make them from the records that exist and train nothing;
-# `views` makes all three once every cell is done.
+# Views of the records. The rules `tables`, `figures` and `page` make them from the records that exist, and train nothing;
+# `views` makes all three once every cell is recorded.
 localrules:
     all,
     records,
@@ -13,21 +13,21 @@ rule tables:
     log:
         PATHS.view_log("tables"),
     shell:
-        "bench tables $STUDY 2>&1 | tee {log}"
+        "bench tables $BENCH_STUDY 2>&1 | tee {log:q}"
 
 
 rule figures:
     log:
         PATHS.view_log("figures"),
     shell:
-        "bench figures $STUDY 2>&1 | tee {log}"
+        "bench figures $BENCH_STUDY 2>&1 | tee {log:q}"
 
 
 rule page:
     log:
         PATHS.view_log("page"),
     shell:
-        "bench page $STUDY 2>&1 | tee {log}"
+        "bench page $BENCH_STUDY 2>&1 | tee {log:q}"
 
 
 rule views:
@@ -51,4 +51,4 @@ rule views:
     log:
         PATHS.view_log("views"),
     shell:
-        "(bench tables $STUDY && bench figures $STUDY && bench page $STUDY) 2>&1 | tee {log}"
+        "(bench tables $BENCH_STUDY && bench figures $BENCH_STUDY && bench page $BENCH_STUDY) 2>&1 | tee {log:q}"

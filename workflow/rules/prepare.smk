@@ -1,5 +1,5 @@
-# Fetch and tokenize, once a study, where the network is (Slurm: on the login node).
-# A refused data set or model ends the run before anything is trained: every cell waits for `prepared`.
+# Fetch and tokenize, once per study, where the network is (with Slurm: on the login node).
+# A data set or model that is refused ends the run before anything is trained: every cell waits for `prepared`.
 localrules:
     prepare_model,
     prepare_data,
@@ -8,24 +8,25 @@ localrules:
 
 rule prepare_model:
     output:
-        CACHED.model_manifest("{model}"),
+        CACHE.model_manifest("{model}"),
     log:
         PATHS.prepare_log("{model}"),
     threads: 1
     shell:
-        "bench prepare $STUDY --model {wildcards.model} > {log} 2>&1"
+        "bench prepare $BENCH_STUDY --model {wildcards.model:q} > {log:q} 2>&1"
 
 
 rule prepare_data:
     input:
+        # its tokenizer
         model=lambda wildcards: PIPELINE.model_of(wildcards.data),
     output:
-        CACHED.data_manifest("{data}"),
+        CACHE.data_manifest("{data}"),
     log:
         PATHS.prepare_log("{data}"),
     threads: 1
     shell:
-        "bench prepare $STUDY --data {wildcards.data} > {log} 2>&1"
+        "bench prepare $BENCH_STUDY --data {wildcards.data:q} > {log:q} 2>&1"
 
 
 rule prepared:

@@ -1,5 +1,5 @@
-# One rule a task, made from its file. What decides a rerun is the spec's hash and the prepared data, nothing else:
-# `update` leaves a record in place, and `bench train` ends at once where the record already is what the cell asks for.
+# One rule per task, made from the task's file. A cell runs again if the hash of its spec or its prepared data changed.
+# `update` makes Snakemake leave an old record in place, and `bench train` ends at once if the record is still valid.
 for task in PIPELINE.tasks:
 
     rule:
@@ -9,7 +9,7 @@ for task in PIPELINE.tasks:
             **PIPELINE.inputs(task),
             prepared=ancient(PATHS.prepared),
         output:
-            record=update(PATHS.cell(cell_id(task, "{method}", "{budget}", "{seed}")).record),
+            update(PATHS.cell(cell_id(task, "{method}", "{budget}", "{seed}")).record),
         log:
             PATHS.log(cell_id(task, "{method}", "{budget}", "{seed}")),
         retries: RETRIES_HERE
@@ -24,13 +24,13 @@ for task in PIPELINE.tasks:
             spec=partial(PIPELINE.spec_hash, task),
             attempts=RETRIES + 1,
         shell:
-            "bench train --study $STUDY --task {params.task} --method {wildcards.method} --budget {wildcards.budget}"
-            " --seed {wildcards.seed} --out $(dirname {output.record}) --offline"
-            " --attempt {resources.attempt} --attempts {params.attempts} > {log} 2>&1"
+            "bench train --study $BENCH_STUDY --task {params.task} --method {wildcards.method:q}"
+            " --budget {wildcards.budget:q} --seed {wildcards.seed} --offline"
+            " --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
 
 
-# Short cells: a job for several of one task, in a process that imports the libraries once. Its records are those of the
-# rule above, which it goes before; a record that stands is left alone.
+# Short cells: one job trains several cells of one task, in a process that imports the libraries once. Its records are
+# those of the rule above, and it takes precedence; a record that is valid is left alone.
 for group in PIPELINE.groups:
 
     rule:
@@ -40,7 +40,7 @@ for group in PIPELINE.groups:
             **PIPELINE.inputs(group.task),
             prepared=ancient(PATHS.prepared),
         output:
-            records=update(PIPELINE.records_of(group)),
+            update(PIPELINE.records_of(group)),
         log:
             PATHS.group_log(group.task, group.name),
         retries: RETRIES_HERE
@@ -52,12 +52,12 @@ for group in PIPELINE.groups:
             attempt=lambda wildcards, attempt: attempt,
         params:
             task=group.task,
-            cells=group.places,
+            cells=group.cell_names,
             specs=[cell.spec_hash for cell in group.cells],
             attempts=RETRIES + 1,
         shell:
-            "bench group --study $STUDY --task {params.task} --cells {params.cells} --offline"
-            " --attempt {resources.attempt} --attempts {params.attempts} > {log} 2>&1"
+            "bench group --study $BENCH_STUDY --task {params.task} --cells {params.cells} --offline"
+            " --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
 
     workflow.ruleorder(group.name, f"train_{group.task}")
 

@@ -1,0 +1,31 @@
+"""What a job does before and after the training of its cells: set libraries up, mark records as new."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from bench.paths import CellPaths
+
+
+def set_library_environment(threads: int) -> None:
+    """Set the variables that libraries read once, when they are imported. Call it before torch is imported."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        os.environ[name] = "1"
+    # The number of threads decides in which order sums are taken, and so the last bits of every result.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    # Its threads would not survive the fork of a group's cells, and rows are tokenized before a training anyway.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # Without a fixed workspace cuBLAS does not repeat its sums in the same order.
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+
+
+def touch_record(folder: Path) -> None:
+    """Give a record that was left as it is the present time, because Snakemake reruns what is older than its inputs.
+
+    A record that a network file system does not show yet is left alone: an empty file must never take its place.
+    """
+    with suppress(FileNotFoundError):
+        os.utime(CellPaths(folder).record)

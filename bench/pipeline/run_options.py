@@ -1,0 +1,75 @@
+"""What one run was asked to do, as one typed object.
+
+It is made from the command line, from the BENCH_* environment variables, or from Snakemake's `--config`; everything
+below those reads its fields and knows nothing of a parser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.config.catalog import WORKFLOW
+from bench.config.resolve import ResolvedStudy, load_study
+from bench.errors import BenchError
+from bench.paths import RESULTS, StudyPaths, default_cache
+
+SEPARATOR = ";"  # between overrides, in BENCH_SET and in `--config set=`
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options that all commands on a study share. Paths are as given, relative to the working folder.
+
+    overrides: 'recipe.epochs=1' and the like, laid over the study.
+    offline: prepare nothing and use no network; a missing input is an error.
+    attempt, attempts: which attempt at a cell this is, counted from 1, and how many there will be. A fault that may
+    not come back is recorded as a failure only in the last attempt.
+    """
+
+    study: str
+    results: Path = RESULTS
+    cache: Path | None = None  # None: RESULTS/cache
+    mirror: Path | None = None
+    workflow: Path = WORKFLOW
+    overrides: tuple[str, ...] = ()
+    offline: bool = False
+    attempt: int = 1
+    attempts: int = 1
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache if self.cache is not None else default_cache(self.results)
+
+    @property
+    def paths(self) -> StudyPaths:
+        return StudyPaths(self.results, self.study)
+
+    def load_study(self, *, needs_rows: bool = False) -> ResolvedStudy:
+        """The study with its overrides. A mirror makes a study of generated rows read real ones.
+
+        Raises BenchError if a file or an override is not valid, or if rows are needed, not records alone, and the study
+        reads them from a mirror that is not named.
+        """
+        study = load_study(self.study, self.overrides, self.workflow)
+        if needs_rows and self.mirror is None and study.study.data == "mirror":
+            raise BenchError(
+                f"study {study.name!r} reads a mirror folder: add --mirror DIR (for Snakemake: --config mirror=DIR)"
+            )
+        if self.mirror is not None and study.study.data == "embedded":
+            return load_study(self.study, (*self.overrides, "data=hub"), self.workflow)
+        return study
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give another `bench` process the same options. An empty variable counts as unset.
+
+        No option reads BENCH_STUDY: a command names its study.
+        """
+        return {
+            "BENCH_STUDY": self.study,
+            "BENCH_RESULTS": str(self.results),
+            "BENCH_CACHE": str(self.cache_folder),
+            "BENCH_MIRROR": str(self.mirror or ""),
+            "BENCH_WORKFLOW": str(self.workflow),
+            "BENCH_SET": SEPARATOR.join(self.overrides),
+        }
