@@ -1,1 +1,1 @@
-"""Puts tests/ on the import path: `helpers` is shared by all tests."""
+"""Pytest puts the folder of this file on the import path, so that all tests can import the package `helpers`."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.killed_training import killed_after_step_7
 from helpers.small_cells import Lab, outcome, record_of
-from helpers.spoiling import killed
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from helpers.spoiling import killed
     [("state.safetensors", 0.5), ("state.safetensors", 0.0), ("state.json", 0.9), ("manifest.json", 0.3)],
 )
 def test_a_cut_file(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any], name: str, share: float) -> None:
-    cell, (_, newest) = killed(lab, tmp_path / "out")
+    cell, (_, newest) = killed_after_step_7(lab, tmp_path / "out")
     data = (newest / name).read_bytes()
     (newest / name).write_bytes(data[: int(len(data) * share)])
     assert lab.train(cell, tmp_path / "out") == 0
@@ -29,7 +29,7 @@ def test_a_cut_file(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any], n
 
 
 def test_a_missing_file(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any]) -> None:
-    cell, (_, newest) = killed(lab, tmp_path / "out")
+    cell, (_, newest) = killed_after_step_7(lab, tmp_path / "out")
     (newest / "state.safetensors").unlink()
     assert lab.train(cell, tmp_path / "out") == 0
     assert outcome(tmp_path / "out") == undisturbed(lab, cell)

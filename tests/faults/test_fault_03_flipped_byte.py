@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.killed_training import killed_after_step_7
 from helpers.small_cells import Lab, outcome, record_of
-from helpers.spoiling import killed
 
 
 @pytest.mark.parametrize("method", ["lora", "adalora"])
@@ -18,7 +18,7 @@ from helpers.spoiling import killed
 def test_a_flipped_bit(
     lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any], method: str, name: str, place: float
 ) -> None:
-    cell, (_, newest) = killed(lab, tmp_path / "out", method)
+    cell, (_, newest) = killed_after_step_7(lab, tmp_path / "out", method)
     flip(newest / name, place)
     assert lab.train(cell, tmp_path / "out") == 0
     training = record_of(tmp_path / "out").training
@@ -29,7 +29,7 @@ def test_a_flipped_bit(
 
 
 def test_a_flipped_bit_in_the_curve(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any]) -> None:
-    cell, _ = killed(lab, tmp_path / "out")
+    cell, _ = killed_after_step_7(lab, tmp_path / "out")
     flip(lab.checkpoints() / "curve.jsonl", 0.01)
     assert lab.train(cell, tmp_path / "out") == 0
     training = record_of(tmp_path / "out").training

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from helpers.killed_training import killed_after_step_7
 from helpers.small_cells import Lab, outcome, record_of
-from helpers.spoiling import killed
 
 from bench.paths import CachePaths
 
 
 def test_starts_again_and_says_so(lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any]) -> None:
-    cell, folders = killed(lab, tmp_path / "out")
+    cell, folders = killed_after_step_7(lab, tmp_path / "out")
     for folder in folders:
         (folder / "state.safetensors").write_bytes(b"nothing")
     assert lab.train(cell, tmp_path / "out") == 0
@@ -25,7 +25,7 @@ def test_starts_again_and_says_so(lab: Lab, tmp_path: Path, undisturbed: Callabl
 
 def test_a_checkpoint_of_other_data_is_not_taken(lab: Lab, tmp_path: Path) -> None:
     """A whole checkpoint, but of another seed, put where this cell's stand."""
-    _, folders = killed(lab, tmp_path / "out")
+    _, folders = killed_after_step_7(lab, tmp_path / "out")
     other = lab.cell("adalora", seed=1)
     foreign = folders[0].parent
     lab.train(other, tmp_path / "other", every=None)  # only to know its folder

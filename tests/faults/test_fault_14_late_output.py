@@ -32,4 +32,4 @@ def test_a_late_record_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert f"Waiting at most {latency} seconds for missing files" in done.out
     (record,) = project.records
     assert read_record(record).status == "ok"
-    assert project.snakemake("records", config=("tasks=cola",)).nothing
+    assert project.snakemake("records", config=("tasks=cola",)).nothing_to_do

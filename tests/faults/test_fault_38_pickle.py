@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.killed_training import killed_after_step_7
 from helpers.small_cells import Lab, outcome, record_of
-from helpers.spoiling import killed
 
 from bench.errors import BenchError
 from bench.inputs.backbones import prepare_backbone
@@ -52,7 +52,7 @@ def test_a_pickle_in_place_of_a_checkpoint(lab: Lab, tmp_path: Path, undisturbed
     import hashlib
     import json
 
-    cell, (_, newest) = killed(lab, tmp_path / "out")
+    cell, (_, newest) = killed_after_step_7(lab, tmp_path / "out")
     bomb = pickle.dumps(Bomb(tmp_path / "canary"))
     (newest / "state.safetensors").write_bytes(bomb)
     manifest = json.loads((newest / "manifest.json").read_text())
@@ -68,7 +68,7 @@ def test_a_pickle_in_place_of_a_checkpoint(lab: Lab, tmp_path: Path, undisturbed
 
 
 def test_a_link_out_of_the_folder_is_no_checkpoint(lab: Lab, tmp_path: Path) -> None:
-    cell, (older, newest) = killed(lab, tmp_path / "out")
+    cell, (older, newest) = killed_after_step_7(lab, tmp_path / "out")
     newest.rename(tmp_path / "elsewhere")
     newest.symlink_to(tmp_path / "elsewhere")
     assert lab.train(cell, tmp_path / "out") == 0

@@ -1,0 +1,13 @@
+"""What several test modules share.
+
+toy_models         models of a few matrices, one for our engine and an equal one for PEFT
+small_cells        real cells with two-layer models, trained in processes that can be killed at a chosen moment
+killed_training    a training that was killed with two checkpoints on disk
+fixtures           pytest fixtures around small_cells; a conftest.py takes those that its folder needs
+records            records, predictions and curves as finished cells leave them, with known effects
+results            studies in memory for the statistics: thousands, without files
+projects           a copy of workflow/, and real runs of Snakemake on it
+clusters           a real Slurm cluster on this machine (cluster.sh starts it)
+browser            a headless Chromium
+disks              a file system of a few kilobytes
+"""

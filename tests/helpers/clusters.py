@@ -28,8 +28,8 @@ resources: {mem_mb: 1500, runtime: 10, gpus: 1}
 """
 
 
-def why_not() -> str:
-    """Why no cluster can be started here; empty where it can."""
+def why_no_cluster() -> str:
+    """Why no cluster can be started on this machine; empty if one can."""
     if os.getuid() != 0:
         return "a test cluster needs root"
     if not Path("/usr/bin/apt-get").exists():
@@ -42,6 +42,8 @@ def why_not() -> str:
 
 @dataclass
 class Job:
+    """A line of squeue. The comment says which cell it is: see `comment`."""
+
     id: str
     comment: str
     state: str
@@ -50,7 +52,7 @@ class Job:
 
 @dataclass
 class Cluster:
-    """A running cluster whose state is in `state`."""
+    """A cluster on this machine with its files in the folder `state`."""
 
     state: Path
 
@@ -65,16 +67,17 @@ class Cluster:
         return int((self.state / "run" / f"{daemon}.pid").read_text())
 
     def jobs(self) -> list[Job]:
-        """Jobs that wait or run."""
+        """The jobs that wait or run."""
         out = run("squeue", "--noheader", "--format=%i|%k|%T|%N").stdout
         return [Job(*line.split("|")) for line in out.splitlines() if line.count("|") == 3]
 
     def accounted(self, *fields: str) -> list[list[str]]:
-        """`fields` of every job so far, from sacct."""
+        """These fields of sacct for every job so far."""
         out = run("sacct", "--allocations", "--noheader", "--parsable2", "--duplicates", f"--format={','.join(fields)}")
         return [line.split("|") for line in out.stdout.splitlines()]
 
     def restart_controller(self, pause: float) -> None:
+        """Kill slurmctld and start it again `pause` seconds later."""
         pid = self.pid("slurmctld")
         os.kill(pid, signal.SIGKILL)
         until(lambda: not Path(f"/proc/{pid}").exists(), 20, "slurmctld ends")
@@ -82,7 +85,7 @@ class Cluster:
         self.start()
 
     def lose_node(self, node: str) -> None:
-        """The node's slurmd and everything it runs end at once, as if its power were cut."""
+        """Kill the node's slurmd and everything it runs at once, as if the node had lost power."""
         os.kill(self.pid(f"slurmd-{node}"), signal.SIGKILL)
         for process in processes():
             if f"SLURMD_NODENAME={node}".encode() in process.environment:
@@ -91,6 +94,8 @@ class Cluster:
 
 @dataclass
 class Process:
+    """A process of this machine, from /proc."""
+
     pid: int
     environment: list[bytes]
     command: str
@@ -115,7 +120,7 @@ def kill(pid: int) -> None:
 
 @dataclass
 class Run:
-    """The study `quarter` in a folder of its own; the prepared data are shared."""
+    """A run of the study `quarter` in its own folder; prepared data are shared between runs."""
 
     folder: Path
     cache: Path
@@ -128,7 +133,7 @@ class Run:
 
     def start(self, *arguments: str, profile: bool = True) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-        # cells of half a minute are asked about sooner than a profile would
+        # The cells take half a minute, so their status is asked for sooner than the profile does.
         often = ["--slurm-init-seconds-before-status-checks", "3"]
         command += ["--profile", str(ROOT / "slurm"), *often] if profile else ["--cores", "2"]
         config = ["study=quarter", f"workflow={self.cache.parent / 'workflow'}", f"cache={self.cache}", *self.config]
@@ -139,7 +144,8 @@ class Run:
             env=environment,
             stdout=self.log.open("ab"),
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+            # A shell's background jobs ignore Ctrl-C, and their children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def finish(self, process: subprocess.Popen[bytes], timeout: float = 900) -> None:
@@ -150,7 +156,7 @@ class Run:
         return self.folder / "results" / "quarter" / "cells" / name
 
     def bits(self) -> dict[str, tuple[bytes, bytes]]:
-        """What must not differ between two runs of the same cells: curve and predictions of each."""
+        """Curve and predictions of every recorded cell: what must not differ between two runs."""
         return {
             name: tuple((self.cell(name) / file).read_bytes() for file in ("curve.jsonl", "predictions.parquet"))
             for name in CELLS
@@ -163,6 +169,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for the condition. Fails with `what` after that many seconds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
@@ -170,6 +177,6 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 def comment(cell: str) -> str:
-    """The comment of a cell's job."""
+    """The comment that Snakemake gives the Slurm job of a cell."""
     task, method, budget, seed = cell.split("/")
     return f"rule_train_{task}_wildcards_{method}_{budget}_{seed.removeprefix('seed-')}"

@@ -1,4 +1,4 @@
-"""A real small disk: a tmpfs of a few kilobytes. Needs root."""
+"""A real file system of a few kilobytes, a tmpfs. It needs root."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """A tmpfs of `size` bytes at `folder`. Skips the test where that isn't allowed."""
+    """Mount a tmpfs of `size` bytes at `folder`. Skips the test if that isn't allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True
@@ -26,4 +26,5 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 
 
 def resize(folder: Path, size: int) -> None:
+    """Give the mounted tmpfs another size in bytes."""
     subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)

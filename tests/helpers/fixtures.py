@@ -1,4 +1,4 @@
-"""Fixtures around `small`: a prepared model and undisturbed runs, made once."""
+"""Fixtures around `small_cells`: a prepared model and the outcome of undisturbed runs, made once per session."""
 
 from __future__ import annotations
 
@@ -16,39 +16,42 @@ from helpers.small_cells import Lab, make_lab, outcome
 
 @pytest.fixture(scope="session")
 def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A two-layer encoder for classification, with one cache for all tests."""
     return make_lab(tmp_path_factory.mktemp("lab"))
 
 
 @pytest.fixture(scope="session")
 def shared_summaries(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A two-layer BART for summaries, with one cache for all tests."""
     return make_lab(tmp_path_factory.mktemp("summaries"), "summarization")
 
 
 @pytest.fixture
 def lab(shared_lab: Lab, tmp_path: Path) -> Lab:
-    """A lab with a cache of the test's own."""
+    """The encoder with the test's own cache."""
     return replace(shared_lab, cache=tmp_path / "cache")
 
 
 @pytest.fixture
 def summaries(shared_summaries: Lab, tmp_path: Path) -> Lab:
+    """The BART with the test's own cache."""
     return replace(shared_summaries, cache=tmp_path / "cache")
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Lab, Cell], dict[str, Any]]:
-    """The outcome of a cell that nothing interrupts, remembered by the cell."""
-    known: dict[str, dict[str, Any]] = {}
+    """A function that trains a cell without interruption and returns its outcome; each cell is trained once."""
+    outcomes: dict[str, dict[str, Any]] = {}
 
     def run(lab: Lab, cell: Cell) -> dict[str, Any]:
         key = f"{lab.model} {cell.spec_hash}"
-        if key not in known:
+        if key not in outcomes:
             folder = tmp_path_factory.mktemp("undisturbed")
-            own = replace(lab, cache=folder / "cache")
-            own.prepare(cell)
-            assert own.train(cell, folder / "out", every=None) == 0, (folder / "log.txt").read_text()
-            known[key] = outcome(folder / "out")
+            fresh_lab = replace(lab, cache=folder / "cache")
+            fresh_lab.prepare(cell)
+            assert fresh_lab.train(cell, folder / "out", every=None) == 0, (folder / "log.txt").read_text()
+            outcomes[key] = outcome(folder / "out")
             shutil.rmtree(folder)
-        return known[key]
+        return outcomes[key]
 
     return run

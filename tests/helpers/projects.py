@@ -1,4 +1,4 @@
-"""A workflow folder of its own, and real Snakemake runs on it."""
+"""A copy of the folder workflow/, and real runs of Snakemake on it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Done:
     jobs: dict[str, int] = field(default_factory=dict)
 
     @property
-    def nothing(self) -> bool:
+    def nothing_to_do(self) -> bool:
         return "Nothing to be done" in self.out
 
 
@@ -52,13 +52,14 @@ class Project:
         return sorted((self.folder / "results").glob("*/cells/**/record.json"))
 
     def spoil(self, name: str, old: str, new: str) -> None:
+        """Replace a piece of a YAML file; the piece must be there."""
         file = self.workflow / name
         text = file.read_text()
         assert old in text, f"{old!r} is not in {file}"
         file.write_text(text.replace(old, new))
 
     def snakemake(self, *arguments: str, config: tuple[str, ...] = ()) -> Done:
-        """Run to the end; counts the jobs of its plan by rule."""
+        """Run Snakemake to its end; `jobs` of the result counts the planned jobs per rule."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
         command += [*arguments, "--config", f"workflow={self.workflow}", *self.config, *config]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -70,7 +71,7 @@ class Project:
 
 
 def _jobs(out: str) -> dict[str, int]:
-    """The table 'job count' that Snakemake prints before it starts."""
+    """The counts per rule in the table that Snakemake prints before it starts."""
     counts = {}
     for line in out.partition("\njob ")[2].splitlines()[2:]:
         name, _, count = line.rpartition(" ")
@@ -81,6 +82,7 @@ def _jobs(out: str) -> dict[str, int]:
 
 
 def make_project(folder: Path, data: str) -> Project:
+    """A project with the study `tiny`, whose rows are `data`: embedded or hub."""
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     (folder / "workflow" / "studies" / "tiny.yaml").write_text(TINY.format(data=data))
     return Project(folder, ["study=tiny"])

@@ -1,7 +1,6 @@
-"""Small real cells: two-layer models made on the fly in the hub's layout, generated rows, and trainings in a process of
-their own that can be killed at a chosen moment.
+"""Real cells with two-layer models and generated rows, trained in processes that can be killed at a chosen moment.
 
-A process is forked from a server that has imported torch once, so a training takes about a second.
+The processes are forked from a server that has imported torch once, so a training takes about a second.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from bench.records.schema import Record, result_of
 from bench.training.checkpoints import Interval
 
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
-STEPS = 12  # ranks start to go after step 3, and are frozen at step 8
+STEPS = 12  # ranks are pruned after step 3 and frozen at step 8
 SIZES = {"vocab_size": 300, "max_position_embeddings": 64}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["bench.training.run", "transformers", "peft", "bitsandbytes", "sklearn.metrics"])
@@ -42,7 +41,7 @@ SERVER.set_forkserver_preload(["bench.training.run", "transformers", "peft", "bi
 
 @dataclass(frozen=True)
 class Moment:
-    """The `count`-th time that the process comes by `place`; there it gets `signal` (of the real kind)."""
+    """When a training is disturbed: it gets a real signal when it reaches `place` for the `count`-th time."""
 
     place: str  # step, micro-batch, evaluation, fsync, rename, record
     count: int
@@ -51,7 +50,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Lab:
-    """A prepared model and cache that the trainings of a test read."""
+    """Where the trainings of a test happen: a small model and a cache for what is prepared from it."""
 
     cache: Path
     model: Path
@@ -100,6 +99,7 @@ class Lab:
         )
 
     def prepare(self, cell: Cell) -> Cell:
+        """Prepare model and rows of the cell, and return the cell."""
         prepare_backbone(cell.backbone, mirror=None, cache=self.cache)
         prepare_task(cell.task, cell.backbone, cell.data, mirror=None, cache=self.cache)
         return cell
@@ -115,8 +115,11 @@ class Lab:
         attempts: int = 1,
         before: Callable[[], None] | None = None,
     ) -> int:
-        """The exit code of one try in a process of its own; negative: the signal that ended it. What it said is
-        printed, for the report of a test that fails."""
+        """Train in a new process; returns its exit code, or minus the number of the signal that ended it.
+
+        A checkpoint is saved every `every` steps (None: as a real cell does). `before` runs in the process before the
+        training. The log is printed, for the report of a test that fails.
+        """
         options = {"moment": moment, "every": every, "attempt": attempt, "attempts": attempts, "before": before}
         return self._ended([SERVER.Process(target=_child, args=(cell, out, self.cache), kwargs=options)], out)[0]
 
@@ -131,7 +134,7 @@ class Lab:
         attempts: int = 1,
         before: Callable[[], None] | None = None,
     ) -> list[int]:
-        """The exit code of each of the cell's processes. `moment` and `before` are those of the process `struck`."""
+        """Train a cell in its processes; returns their exit codes. `moment` and `before` apply to rank `struck`."""
         members = []
         for rank, variables in enumerate(torchrun_variables(cell.recipe.processes)):
             options = {"every": every, "attempts": attempts, "variables": variables}
@@ -154,7 +157,7 @@ class Lab:
         return codes
 
     def checkpoints(self) -> Path:
-        """The one folder of checkpoints that there is."""
+        """The only folder of checkpoints."""
         (folder,) = (self.cache / "checkpoints").iterdir()
         return folder
 
@@ -169,7 +172,7 @@ def torchrun_variables(world_size: int) -> list[dict[str, str]]:
 
 
 def make_lab(folder: Path, kind: str = "classification") -> Lab:
-    """A random two-layer BERT (BART for summarization) with a tokenizer of the demo's words."""
+    """A two-layer BERT (BART for summarization) with random weights and a tokenizer of the demo's words."""
     import torch
     from transformers import BartConfig, BartForConditionalGeneration, BertConfig, BertModel
 
@@ -218,7 +221,7 @@ def _tokenizer(folder: Path, generator: str, *, start: str, end: str) -> None:
 
 
 def without_dropout(lab: Lab, model: Path) -> Lab:
-    """`lab` with a copy of its model, in the new folder `model`, that draws nothing in training."""
+    """`lab` with a copy of its model without dropout, in the new folder `model`."""
     model.mkdir()
     for file in lab.model.iterdir():
         (model / file.name).write_bytes(file.read_bytes())
@@ -231,7 +234,7 @@ def without_dropout(lab: Lab, model: Path) -> Lab:
 
 
 def outcome(out: Path) -> dict[str, Any]:
-    """Everything that two runs of a cell must share bit for bit: the record apart from times, and its files' hashes."""
+    """What two runs of a cell must share bit for bit: the record without times, and the hashes of its files."""
     hashes = {
         path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
@@ -241,6 +244,7 @@ def outcome(out: Path) -> dict[str, Any]:
 
 
 def record_of(out: Path) -> Record:
+    """The record in the folder `out`."""
     return read_record(out / "record.json")
 
 
@@ -281,7 +285,7 @@ def _child(
 
 
 def _arm(moment: Moment) -> None:
-    """Send the signal when `place` is reached for the count-th time."""
+    """Send this process the signal when it reaches the place for the count-th time."""
     import bench.files
     import bench.records.io
     import bench.training.run

@@ -1,4 +1,4 @@
-"""Small models in pairs: one for our core, an equal one for PEFT's own allocator, and PEFT's loop written out."""
+"""Models of a few matrices, one for our engine and an equal one for PEFT, and the training loop that PEFT documents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Shape = tuple[int, int]
 
 
 class Branches(nn.Module):
-    """One matrix a branch, of any shape; a head over all of them."""
+    """Parallel linear layers of any shapes (in, out), each on a slice of the input, and a head over all of them."""
 
     def __init__(self, shapes: Sequence[Shape], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -45,6 +45,7 @@ class Branches(nn.Module):
 
 
 def sites_of(shapes: Sequence[Shape]) -> list[AdapterSite]:
+    """The site of each layer of `Branches`."""
     return [AdapterSite(f"layers.{k}", i, o, "layers", k) for k, (i, o) in enumerate(shapes)]
 
 
@@ -58,6 +59,7 @@ def cell_of(
     method: dict[str, Any] | None = None,
     **recipe: Any,
 ) -> Cell:
+    """A cell with this method, budget and recipe; task and backbone are not real."""
     return Cell(
         study="test",
         task=Task(
@@ -90,7 +92,7 @@ def adapted(
     alpha: float = 8.0,
     target: int = 1,
 ) -> Any:
-    """A PeftModel over Branches. random: E and B are not at their first values, so every gradient is alive."""
+    """A PeftModel over `Branches`. With `random`, E and B do not start at zero, so that no gradient is zero."""
     torch.manual_seed(seed)
     model = Branches(shapes, dtype)
     targets = [f"layers.{k}" for k in range(len(shapes))]
@@ -119,11 +121,12 @@ def adapted(
 
 
 def twin(model: Any) -> Any:
-    """An equal model that shares nothing."""
+    """An equal model that shares no tensor."""
     return copy.deepcopy(model)
 
 
 def batches(seed: int, rows: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless random batches: inputs [rows, 2, width], classes [rows, 2]."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         x = torch.randn(rows, 2, width, generator=generator)
@@ -131,17 +134,20 @@ def batches(seed: int, rows: int, width: int) -> Iterator[tuple[Tensor, Tensor]]
 
 
 def loss_of(model: Any, batch: tuple[Tensor, Tensor], **kwargs: Any) -> Tensor:
+    """The mean cross-entropy of a batch."""
     x, y = batch
     return functional.cross_entropy(model(x, **kwargs).flatten(0, 1), y.flatten())
 
 
 def width_of(shapes: Sequence[Shape]) -> int:
+    """The width of the inputs of `Branches`."""
     return max(i for i, _ in shapes)
 
 
 def core_of(
     shapes: Sequence[Shape], rank: int, schedule: RankSchedule, cell: Cell | None = None, **kwargs: Any
 ) -> Core:
+    """Our engine over a new model; the cell and the model are its attributes `cell` and `model`."""
     svd = cell is None or cell.method.adapter == "adalora"
     model = adapted(shapes, rank, schedule, svd=svd, **kwargs)
     core = build_core(model, sites_of(shapes), cell or cell_of(), schedule)
@@ -151,7 +157,7 @@ def core_of(
 
 
 def peft_regularizer(model: Any, weight: float) -> Tensor:
-    """PEFT's expression (AdaLoraModel.forward), with autograd."""
+    """The regularizer as in PEFT's AdaLoraModel.forward, with autograd."""
     norms = []
     for name, p in model.named_parameters():
         if "lora_A" in name or "lora_B" in name:
@@ -161,7 +167,7 @@ def peft_regularizer(model: Any, weight: float) -> Tensor:
 
 
 class PeftLoop:
-    """The loop that PEFT's documentation shows, with clipping and the learning rates of `core`."""
+    """The loop of PEFT's documentation, with clipping and the learning rates of `core`."""
 
     def __init__(self, model: Any, core: Core) -> None:
         self.model, self.core, self.recipe = model, core, core.cell.recipe
@@ -175,7 +181,7 @@ class PeftLoop:
             eps=self.recipe.adam_epsilon,
         )
         self.step_count = 0
-        self.scores: dict[tuple[str, int], float] = {}  # PEFT's, by site and rank, when it last chose a mask
+        self.scores: dict[tuple[str, int], float] = {}  # of each site and rank, when PEFT last chose a mask
         choose = self.allocator.mask_to_budget
 
         def choose_and_tell(tuned: Any, budget: int) -> Any:
@@ -206,24 +212,25 @@ class PeftLoop:
         return loss.detach()
 
     def pattern(self) -> dict[str, list[bool]] | None:
-        """PEFT's rank_pattern by site name."""
-        found = self.model.peft_config["default"].rank_pattern
-        return found and {
-            name.removesuffix(".lora_E.default").removeprefix("model."): mask for name, mask in found.items()
+        """PEFT's rank_pattern with the names of sites."""
+        by_parameter = self.model.peft_config["default"].rank_pattern
+        return by_parameter and {
+            name.removesuffix(".lora_E.default").removeprefix("model."): mask for name, mask in by_parameter.items()
         }
 
     def _scores(self) -> dict[tuple[str, int], float]:
-        """Equations 7 to 11 of the paper from PEFT's averages."""
-        found = {}
+        """The importance of each rank (equations 7 to 11 of the paper), from PEFT's running averages."""
+        scores = {}
         for site in self.core.flat.layout.sites:
             a, b, e = (
                 self.allocator._element_score(f"{site.name}.{factor}.default")
                 for factor in ("lora_A", "lora_B", "lora_E")
             )
             for rank, score in enumerate((e[:, 0] + a.mean(1) + b.mean(0)).tolist()):
-                found[site.name, rank] = score
-        return found
+                scores[site.name, rank] = score
+        return scores
 
     def factors(self, site: AdapterSite) -> tuple[Tensor, Tensor, Tensor]:
+        """PEFT's parameters A, B and E of a site."""
         layer = self.model.get_base_model().get_submodule(site.name)
         return layer.lora_A["default"], layer.lora_B["default"], layer.lora_E["default"]

@@ -40,7 +40,7 @@ def test_a_group_leaves_the_records_of_single_jobs(single: Project, tmp_path: Pa
     assert len(_cells(project)) == 4
     for one, other in zip(_cells(single), _cells(project), strict=True):
         assert outcome(one) == outcome(other)
-    assert project.snakemake(config=GROUPED).nothing
+    assert project.snakemake(config=GROUPED).nothing_to_do
     logs = sorted(p.relative_to(project.folder) for p in (project.folder / "results/tiny/logs/cola").glob("*/*/*.log"))
     assert len(logs) == 4
 

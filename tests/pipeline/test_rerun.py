@@ -21,7 +21,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.mark.slow
 def test_tables_stand_and_a_second_run_does_nothing(trained: Project) -> None:
     assert list((trained.folder / "results/tiny/tables").glob("*.md"))
-    assert trained.snakemake().nothing
+    assert trained.snakemake().nothing_to_do
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_comments_descriptions_and_resources_train_nothing(trained: Project) -> 
         "# a comment\n" + text.replace("description: ", "description: Once more: ").rstrip() + "  # another\n"
     )
     file.write_text(file.read_text().replace("Once more: ", "Once more, ") + "resources: {mem_mb: 9000}\n")
-    assert trained.snakemake("-n").nothing
+    assert trained.snakemake("-n").nothing_to_do
     file.write_text(text)
 
 
@@ -60,7 +60,7 @@ def test_learning_rate_of_a_task_trains_its_cells_only(trained: Project) -> None
 @pytest.mark.slow
 def test_lost_cache_is_prepared_again_without_training(trained: Project) -> None:
     (trained.folder / "results/cache").rename(trained.folder / "lost")
-    assert trained.snakemake("-n").nothing
+    assert trained.snakemake("-n").nothing_to_do
     times = {record: record.with_name("curve.jsonl").stat().st_mtime_ns for record in trained.records}
     trained.records[0].unlink()
     done = trained.snakemake()

@@ -85,7 +85,7 @@ def test_the_pipeline_asks_for_both(undisturbed: Project) -> None:
     ]
     assert [job["gpus"] for job in jobs] == [2, 1]
     assert jobs[0]["mem_mb"] == 2 * jobs[1]["mem_mb"]
-    assert undisturbed.snakemake(config=(TOGETHER,)).nothing
+    assert undisturbed.snakemake(config=(TOGETHER,)).nothing_to_do
 
 
 def test_a_killed_process_ends_the_try_and_the_next_goes_on(

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.clusters import CELLS, ROOT, STUDY, Cluster, Run, why_not
+from helpers.clusters import CELLS, ROOT, STUDY, Cluster, Run, why_no_cluster
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    if reason := why_not():
+    if reason := why_no_cluster():
         pytest.skip(reason)
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     cluster.start()
