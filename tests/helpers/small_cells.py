@@ -121,7 +121,9 @@ class Lab:
         training. The log is printed, for the report of a test that fails.
         """
         options = {"moment": moment, "every": every, "attempt": attempt, "attempts": attempts, "before": before}
-        return self._ended([SERVER.Process(target=_child, args=(cell, out, self.cache), kwargs=options)], out)[0]
+        return self._ended([SERVER.Process(target=train_in_child, args=(cell, out, self.cache), kwargs=options)], out)[
+            0
+        ]
 
     def train_together(
         self,
@@ -140,7 +142,7 @@ class Lab:
             options = {"every": every, "attempts": attempts, "variables": variables}
             if rank == struck:
                 options |= {"moment": moment, "before": before}
-            members.append(SERVER.Process(target=_child, args=(cell, out, self.cache), kwargs=options))
+            members.append(SERVER.Process(target=train_in_child, args=(cell, out, self.cache), kwargs=options))
         return self._ended(members, out)
 
     def _ended(self, processes: list[Any], out: Path) -> list[int]:
@@ -248,7 +250,7 @@ def record_of(out: Path) -> Record:
     return read_record(out / "record.json")
 
 
-def _child(
+def train_in_child(
     cell: Cell,
     out: Path,
     cache: Path,

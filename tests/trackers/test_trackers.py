@@ -104,14 +104,14 @@ def test_a_dead_tracker_changes_nothing(project: Project, untracked: Path) -> No
     assert "the tracker is lost" in said
 
 
-def test_a_stuck_tracker_holds_nothing_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stuck_tracker_holds_nothing_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     feed = Feed([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path / "log", patience=0.5)
     clock = time.monotonic()
     for step in range(20):
         feed({"step": step, "text": "x" * (WAITING // 10)})
     feed.close()
     assert time.monotonic() - clock < 5
-    assert capsys.readouterr().err.count("the tracker is lost") == 1
+    assert caplog.text.count("the tracker is lost") == 1
 
 
 def test_a_slow_tracker_gets_everything(tmp_path: Path) -> None:

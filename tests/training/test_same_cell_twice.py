@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helpers.small_cells import SERVER, Lab, _child, outcome
+from helpers.small_cells import SERVER, Lab, outcome, train_in_child
 
 
 def test_two_places_have_checkpoints_of_their_own(lab: Lab, tmp_path: Path) -> None:
     cell = lab.prepare(lab.cell("adalora", epochs=20, rank_schedule=None))
     outs = [tmp_path / name / "out" for name in ("one", "other")]
-    trainings = [SERVER.Process(target=_child, args=(cell, out, lab.cache, None, 1, 1, 1, None)) for out in outs]
+    options = {"every": 1, "attempts": 1}
+    trainings = [SERVER.Process(target=train_in_child, args=(cell, out, lab.cache), kwargs=options) for out in outs]
     for training in trainings:
         training.start()
     for training in trainings:
