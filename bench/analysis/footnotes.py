@@ -93,6 +93,7 @@ def _unequal_budgets(results: Results) -> Iterator[str]:
                 for record in results.records.values()
                 if (record.cell.task, record.cell.budget) == (task, budget) and record.parameters
             ]
+            # The widest gap at this task and budget, over all methods and seeds.
             low, high = min(sizes, default=0), max(sizes, default=0)
             if low and high / low - 1 > tolerance:
                 unequal.append(f"{task} {low:,} to {high:,} (+{100 * (high / low - 1):.1f}%)")
@@ -109,4 +110,5 @@ def _outdated(results: Results) -> Iterator[str]:
 
 
 def _counts(counts: Counter[str]) -> str:
+    # Sorted by name, not by count, so that the text does not depend on the order of the cells.
     return ", ".join(f"{name} ({counts[name]})" for name in sorted(counts))

@@ -75,6 +75,7 @@ class Published:
         limited = [f"{count:,} {kind} rows" for kind, count in limits.items() if count]
         if limited:
             notes.append(f"Published numbers are of the whole data sets; ours of at most {', '.join(limited)}.")
+        # One note per remark, since a remark often holds for a whole column of a published table.
         for remark in dict.fromkeys(number.remark for number in numbers if number.remark):
             cells = [f"{n.task} {n.method} {n.budget} {n.points:.2f}" for n in numbers if n.remark == remark]
             notes.append(f"Published {', '.join(cells)}: {remark}.")
@@ -87,12 +88,14 @@ def read_published(results: Results) -> Published:
     There are none for a study on synthetic rows. Raises BenchError with file and line if a file is malformed.
     """
     first_split = {name: task.primary_split for name, task in results.tasks.items()}
+    # A published number beside the score on synthetic rows would invite a comparison that means nothing.
     if any(record.data.get("synthetic") for record in results.records.values()):
         return Published((), first_split)
     files = reference_numbers(results.study.catalog.folder.parent)
     numbers = [number for file in files for number in _read(file)]
     backbones = {cell.task.name: cell.backbone.name for cell in results.cells}
     ranks = {name: budget.rank for name, budget in results.study.study.budgets.items()}
+    # The same name of a budget is not enough: it must have the rank that the publication used.
     comparable = [
         number
         for number in numbers
@@ -108,7 +111,7 @@ def _read(file: Path) -> list[PublishedNumber]:
         missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
             raise BenchError(f"{file}:1: column {missing[0]!r} is missing; expected {', '.join(REQUIRED_COLUMNS)}")
-        numbers = [_parse(file, line, row) for line, row in enumerate(reader, start=2)]
+        numbers = [_parse(file, line, row) for line, row in enumerate(reader, start=2)]  # line 1 is the header
     return [number for number in numbers if number is not None]
 
 

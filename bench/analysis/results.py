@@ -35,12 +35,13 @@ class Results:
     cells: tuple[Cell, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if not self.cells:
+        if not self.cells:  # all cells of the study; set past the frozen dataclass, as its own __init__ does
             object.__setattr__(self, "cells", self.study.cells)
 
     @cached_property
     def _records_by_group(self) -> dict[Group, list[Record]]:
         """Groups in the order of the study's cells, records by ascending seed."""
+        # Groups without any record stay in the mapping, so that their rows appear in the tables with dashes.
         groups: dict[Group, list[Record]] = {_group(cell): [] for cell in self.cells}
         for cell in sorted(self.cells, key=lambda cell: cell.seed):
             if cell.id in self.records:
@@ -141,7 +142,9 @@ def _intact_summary(file: Path) -> Record | None:
         if data["schema_version"] != SCHEMA_VERSION:
             return None
         expected = {name: digest for name, digest in data.pop("checksums").items() if name not in LONG_FIELDS}
+        # Serializing spec and ranks again to hash them is what makes read_record twice as slow.
         short = {name: value for name, value in data.items() if name not in LONG_FIELDS}
+        # `spec` is the one long field without a default. A ValidationError is a ValueError.
         return Record.model_validate({**short, "spec": {}}) if checksums(short) == expected else None
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
@@ -152,7 +155,7 @@ def tidy(results: Results) -> pd.DataFrame:
 
     `value` is a fraction; parameters, bytes and seconds are as recorded.
     """
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}  # a list per column: building a frame from one dict per row is far slower
     for record in results.records.values():
         facts = _facts(record)
         scores: list[tuple[str | None, str | None, float | None]] = [
@@ -164,6 +167,7 @@ def tidy(results: Results) -> pd.DataFrame:
             for name, fact in {**facts, "split": split, "metric": metric, "value": value}.items():
                 columns.setdefault(name, []).append(fact)
     frame = pd.DataFrame(columns)
+    # Sorted, so that the file does not depend on the order of the cells in the study.
     return frame.sort_values(["task", "method", "budget", "seed", "split", "metric"], ignore_index=True)
 
 

@@ -45,6 +45,7 @@ def budget_figure(results: Results, records: Sequence[Record]) -> Figure | None:
         totals = [(step, sum(ranks)) for step, ranks in live_ranks(curve)]
         totals.append((steps[-1], totals[-1][1]))  # draw the last ranks up to the last step
         rank_axis.step(*zip(*totals, strict=True), where="post", linewidth=1.2, **options)
+    # A study may have budgets in ranks and in parameters.
     units = sorted({record.parameters.budget.unit for record in moving if record.parameters})
     budget_axis.set(xlabel="optimizer step", ylabel=f"budget [{', '.join(units)}]", ylim=(0, None))
     rank_axis.set(xlabel="optimizer step", ylabel="live ranks, all matrices", ylim=(0, None))

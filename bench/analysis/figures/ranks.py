@@ -28,6 +28,7 @@ def rank_figure(results: Results, record: Record) -> Figure:
     rows = sorted(set(row_keys.values()))
     layers = sorted({site.layer for site in record.ranks.values() if site.layer is not None})
     moments = _moments(results, record)
+    # One color scale for all panels, so that they can be compared.
     largest = max(max(ranks.values()) for _, ranks in moments)
     figure = Figure(figsize=(1.4 + (1.1 + 0.18 * len(layers)) * len(moments), 1 + 0.28 * len(rows)))
     axes = figure.subplots(1, len(moments), sharey=True, squeeze=False)[0]
@@ -40,7 +41,7 @@ def rank_figure(results: Results, record: Record) -> Figure:
         image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=largest, aspect="auto")
         _write_ranks(axis, grid, largest)
         axis.set(xticks=range(len(layers)), xticklabels=layers, xlabel="layer", title=f"step {step}")
-        axis.grid(visible=False)
+        axis.grid(visible=False)  # the style's grid lines would cross the squares
     labels = [" ".join(part for part in (stack, attention, matrices[m]) if part) for stack, m, attention in rows]
     axes[0].set(yticks=range(len(rows)), yticklabels=labels)
     assert image is not None  # there is at least one panel
@@ -59,6 +60,7 @@ def _row_key(name: str, site: SiteRank, matrices: Sequence[str]) -> RowKey:
 def _moments(results: Results, record: Record) -> list[tuple[int, dict[str, int]]]:
     """Step and rank by matrix: evenly from the first to the last in the curve; start and end without a curve."""
     recorded = live_ranks(read_curve(results, record.cell.id))
+    # Old records do not say which column of `live_ranks` belongs to which matrix.
     columns = {name: site.index for name, site in record.ranks.items() if site.index is not None}
     if len(recorded) < 2 or len(columns) < len(record.ranks):
         steps = record.training.steps if record.training else 0

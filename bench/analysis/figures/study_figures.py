@@ -24,7 +24,7 @@ def study_figures(results: Results, comparer: Comparer | None = None) -> Iterato
 
     Raises BenchError for predictions that do not match their record.
     """
-    mpl.use("Agg")
+    mpl.use("Agg")  # no display on a cluster's node
     with mpl.rc_context(STYLE):
         for task in results.tasks:
             yield from _task_figures(results, task)
@@ -42,6 +42,7 @@ def _task_figures(results: Results, task: str) -> Iterator[NamedFigure]:
     records = [record for record in results.records.values() if record.cell.task == task and record.status == "ok"]
     if not records:
         return
+    # One seed is enough to see the course of a training; the scores below are over all seeds.
     first_seed = min(record.cell.seed for record in records)
     first_records = [record for record in records if record.cell.seed == first_seed]
     text = f"{task}: task loss and gradient norm over the optimizer steps, by method and budget"
@@ -53,7 +54,7 @@ def _task_figures(results: Results, task: str) -> Iterator[NamedFigure]:
     yield f"{task}-score", text, trade_off_figure(results, task)
     if len(results.labels) >= MANY_METHODS:
         yield f"{task}-methods", f"{task}: score of every method, mean and spread", method_figure(results, task)
-    for summary in first_records:
+    for summary in first_records:  # the ranks are among the fields that a summary lacks
         record = results.full_record(summary.cell.id)
         if ranks_differ(record):
             name = f"{task}-ranks-{record.cell.method}-{record.cell.budget}"

@@ -36,6 +36,7 @@ def marker(index: int) -> str:
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as SVG (for print) and PNG (150 dpi), without a date: equal records give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
+    # The style is applied at saving as well, since matplotlib reads part of it only then.
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     with mpl.rc_context(STYLE):
         figure.savefig(svg, metadata={"Date": None})

@@ -104,8 +104,10 @@ class Comparer:
         seeds = tuple(sorted(first.keys() & second.keys()))
         if not seeds:
             return None
+        # Only seeds that both methods finished, so that an easier seed favors neither.
         differences = [second[seed][1] - first[seed][1] for seed in seeds]
         pairs = [(first[seed][0], second[seed][0]) for seed in seeds]
+        # All cells of the task are resampled at once, also those outside this contrast: later contrasts reuse them.
         resamples = self._resample(contrast.task, contrast.split, contrast.metric)
         resampled = resamples.differences(pairs)
         return Comparison(
@@ -128,7 +130,7 @@ class Comparer:
         return scores
 
     def _mcnemar(self, contrast: Contrast, pairs: Sequence[tuple[str, str]]) -> tuple[float, ...]:
-        if contrast.metric not in ("accuracy", "exact_match"):
+        if contrast.metric not in ("accuracy", "exact_match"):  # only these are a share of right examples
             return ()
         return tuple(
             mcnemar(self._is_right(contrast, first), self._is_right(contrast, second)) for first, second in pairs
@@ -163,6 +165,7 @@ class Comparer:
             predictions = self._predictions_of(cell.id)
             if sums is None or predictions is None:
                 continue
+            # The first cell sets the rows. Records of several data sets come with a caution, see footnotes.py.
             cell_rows = (predictions[split]["row"], predictions[split]["reference"])
             rows = rows or cell_rows
             if np.array_equal(rows[0], cell_rows[0]) and np.array_equal(rows[1], cell_rows[1]):
@@ -182,6 +185,7 @@ class Comparer:
         reference, prediction, score = columns["reference"], columns["prediction"], columns.get("score")
         sums = sums_of(self.results.tasks[task], metric, reference, prediction, score)
         if sums is not None:
+            # Guards against predictions left over from another run of the cell.
             computed = float(sums.metric(sums.columns.sum(axis=0)))
             if abs(computed - recorded) > TOLERANCE:
                 file = self.results.paths.cell(cell_id).predictions

@@ -57,8 +57,10 @@ def summarize(scores: Sequence[Floats], baseline: Sequence[Floats], name: str, b
     The names decide the random draws, so that a table made again holds the same numbers.
     """
     resampled, resampled_baseline = _resample_runs(scores, name), _resample_runs(baseline, baseline_name)
+    # Resampling a single run gives the same run again, and an interval of zero width.
     several_runs = min(map(len, scores)) > 1
     several_baseline_runs = min(map(len, baseline)) > 1
+    # One interquartile mean per draw, over the pooled runs of all tasks.
     iqms = trim_mean(np.concatenate(resampled, axis=1), 0.25, axis=1)
     rates = [_win_rate(ours, theirs) for ours, theirs in zip(resampled, resampled_baseline, strict=True)]
     return Summary(

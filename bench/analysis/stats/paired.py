@@ -71,8 +71,11 @@ def paired_interval(differences: Sequence[float], resampled: Floats | None = Non
     seed_variance = float(values.var(ddof=1)) / seeds if seeds > 1 else 0.0
     example_variance = 0.0
     if resampled is not None and seeds:
+        # What varies over draws for the mean of the seeds, and what varies over draws for a single seed. The excess of
+        # the second is the interaction, since it averages out over seeds and the examples' own part does not.
         total = float(resampled.mean(axis=1).var())
         interaction = (float(resampled.var(axis=0).mean()) - total) / (seeds - 1) if seeds > 1 else 0.0
+        # The variance over seeds contains the interaction, so a larger estimate of it is noise and is not subtracted.
         example_variance = max(0.0, total - interaction, total - seed_variance)
     if not seeds or (resampled is None and seed_variance < ZERO_VARIANCE):
         return None
@@ -96,6 +99,8 @@ def _p_value(size: float, seed_variance: float, example_variance: float, freedom
     def excess(log_p: float) -> float:
         return float(_half_width(math.exp(log_p), seed_variance, example_variance, freedom)) - size
 
+    # The half-width falls from infinity at p = 0 to zero at p = 1, so there is one root. It is searched in log p, since
+    # p spans a hundred orders of magnitude.
     if excess(0.0) >= 0:
         return 1.0
     if excess(LOG_SMALLEST_P) <= 0:
@@ -120,6 +125,7 @@ def detectable(interval: Interval) -> float | None:
     def excess_power(shift: float) -> float:
         return float((ndtr(shift - bounds) + ndtr(-shift - bounds)).mean()) - POWER
 
+    # Five standard errors beyond the widest bound, the power is 1 in all but name: a safe upper end for the search.
     return error * float(brentq(excess_power, 0.0, float(bounds.max()) + 5))
 
 
@@ -152,16 +158,18 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     `first` and `second` say for each example whether the classifier is right. Only the examples where exactly one of
     them is right count.
     """
+    # Examples that both or neither get right say nothing about the difference, so their counts may be left at 0.
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     if only_first + only_second == 0:
         return 1.0
+    # Where the two counts are equal, twice the one-sided p exceeds 1.
     return min(1.0, float(statsmodels_mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjusted p of one family of tests (Holm 1979), in the order given; None stays None and is not counted."""
     known = [p for p in p_values if p is not None]
-    if not known:
+    if not known:  # statsmodels would divide by the size of the family
         return list(p_values)
     adjusted = iter(multipletests(known, method="holm")[1].tolist())
     return [None if p is None else next(adjusted) for p in p_values]

@@ -62,6 +62,7 @@ def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score:
             return _mean((predicted < 0).astype(float))
         case _:
             size = len(task.labels) + 1  # the last class stands for generated text that is no label
+            # One code per pair of truth and prediction; the modulus maps -1, no label, to the last class.
             codes = (truth % size) * size + predicted % size
             one_hot = (codes[:, None] == np.arange(size * size)).astype(float)
             return Sums(one_hot, _mcc if metric == "mcc" else _f1(len(task.labels)))
@@ -72,9 +73,10 @@ def replicates(cells: Sequence[Sums], name: str, draws: int = DRAWS) -> Floats:
 
     `name` (of task and split) decides the resamples, so that a table made again holds the same numbers.
     """
+    # The columns of all cells side by side: one matmul per block of draws, whatever the number of cells.
     columns = np.concatenate([cell.columns for cell in cells], axis=1)
     widths = [cell.columns.shape[1] for cell in cells]
-    generator = np.random.default_rng([SEED, zlib.crc32(name.encode())])
+    generator = np.random.default_rng([SEED, zlib.crc32(name.encode())])  # hash() differs from process to process
     sums = np.concatenate([weights @ columns for weights in _weights(len(columns), draws, generator)])
     sums_by_cell = np.split(sums, np.cumsum(widths)[:-1], axis=1)
     return np.stack([cell.metric(part) for cell, part in zip(cells, sums_by_cell, strict=True)], axis=1)
@@ -94,8 +96,9 @@ def _weights(examples: int, draws: int, generator: np.random.Generator) -> Itera
 def _class_indices(task: Task, values: Array) -> NDArray[np.int64]:
     """Class indices; -1 for generated text that is no label."""
     array = np.asarray(values)
-    if array.dtype.kind in "iuf":
+    if array.dtype.kind in "iuf":  # classification saves indices, text-label saves the generated text
         return array.astype(np.int64)
+    # Whitespace around a generated label is no error, as in the evaluation after training.
     index = {label: i for i, label in enumerate(task.labels)}
     return np.array([index.get(str(value).strip(), -1) for value in array])
 

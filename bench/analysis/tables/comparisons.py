@@ -67,6 +67,7 @@ def comparison_table(comparer: Comparer) -> Table:
     results = comparer.results
     compared = [item for pair in method_pairs(results) for item in compare_pair(comparer, pair)]
     task_order = {name: index for index, name in enumerate(results.tasks)}
+    # By task, as in the other tables; the stable sort keeps the order of the pairs within a task.
     compared.sort(key=lambda item: task_order[item[0].task])
     adjusted = holm([c.interval.p if c and c.interval else None for _, c in compared])
     return Table(

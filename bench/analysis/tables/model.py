@@ -96,6 +96,7 @@ class Table:
                 groups[-1] = ColumnGroup(column.group, groups[-1].first, number)
             else:
                 groups.append(ColumnGroup(column.group, number, number))
+        # Without any named group the row of headings is left out altogether.
         return groups if any(group.name for group in groups) else []
 
 

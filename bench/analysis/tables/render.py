@@ -48,6 +48,7 @@ def markdown(table: Table) -> str:
     header = [_escape_markdown(column.full_name) for column in table.columns]
     body = [[_markdown_field(entry) for entry in row] for row in table.rows]
     widths = [max(3, *map(len, texts)) for texts in zip(header, *body, strict=True)]
+    # Aligned by padding as well, so that the file is also readable as plain text.
     left_aligned = [column.head for column in table.columns]
 
     def line(texts: Sequence[str]) -> str:
@@ -70,6 +71,7 @@ def _markdown_field(entry: Entry) -> str:
 
 
 def _escape_markdown(text: str) -> str:
+    # A bar would end the field, and < would start an HTML tag.
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
@@ -135,6 +137,7 @@ def tex(text: str) -> str:
 
 
 def _digits(value: float | None) -> str:
+    # Ten digits: enough for any computation, and few enough to hide differences in rounding between processors.
     return "" if value is None else f"{value:.10g}"
 
 

@@ -68,6 +68,7 @@ def _table(
 
 
 def _mean_entry(quantity: Quantity, records: Sequence[Record]) -> Entry:
+    # A record may lack a quantity, such as the utilization; the mean is over the records that have it.
     known = [value for value in map(quantity.read, records) if value is not None]
     return quantity.write(mean(known)) if known else Entry(DASH)
 
@@ -89,6 +90,7 @@ def _budget_entry(records: Sequence[Record]) -> Entry:
     uses = [record.parameters.budget for record in records if record.parameters]
     if not uses:
         return Entry(DASH)
+    # Seeds may end with slightly different ranks; the limit is the same for all.
     low, high = min(use.used for use in uses), max(use.used for use in uses)
     kept = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return text_entry(f"{kept} of {uses[0].limit:,} {uses[0].unit}")

@@ -61,6 +61,7 @@ def score_table(
         for metric in task.metrics
         for budget in results.budgets
     ]
+    # Filled first, marked next, and placed in columns last, since the marks depend on all entries of a row.
     entries = {(place, method): score_entry(results, place, method) for place in places for method in methods}
     _mark_best(comparer, places, methods, entries)
 
@@ -75,12 +76,13 @@ def score_table(
         places_here = [place for place in places if place[3] == budget]
         planned = results.methods_at(budget)
         for method in methods:
-            if method not in planned:
+            if method not in planned:  # no column for a method that the study does not run at this budget
                 continue
             columns.append(Column(results.labels[method], group, measured=True))
             for place in places_here:
                 rows[place[:3]].append(entries[place, method])
             numbers = {place: published_entry(published, place, method) for place in places_here}
+            # No column of dashes where nothing is published.
             if any(entry.value is not None for entry in numbers.values()):
                 columns.append(Column(f"{results.labels[method]}, published", group, measured=True))
                 for place in places_here:
@@ -119,7 +121,7 @@ def score_entry(results: Results, place: Place, method: str) -> Entry:
     counted = points or planned > 1
     remarks = [f"{faults.count(fault)} {fault}" if counted else fault for fault in dict.fromkeys(faults)]
     missing = planned - len(records)
-    if missing and records:
+    if missing and records:  # where all are missing, the dash says it already
         remarks.append(f"{missing} missing")
     return summary_entry(points, remark=", ".join(remarks))
 
@@ -159,6 +161,7 @@ def _mark_best(comparer: Comparer, places: Sequence[Place], methods: Sequence[st
         if p is not None and p < ALPHA and all(c.clear for c in comparisons):
             entries[best] = replace(entries[best], bold=True)
             continue
+        # A method that is clearly worse than the best is not tied, even in a row without a bold entry.
         tied = [method for method, c in zip(ranking.methods[1:], comparisons, strict=True) if not c.clear]
         if tied:
             for method in (ranking.methods[0], *tied):
