@@ -1,4 +1,7 @@
-"""AdaLoRA as plain LoRA: singular values and scale folded into A, a rank for each matrix, equal outputs."""
+"""Export an AdaLoRA adapter as plain LoRA: the same outputs, with one rank per matrix.
+
+PEFT can't do it, although the fold is exact: singular values and scale go into A.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,29 @@ from bench.errors import BenchError
 from bench.files import canonical_json, folder_in_one_step
 from bench.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-KEPT = ("base_model_name_or_path", "task_type", "modules_to_save", "lora_dropout", "bias", "fan_in_fan_out", "revision")
+# Keys that both configs have and that mean the same in both.
+SHARED_KEYS = (
+    "base_model_name_or_path",
+    "task_type",
+    "modules_to_save",
+    "lora_dropout",
+    "bias",
+    "fan_in_fan_out",
+    "revision",
+)
 
 
 def export_lora(adapter: Path, out: Path) -> None:
-    """Write the AdaLoRA adapter in `adapter` as LoRA to `out`, for PeftModel.from_pretrained. Raises BenchError.
+    """Write the AdaLoRA adapter in the folder `adapter` as LoRA to `out`, for `PeftModel.from_pretrained`.
 
-    Delta W = s B diag(E) A with s = alpha / (initial rank + 1e-5), as PEFT scales; here A' = s E A and LoRA's scale is
-    1 (alpha equals the rank). A matrix of which no rank is left is no target.
+    AdaLoRA's update is Delta W = s B diag(E) A with s = alpha / (initial rank + 1e-5), as PEFT scales it. The export
+    has A' = s diag(E) A and a scale of 1 (alpha equals the rank). A matrix of which no rank is left is not adapted.
+
+    Raises BenchError if `adapter` holds no complete AdaLoRA adapter, or none with a rank left.
+
+    Example:
+        >>> export_lora(Path("results/demo/cells/cola/adalora/small/seed-0/adapter"), Path("cola-lora"))
+        >>> PeftModel.from_pretrained(base, "cola-lora").merge_and_unload()
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
@@ -34,15 +52,15 @@ def export_lora(adapter: Path, out: Path) -> None:
     live = {site: rank for site, rank in ranks.items() if rank}
     if not live:
         raise BenchError(f"{adapter}: no rank is left in any matrix: there is nothing to export")
-    usual = max(live.values())
+    largest = max(live.values())  # the default rank; the patterns name the matrices that have another
     new = {
-        **{key: config.get(key) for key in KEPT},
+        **{key: config.get(key) for key in SHARED_KEYS},
         "peft_type": "LORA",
-        "r": usual,
-        "lora_alpha": usual,
+        "r": largest,
+        "lora_alpha": largest,
         "target_modules": sorted(live),
-        "rank_pattern": {site: rank for site, rank in live.items() if rank != usual},
-        "alpha_pattern": {site: rank for site, rank in live.items() if rank != usual},
+        "rank_pattern": {site: rank for site, rank in live.items() if rank != largest},
+        "alpha_pattern": {site: rank for site, rank in live.items() if rank != largest},
         "inference_mode": True,
     }
     with folder_in_one_step(out) as folder:
@@ -51,7 +69,10 @@ def export_lora(adapter: Path, out: Path) -> None:
 
 
 def _folded(tensors: dict[str, Any], scale: float) -> tuple[dict[str, Any], dict[str, int]]:
-    """LoRA's tensors and heads by name, and the rank of each site."""
+    """LoRA's tensors and the heads by name, and the rank of each site.
+
+    Saved AdaLoRA has A [r, in], B [out, r] and E [r, 1] with the live ranks only.
+    """
     folded, ranks = {}, {}
     for name, tensor in tensors.items():
         if ".lora_A" in name:
@@ -69,7 +90,7 @@ def _config(adapter: Path) -> dict[str, Any]:
     file = adapter / ADAPTER_CONFIG
     try:
         config = json.loads(file.read_bytes())
-        canonical_json(config)  # no infinity, whose place in JSON Python alone knows
+        canonical_json(config)  # refuses Infinity and NaN, which Python reads but JSON does not have
     except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{file}: no readable adapter config: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "ADALORA":

@@ -1,4 +1,4 @@
-"""Q1 to Q5: faults around the adapters, in the libraries that one would use with them."""
+"""Defects Q1 to Q5: faults around the adapters, in the libraries that are used with them."""
 
 from __future__ import annotations
 
@@ -102,16 +102,29 @@ def test_defect_Q3_the_adapted_matrices_are_those_that_the_backbone_names(folder
 
 
 FLAN_T5_SMALL = {
-    "model_type": "t5", "vocab_size": 32128, "d_model": 512, "d_kv": 64, "num_heads": 6, "d_ff": 1024, "num_layers": 8,
-    "num_decoder_layers": 8, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False,
-}  # fmt: skip
+    "model_type": "t5",
+    "vocab_size": 32128,
+    "d_model": 512,
+    "d_kv": 64,
+    "num_heads": 6,
+    "d_ff": 1024,
+    "num_layers": 8,
+    "num_decoder_layers": 8,
+    "feed_forward_proj": "gated-gelu",
+    "tie_word_embeddings": False,
+}
 
 
 def test_defect_Q4_the_count_of_t5_is_the_released_checkpoints(tmp_path):
     spec = Backbone(
-        name="flan-t5-small", hub="google/flan-t5-small", kinds=["summarization"], matrices=["q", "v"],
-        config=FLAN_T5_SMALL, untie_head=True, parameters=76_961_152,
-    )  # fmt: skip
+        name="flan-t5-small",
+        hub="google/flan-t5-small",
+        kinds=["summarization"],
+        matrices=["q", "v"],
+        config=FLAN_T5_SMALL,
+        untie_head=True,
+        parameters=76_961_152,
+    )
     model = meta_model(spec, "summarization", 0)
     assert sum(p.numel() for p in model.parameters()) == spec.parameters
     theirs = meta_model(spec.model_copy(update={"untie_head": False}), "summarization", 0)

@@ -45,13 +45,13 @@ def test_adapters_of_every_rank(backbone: str, kind: str, per_rank: int, matrice
     [(4, 172_032, 77_133_184), (8, 344_064, 77_305_216), (16, 688_128, 77_649_280), (32, 1_376_256, 78_337_408)],
 )
 def test_flan_t5_small_is_counted_as_published(rank: int, adapter: int, all_parameters: int) -> None:
-    found = predicted("flan-t5-small", "summarization", "lora", rank)
-    assert found.adapter_start == adapter
-    assert found.total + found.adapter_start == all_parameters
+    flan = predicted("flan-t5-small", "summarization", "lora", rank)
+    assert flan.adapter_start == adapter
+    assert flan.total + flan.adapter_start == all_parameters
 
 
 @pytest.mark.parametrize(("task", "with_classifier"), [("sst2", 333_314), ("mnli", 334_083)])
 def test_rank_2_of_deberta_with_and_without_its_classifier(task: str, with_classifier: int) -> None:
-    found = predict_parameters(load_study("paper").find(task, "lora", "small", 0))
-    assert found.adapter_start == 331_776
-    assert found.adapter_start + found.head["classifier"] == with_classifier
+    deberta = predict_parameters(load_study("paper").find(task, "lora", "small", 0))
+    assert deberta.adapter_start == 331_776
+    assert deberta.adapter_start + deberta.head["classifier"] == with_classifier

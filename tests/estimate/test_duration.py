@@ -1,4 +1,4 @@
-"""Time foreseen from records of cells like it, and never without them."""
+"""The duration of a cell is predicted from records of cells like it, and never without them."""
 
 from __future__ import annotations
 
@@ -24,26 +24,30 @@ STUDY = study_of(3, "tasks=[sst2, cola]")
 
 
 def without_resources(study: ResolvedStudy) -> ResolvedStudy:
-    """So that the plan decides what a job asks for."""
+    """The study without its own resources, so that the plan decides what a job asks for."""
     return replace(study, study=study.study.model_copy(update={"resources": Resources()}))
 
 
-def training(steps: int, a_step: float, other: float) -> Training:
+def training(steps: int, per_step: float, overhead: float) -> Training:
     seconds = Seconds(
-        startup=other - 2, training=steps * a_step, evaluation=1.5, saving=0.5, total=steps * a_step + other
+        startup=overhead - 2,
+        training=steps * per_step,
+        evaluation=1.5,
+        saving=0.5,
+        total=steps * per_step + overhead,
     )
     return Training(steps=steps, skipped_steps=0, rows=16 * steps, tokens=900 * steps, seconds=seconds)
 
 
 def record(
-    results: Path, cell: Cell, a_step: float, *, steps: int = 40, other: float = 6.0, device: str = "AMD EPYC"
+    results: Path, cell: Cell, per_step: float, *, steps: int = 40, overhead: float = 6.0, device: str = "AMD EPYC"
 ) -> None:
     scores, where = {cell.task.primary_split: {cell.task.metric: 0.5}}, {**ENVIRONMENT, "device_name": device}
-    made = make_record(cell, scores, environment=where)
-    made = made.model_copy(update={"training": training(steps, a_step, other)})
+    finished = make_record(cell, scores, environment=where)
+    finished = finished.model_copy(update={"training": training(steps, per_step, overhead)})
     folder = results / cell.study / "cells" / cell.id
     folder.mkdir(parents=True)
-    write_record(made, folder)
+    write_record(finished, folder)
 
 
 def from_records(results: Path) -> Forecaster:
@@ -83,8 +87,8 @@ def test_nothing_is_carried_over_to_another_base_batch_or_length(tmp_path: Path)
         assert known.forecast(other, 40) is None, key
 
 
-def test_a_study_is_foreseen_from_its_first_records(tmp_path: Path) -> None:
-    """Seeds 1 and 2 take what the methods really differ by, with noise; seed 0 is what is known."""
+def test_a_study_is_predicted_from_its_first_records(tmp_path: Path) -> None:
+    """Seed 0 is recorded. Seeds 1 and 2 take the same time per method, with noise."""
     truth = {"lora": 0.10, "adalora": 0.12, "qlora": 0.30, "qlora_adalora": 0.33}
     for cell in (cell for cell in STUDY.cells if cell.seed == 0):
         record(tmp_path, cell, truth[cell.method.name])
@@ -97,7 +101,7 @@ def test_a_study_is_foreseen_from_its_first_records(tmp_path: Path) -> None:
     assert f"done: {len(STUDY.cells) - len(rest)} cells" in show_plan(rows)
 
 
-def test_another_studys_record_tells_of_time_but_not_that_a_cell_is_done(tmp_path: Path) -> None:
+def test_a_record_of_another_study_gives_a_time_but_does_not_make_the_cell_done(tmp_path: Path) -> None:
     cell = STUDY.find("sst2", "lora", "small", 0)
     theirs = cell.model_copy(update={"study": "other"})
     assert (theirs.id, theirs.spec_hash) == (cell.id, cell.spec_hash)
@@ -105,9 +109,9 @@ def test_another_studys_record_tells_of_time_but_not_that_a_cell_is_done(tmp_pat
     known = from_records(tmp_path)
     assert known.taken(cell) is None
     assert known.taken(theirs) == pytest.approx(40 * 0.10 + 6)
-    foreseen = known.forecast(cell, 40)
-    assert foreseen is not None
-    assert foreseen.seconds == pytest.approx(40 * 0.10 + 6)
+    predicted = known.forecast(cell, 40)
+    assert predicted is not None
+    assert predicted.seconds == pytest.approx(40 * 0.10 + 6)
     record(tmp_path, cell, 0.20)
     assert from_records(tmp_path).taken(cell) == pytest.approx(40 * 0.20 + 6)
 
@@ -121,11 +125,11 @@ def test_a_cell_done_on_another_device_is_done(tmp_path: Path) -> None:
     from_records(tmp_path)
     rows = plan(study, results=tmp_path)
     assert [row["taken_seconds"] for row in rows] == pytest.approx([10, 10, 26])
-    assert [row["seconds"] for row in rows] == pytest.approx([10, 10, 10])  # foreseen for the device of most records
+    assert [row["seconds"] for row in rows] == pytest.approx([10, 10, 10])  # predicted for the device of most records
     assert "done: 3 cells in 0.01 hours; left: 0.00 hours" in show_plan(rows)
 
 
-def test_what_is_done_is_told_where_no_time_is_foreseen(tmp_path: Path) -> None:
+def test_what_is_done_is_shown_where_no_time_is_predicted(tmp_path: Path) -> None:
     for seed in (0, 1):
         record(tmp_path, STUDY.find("sst2", "qlora", "small", seed), 0.10)
     record(tmp_path, STUDY.find("sst2", "lora", "small", 0), 89.85, device="an older one")
@@ -145,20 +149,20 @@ def test_jobs_ask_for_no_time_for_rows_held_out(tmp_path: Path) -> None:
     assert minutes(cell, study.study, 1, from_records(tmp_path)) == 20 + math.ceil(1.5 * (steps + 0.1))
 
 
-def test_jobs_ask_for_the_time_that_records_tell(tmp_path: Path) -> None:
+def test_jobs_ask_for_the_time_that_records_show(tmp_path: Path) -> None:
     study = without_resources(study_of(1, "tasks=[sst2]"))
     cell = study.find("sst2", "lora", "small", 0)
     record(tmp_path, cell, 90.0)
     known = from_records(tmp_path)
     first = minutes(cell, study.study, 1, known)
-    assert first == 20 + 91  # the stated start-up, and half again of 40 x 90 + 6 seconds
+    assert first == 20 + 91  # minutes for start-up, and 1.5 times 40 x 90 + 6 seconds
     assert minutes(cell, study.study, 2, known) == 2 * first
     assert minutes(cell, study.study, 1, None) < first
-    own = study_of(1, "tasks=[sst2]", "overrides={sst2: {resources: {runtime: 7}}}")
-    assert minutes(own.find("sst2", "lora", "small", 0), own.study, 1, known) == 7
+    overridden = study_of(1, "tasks=[sst2]", "overrides={sst2: {resources: {runtime: 7}}}")
+    assert minutes(overridden.find("sst2", "lora", "small", 0), overridden.study, 1, known) == 7
 
 
-def test_a_damaged_record_tells_nothing(tmp_path: Path) -> None:
+def test_a_damaged_record_is_ignored(tmp_path: Path) -> None:
     cell = STUDY.cells[0]
     record(tmp_path, cell, 0.1)
     file = next(tmp_path.rglob("record.json"))

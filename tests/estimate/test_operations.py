@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, from shapes, against sums worked out by hand."""
+"""Floating-point operations of a training step, from shapes, compared with sums worked out by hand."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ def operations(method: str, rows: int, length: int, *overrides: str) -> int:
 
 @pytest.mark.parametrize(("rows", "length"), [(32, 64), (8, 128)])
 def test_a_step_of_lora(rows: int, length: int) -> None:
-    """Frozen matrices: forward, and backward to their inputs (the first layer's query, key, value have none to tell);
-    attention: two products, forward and twice backward; adapters: forward and twice backward. The head is 0.1%."""
+    """Operations by part; the head, which is left out, is 0.1%.
+
+    Frozen matrices: forward, and backward to their inputs (query, key and value of the first layer need no gradient of
+    theirs). Attention: two matmuls, forward and twice backward. Adapters: forward and twice backward.
+    """
     tokens = rows * length
     frozen = 2 * tokens * (2 * LAYERS * MATRICES - 3 * WIDTH**2)
     attention = 3 * LAYERS * 2 * 2 * rows * length**2 * WIDTH
@@ -31,7 +34,7 @@ def test_a_step_of_lora(rows: int, length: int) -> None:
     assert operations("lora", rows, length) == pytest.approx(frozen + attention + adapter, rel=0.003)
 
 
-def test_rank_adds_what_its_products_take() -> None:
+def test_a_rank_adds_what_its_matmuls_take() -> None:
     small, large = (
         operations("lora", 4, 32, f"budgets={{small: {{rank: {rank}, initial_rank: 12}}}}") for rank in (2, 10)
     )
@@ -42,11 +45,11 @@ def test_a_full_training_takes_gradients_of_every_matrix_too() -> None:
     assert operations("full", 8, 64, "methods=[full]") == pytest.approx(1.5 * operations("lora", 8, 64), rel=0.05)
 
 
-def test_the_rate_is_that_of_a_product_timed_by_hand() -> None:
+def test_the_rate_is_that_of_a_matmul_timed_by_hand() -> None:
     from torch.utils.benchmark import Timer
 
-    one = torch.ones(1024, 1024)
-    timed = Timer("torch.mm(a, a)", globals={"torch": torch, "a": one}, num_threads=torch.get_num_threads())
+    matrix = torch.ones(1024, 1024)
+    timed = Timer("torch.mm(a, a)", globals={"torch": torch, "a": matrix}, num_threads=torch.get_num_threads())
     assert matrix_rate(torch.device("cpu"), torch.float32) == pytest.approx(
         2 * 1024**3 / min(timed.timeit(1).mean for _ in range(20)), rel=0.5
     )

@@ -19,7 +19,7 @@ from bench.records.schema import Bytes
 
 
 def _cell(lab: Lab, method: str, matrices: list[str]) -> Cell:
-    """On the lab's model with its config in the backbone's file; all matrices of one size."""
+    """A cell on the lab's model. The backbone's file holds its config, and all adapted matrices are of one size."""
     cell = lab.cell(method, rank=4)
     config = json.loads((lab.model / "config.json").read_text())
     backbone = cell.backbone.model_copy(update={"config": config, "matrices": matrices})
@@ -28,23 +28,29 @@ def _cell(lab: Lab, method: str, matrices: list[str]) -> Cell:
 
 def _recorded(lab: Lab, cell: Cell, out: Path) -> Bytes:
     assert lab.train(cell, out, every=None) == 0
-    found = record_of(out).bytes
-    assert found is not None
-    return found
+    recorded = record_of(out).bytes
+    assert recorded is not None
+    return recorded
 
 
 @pytest.mark.parametrize(
-    ("method", "bytes_each"),
-    [("lora", 0), ("svd_lora", 0), ("adalora", 8), ("adalora_sensitivity", 4), ("adalora_magnitude", 0),
-     ("increlora", 8)],
-)  # fmt: skip
-def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_each: int) -> None:
+    ("method", "bytes_per_parameter"),
+    [
+        ("lora", 0),
+        ("svd_lora", 0),
+        ("adalora", 8),
+        ("adalora_sensitivity", 4),
+        ("adalora_magnitude", 0),
+        ("increlora", 8),
+    ],
+)
+def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_per_parameter: int) -> None:
     cell = _cell(lab, method, ["query"])
     recorded, planned = _recorded(lab, cell, tmp_path / "out"), predict_parameters(cell)
     assert (planned.gradients, planned.optimizer) == (recorded.gradients, recorded.optimizer)
     assert planned.importance == recorded.importance
-    most = planned.adapter_end[1] if cell.method.grows else planned.adapter_start
-    assert planned.importance == bytes_each * most
+    largest_adapter = planned.adapter_end[1] if cell.method.grows else planned.adapter_start
+    assert planned.importance == bytes_per_parameter * largest_adapter
 
 
 @pytest.mark.parametrize("method", ["lora", "lora_bf16", "qlora"])
@@ -62,7 +68,7 @@ def _study(held_out: int) -> ResolvedStudy:
 
 
 def test_rows_held_out_are_not_trained_on(lab: Lab, tmp_path: Path) -> None:
-    """72 rows, of which 24 are trained on."""
+    """Of 72 rows, 24 are trained on."""
     study = _study(48)
     (cell,) = study.cells
     (declared,) = plan(study, results=tmp_path, cache=lab.cache)
@@ -77,7 +83,7 @@ def test_where_every_prepared_row_is_held_out_nothing_is_planned(lab: Lab, tmp_p
     study = _study(48)
     (cell,) = study.cells
     cell = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"holdout_rows": 72})})
-    silent = cell.task.data.model_copy(update={"rows": {}})  # the task's file declares no rows
-    cell = lab.prepare(cell.model_copy(update={"task": cell.task.model_copy(update={"data": silent})}))
+    undeclared = cell.task.data.model_copy(update={"rows": {}})  # the task's file says nothing of rows
+    cell = lab.prepare(cell.model_copy(update={"task": cell.task.model_copy(update={"data": undeclared})}))
     with pytest.raises(BenchError, match="72 rows held out of 72 leave none"):
         plan(replace(study, cells=(cell,)), results=tmp_path, cache=lab.cache)

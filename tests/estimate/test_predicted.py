@@ -1,4 +1,4 @@
-"""Counts equal the published ones, and predicted bytes those of the really stored model."""
+"""Predicted counts equal the published ones, and predicted bytes those of a model that is really stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of DeBERTa-v3-base's shape, really stored: predicted bytes are the measured ones."""
+"""A model of DeBERTa-v3-base's shape, really stored: predicted bytes equal the measured ones."""
 
 from __future__ import annotations
 
