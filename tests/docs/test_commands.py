@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[2]
+# The programs of this environment come first, as `uv run` has them.
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "slurm").glob("*.md")])
 
 
@@ -29,7 +33,7 @@ def commands() -> list[str]:
 
 @cache
 def help_of(*program: str) -> str:
-    done = subprocess.run([*program, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*program, "--help"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,6 +81,6 @@ def test_the_commands_of_the_readme_run_dry(arguments: list[str], mentions: str,
     config = [f"results={tmp_path}"]
     command = ["snakemake", "-n", *arguments]
     command += config if "--config" in arguments else ["--config", *config]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert mentions in done.stdout + done.stderr
