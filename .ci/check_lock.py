@@ -1,10 +1,10 @@
-"""pyproject.toml, uv.lock and requirements.lock must agree, and no tracked file may name a download host.
+"""Check that pyproject.toml, uv.lock and requirements.lock agree, and that no tracked file names a download host.
 
-python .ci/check_lock.py           fails with what differs
-python .ci/check_lock.py --write   writes requirements.lock and the pins anew; to newer releases where uv.lock is absent
+    python .ci/check_lock.py           fails and says what differs
+    python .ci/check_lock.py --write   writes requirements.lock and the pins; upgrades packages if uv.lock is absent
 
-The cut-off date alone does not hold the environment: an index may show a release that is dated before it for the first
-time after it. So pyproject.toml also pins every version, from the line PINS to the closing bracket.
+A cut-off date (`exclude-newer`) alone does not fix the environment, because an index may show a release only after that
+date although it is dated before. So pyproject.toml also pins every version, from the line PINS to the closing bracket.
 """
 
 import re
@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT, LOCK = ROOT / "pyproject.toml", ROOT / "requirements.lock"
 PINS = "constraint-dependencies = [  # every version of requirements.lock: written by .ci/check_lock.py\n"
 EXPORT = ["uv", "export", "--no-emit-project", "--no-header", "--no-annotate", "--quiet"]
-# An address of a package file, or an option that points a client at an index: neither belongs into a repository.
+# The address of a package file, or an option that points a client at an index. Neither belongs in a repository.
 HOST = re.compile(r"https?://\S+\.(whl|tar\.gz)\b|^\s*(--)?(extra-)?(index-url|find-links)\b", re.MULTILINE)
 
 
 def main() -> int:
     if "--write" in sys.argv:
-        write_pins([])  # else they would refuse what pyproject.toml newly asks for
+        write_pins([])  # the old pins would refuse a version that pyproject.toml now asks for
         write_pins(pins_of(export()))
     exported = export()
     if "://" in exported:
@@ -44,11 +44,12 @@ def main() -> int:
 
 
 def export() -> str:
+    """requirements.lock as uv writes it from pyproject.toml and uv.lock."""
     return subprocess.run(EXPORT, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 def pins_of(lock: str) -> list[str]:
-    """`name==version` of each package; with its marker where Python's version decides between two."""
+    """`name==version` of each package, with its marker if the version depends on that of Python."""
     lines = [line.removesuffix("\\").strip() for line in lock.splitlines() if re.match(r"[\w.-]+==", line)]
     names = [line.split("==")[0] for line in lines]
     return [line if names.count(name) > 1 else line.split(" ")[0] for name, line in zip(names, lines, strict=True)]
@@ -59,11 +60,13 @@ def block_of(pins: list[str]) -> str:
 
 
 def write_pins(pins: list[str]) -> None:
+    """Replace the block of pins in pyproject.toml."""
     before, _, rest = PROJECT.read_text().partition(PINS)
     PROJECT.write_text(before + block_of(pins) + rest.partition("]\n")[2])
 
 
 def tracked() -> list[str]:
+    """The files that git tracks and that exist."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return [name for name in listed.splitlines() if (ROOT / name).is_file()]
 
