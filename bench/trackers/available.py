@@ -1,4 +1,4 @@
-"""Which trackers there are, and whether one is installed: they are no dependency of the project."""
+"""Whether a study's tracker is installed: trackers are no dependency of the project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_tracker(study: Study) -> None:
-    """Raises BenchError where the study's tracker can't be imported."""
+    """Raises BenchError if the study names a tracker that is not installed."""
     name = study.tracker
     if name is not None and find_spec(name) is None:
         raise BenchError(

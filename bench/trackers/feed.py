@@ -1,5 +1,7 @@
-"""Sends what a training tells to a tracker's process, and never waits for it: a tracker that is slow, stuck or dead
-costs lines of its own view, nothing else."""
+"""Sends a training's numbers to the process of a tracker and never waits for it.
+
+A tracker that is slow, stuck or dead loses lines of its own view; the training does not notice.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ PATIENCE = 20.0  # seconds that it gets to end
 
 
 class Feed:
-    """Call it with what a tracker should show. The process starts with the first call; `log` holds what it says."""
+    """Call it with what the tracker should show. The first call starts the tracker's process, which prints to `log`."""
 
     def __init__(self, command: Sequence[str], log: Path, patience: float = PATIENCE) -> None:
         self._command, self._log, self._patience = list(command), log, patience
@@ -32,12 +34,12 @@ class Feed:
         self._waiting = bytearray()
         self._lost = False
 
-    def __call__(self, told: Mapping[str, Any]) -> None:
+    def __call__(self, message: Mapping[str, Any]) -> None:
         if self._lost:
             return
         try:
             self._start()
-            self._waiting += json.dumps(told).encode() + b"\n"
+            self._waiting += json.dumps(message).encode() + b"\n"
             self._send()
         except OSError as error:
             self._lose(str(error))
@@ -45,7 +47,7 @@ class Feed:
             self._lose("it takes nothing any more")
 
     def close(self) -> None:
-        """Send what waits and let the tracker end; past `patience` it is ended."""
+        """Send what still waits and let the tracker end; after `patience` seconds it is killed."""
         if self._process is None:
             return
         end = time.monotonic() + self._patience
@@ -98,8 +100,8 @@ def feed(tracker: str | None, paths: StudyPaths, run: str) -> Iterator[Feed | No
         yield None
         return
     command = [sys.executable, "-m", "bench.trackers.sink", tracker, str(paths.tracker(tracker)), paths.study, run]
-    found = Feed(command, paths.tracker_log(run))
+    tracker_feed = Feed(command, paths.tracker_log(run))
     try:
-        yield found
+        yield tracker_feed
     finally:
-        found.close()
+        tracker_feed.close()

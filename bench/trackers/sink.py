@@ -1,7 +1,7 @@
-"""The tracker's side: python -m bench.trackers.sink TRACKER FOLDER PROJECT RUN reads JSON lines and shows them.
+"""The tracker's process: python -m bench.trackers.sink TRACKER FOLDER PROJECT RUN reads JSON lines and shows them.
 
-A line is what the training tells: {"config": ..., "sites": [...]} at first, then the lines of curve.jsonl, at the end
-{"metrics": ...}. Nothing leaves the machine: wandb writes offline, trackio into its local database.
+The training sends {"config": ..., "sites": [...]} first, then the lines of curve.jsonl, and {"metrics": ...} at the
+end. Nothing leaves the machine: wandb writes offline, trackio into its local database.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ class Trackio:
 SINKS: dict[str, Callable[[Path, str, str], Sink]] = {"tensorboard": TensorBoard, "wandb": WandB, "trackio": Trackio}
 
 
-def numbers_of(told: Mapping[str, Any], sites: list[str]) -> Iterator[tuple[str, float]]:
-    """Names and numbers of a line: nested ones joined by /, ranks by the names of their matrices."""
-    for key, value in told.items():
+def numbers_of(message: Mapping[str, Any], sites: list[str]) -> Iterator[tuple[str, float]]:
+    """Names and numbers of a message. Nested names are joined by /; ranks are named by their matrices."""
+    for key, value in message.items():
         if key == "live_ranks":
             yield "live_ranks", float(sum(value))
             yield from ((f"live_ranks/{site}", float(rank)) for site, rank in zip(sites, value, strict=False))
@@ -119,18 +119,18 @@ def numbers_of(told: Mapping[str, Any], sites: list[str]) -> Iterator[tuple[str,
 
 
 def main(tracker: str, folder: str, project: str, run: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training tells when it ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training closes the pipe when it ends
     sink = SINKS[tracker](Path(folder), project, run)
     sites: list[str] = []
     step = 0
     for line in sys.stdin:
-        told = json.loads(line)
-        if "config" in told:
-            sites = told["sites"]
-            sink.config(told["config"])
+        message = json.loads(line)
+        if "config" in message:
+            sites = message["sites"]
+            sink.config(message["config"])
             continue
-        step = told.get(STEP, step)
-        sink.numbers(step, dict(numbers_of(told, sites)))
+        step = message.get(STEP, step)
+        sink.numbers(step, dict(numbers_of(message, sites)))
     sink.close()
 
 

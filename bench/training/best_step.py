@@ -15,9 +15,10 @@ from bench.engine.step import Core
 
 @dataclass
 class BestStep:
-    """Keeps the parameters of the best of `checks` steps so far. Ties go to the earlier one.
+    """Keeps the parameters of the step with the lowest held-out loss so far, among the steps `checks`.
 
-    A step whose ranks are still above the budget of the end is not among them: it could not be reported.
+    If two losses are equal, the earlier step stays. Steps before the ranks reach the final budget are not checked: a
+    model above its budget could not be reported.
     """
 
     core: Core
@@ -29,7 +30,7 @@ class BestStep:
 
     @classmethod
     def of(cls, core: Core, cell: Cell) -> BestStep | None:
-        """None where the last step is reported."""
+        """For a cell that reports its best step; None for one that reports its last."""
         if cell.selection == "last":
             return None
         total, count = core.schedule.total_steps, cell.recipe.validations
@@ -38,11 +39,11 @@ class BestStep:
         return cls(core, frozenset(step for step in checks if step >= first))
 
     def due(self) -> bool:
-        """Whether the loss on held-out rows is wanted after the step just made."""
+        """Whether the held-out loss is wanted after the step just made."""
         return self.core.completed in self.checks
 
     def offer(self, loss: float) -> None:
-        """Keep the present parameters if `loss` is the lowest so far; one that is not finite never is."""
+        """Keep the present parameters if `loss` is the lowest so far. NaN and infinity never are."""
         if loss < (float("inf") if self.loss is None else self.loss):
             self.step, self.loss = self.core.completed, loss
             self.kept = [list(ranks) for ranks in self.core.flat.layout.kept]
@@ -50,13 +51,14 @@ class BestStep:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def restore(self) -> None:
-        """Give the model the parameters of the best step; nothing where no loss was finite."""
+        """Give the model the parameters of the best step. Does nothing if no loss was finite."""
         if self.parameters is not None:
             self.core.flat.reshape(tuple(tuple(ranks) for ranks in self.kept))
             self.core.flat.data.copy_(self.parameters)
             self.core.flat.fold()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint keeps: tensors and plain JSON."""
         tensors = {} if self.parameters is None else {"best.parameters": self.parameters}
         return tensors, {"step": self.step, "loss": self.loss, "kept": self.kept}
 

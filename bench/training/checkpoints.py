@@ -1,7 +1,7 @@
-"""Checkpoints: safetensors and JSON, a manifest with SHA-256 written last, renamed into place; the newest two kept.
+"""Checkpoints: safetensors and JSON, with a manifest of SHA-256 hashes written last. The newest two are kept.
 
-They stand in a folder of their own, by the cell's identity, never among the pipeline's outputs (which Snakemake
-deletes). Whatever is wrong with one is told by name, and the next older one is tried.
+They stand in a folder of their own, named by the cell's identity, because Snakemake deletes the outputs of a job that
+failed. If something is wrong with a checkpoint, the log says what, and the next older one is tried.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TENSORS, STATE = "state.safetensors", "state.json"
 
 @dataclass(frozen=True)
 class Interval:
-    """When a checkpoint is due: after so many seconds, or optimizer steps.
+    """When a checkpoint is due: so many seconds after the last one, and at every multiple of `steps`.
 
-    Seconds stretch so that saving takes at most the share `cost` of the training; steps are taken as they are.
+    The seconds are stretched so that saving takes at most the fraction `cost` of the training; the steps are not.
     """
 
     seconds: float = 300.0
@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of the cell `identity` in `folder`. Temporaries that a killed try left are removed."""
+    """The checkpoints of the cell `identity` in `folder`. Removes temporary folders that a killed attempt left."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], interval: Interval | None = None) -> None:
         self.folder, self._identity, self._interval = folder, dict(identity), interval or Interval()
@@ -67,7 +67,7 @@ class Checkpoints:
         return self.folder / CURVE
 
     def curve_of(self, rank: int) -> Path:
-        """Where that of the process `rank` does; that of the main process is the cell's."""
+        """Where the curve of the process `rank` grows; that of the main process is the cell's."""
         return self.curve if rank == 0 else self.folder / f"{rank}-{CURVE}"
 
     def due(self, step: int) -> bool:
@@ -77,7 +77,7 @@ class Checkpoints:
         return time.monotonic() - self._saved >= max(self._interval.seconds, self._took / self._interval.cost)
 
     def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Write the checkpoint of `step`. Raises TransientError where the disk is full; the older ones stay whole."""
+        """Write the checkpoint of `step`. Raises TransientError if the disk is full; the older ones stay intact."""
         began = time.monotonic()
         files = {
             TENSORS: safetensors.save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}),
@@ -94,15 +94,15 @@ class Checkpoints:
                     stream.write(data)
                     stream.flush()
                     os.fsync(stream.fileno())
-        gone = [old for old in self._refused if old.name != f"step-{step:09d}"]
-        for old in gone + [old for old in self._all() if old not in gone][:-KEPT]:
+        refused = [old for old in self._refused if old.name != f"step-{step:09d}"]
+        for old in refused + [old for old in self._all() if old not in refused][:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         self._refused.clear()
         self._saved = time.monotonic()
         self._took = self._saved - began
 
     def resume(self, load: Callable[[Checkpoint], None]) -> tuple[Checkpoint | None, list[str]]:
-        """`load` the newest checkpoint that is whole.
+        """`load` the newest checkpoint that is intact.
 
         Returns it, None if there is none, and the faults of those that were refused: unreadable ones, and those from
         which `load` could not go on.
@@ -121,7 +121,7 @@ class Checkpoints:
         return None, faults
 
     def remove(self) -> None:
-        """The cell is recorded: nothing of it is left."""
+        """Delete all of them; the cell is recorded."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _all(self) -> list[Path]:

@@ -1,7 +1,8 @@
-"""curve.jsonl: a line an optimizer step. Values stay on the device and are fetched in blocks.
+"""curve.jsonl: one line per optimizer step. Values stay on the device and are fetched in blocks.
 
-It grows beside the checkpoints, which remember its length and hash, and is copied to the cell's folder at the end: what
-a killed try wrote behind its last checkpoint is cut off, so the curve of an interrupted training is the same file.
+The file grows beside the checkpoints, which remember its length and hash, and is copied to the cell's folder at the
+end. What a killed attempt wrote after its last checkpoint is cut off, so the curve of an interrupted training is the
+same file as that of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ HOPELESS = 100  # skipped steps in a row: every gradient is infinite, nothing is
 
 @dataclass(frozen=True)
 class Extras:
-    """Known after some steps only. live_ranks: in the order of the sites, where they changed; held_out_loss: where it
-    was taken; scores: of the evaluation splits, split: {metric: fraction}, after an epoch where the recipe says so."""
+    """What is known after some steps only.
+
+    `live_ranks`: in the order of the sites, after steps that changed them. `held_out_loss`: after steps at which it was
+    taken. `scores`: {split: {metric: fraction}}, after each epoch if the recipe asks for it.
+    """
 
     live_ranks: Sequence[int] | None = None
     held_out_loss: float | None = None
@@ -40,7 +44,7 @@ class Extras:
 
 
 class Diverged(Exception):
-    """The loss of `step` was not finite, or no gradient was for HOPELESS steps up to it."""
+    """The loss of `step` was not finite, or no gradient was finite in the HOPELESS steps up to it."""
 
     def __init__(self, step: int, what: str) -> None:
         super().__init__(f"{what} at step {step}")
@@ -50,13 +54,16 @@ class Diverged(Exception):
 Watch = Callable[[Mapping[str, Any]], None]
 
 
-def unwatched(_told: Mapping[str, Any]) -> None:
-    """Nobody looks on."""
+def unwatched(_message: Mapping[str, Any]) -> None:
+    """The watch of a training without a tracker."""
 
 
 class Curve:
-    """Appends to `file` behind its first `length` bytes. `last_loss` and `skipped_in_row` follow what was written.
-    `watch` is told each line."""
+    """Appends to `file` after its first `length` bytes and calls `watch` with each line.
+
+    `last_loss` and `skipped_in_row` describe the lines that were written: the latest loss, and how many steps up to the
+    latest were skipped.
+    """
 
     def __init__(
         self,
@@ -76,13 +83,13 @@ class Curve:
         self.last_loss, self.skipped_in_row = last_loss, skipped_in_row
 
     def add(self, report: StepReport, extras: Extras) -> None:
-        """Note a step, and what else is known after it. Raises Diverged."""
+        """Add the line of a step. Raises Diverged if a block of lines is written and training cannot go on."""
         self._waiting.append((report, extras))
         if len(self._waiting) >= BLOCK:
             self.flush()
 
     def flush(self) -> None:
-        """Fetch and write what waits. Raises Diverged at the first loss that is not finite; its line is the last."""
+        """Fetch and write the waiting lines. Raises Diverged at the first loss that is not finite, after its line."""
         if not self._waiting:
             return
         fields = ("loss", "regularizer", "grad_norm", "skipped")
@@ -110,7 +117,7 @@ class Curve:
         self._stream.flush()
 
     def state(self) -> dict[str, object]:
-        """What a checkpoint keeps of the curve; everything so far is on disk then."""
+        """What a checkpoint keeps of the curve. All lines so far are on disk when it returns."""
         self.flush()
         os.fsync(self._stream.fileno())
         return {
@@ -121,7 +128,7 @@ class Curve:
         }
 
     def close(self, copy: Path | None) -> None:
-        """Close it, and put it to the file `copy`, if there is one. Raises TransientError where the disk is full."""
+        """Close the file and copy it to `copy`, if that is not None. Raises TransientError if the disk is full."""
         self._stream.close()
         if copy is None:
             return

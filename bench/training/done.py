@@ -1,4 +1,4 @@
-"""Whether a cell is done: its record is of this spec, this data, this model, and whole. Needs no torch."""
+"""Whether a cell is done: its record is complete, and of this spec, this data and this model. Needs no torch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a cell reads: the folders of data and model, and their manifests. identity: `Cell.identity` with this
-    data."""
+    """What a cell reads: the prepared folders of data and model, and their manifests.
+
+    `identity`: the hash of everything that decides the cell's results (`Cell.identity`).
+    """
 
     data: Path
     data_manifest: dict[str, Any]
@@ -32,7 +34,7 @@ class Inputs:
 
 
 def inputs_of(cell: Cell, cache: Path, mirror: Path | None) -> Inputs:
-    """Raises BenchError where something is not prepared."""
+    """The prepared inputs of `cell`. Raises BenchError if something is not prepared."""
     data = data_folder(cell.task, cell.backbone, cell.data, mirror, cache)
     model = backbone_folder(cell.backbone, mirror, cache)
     manifest, rows = open_backbone(model, cell.backbone), read_manifest(data)
@@ -40,12 +42,13 @@ def inputs_of(cell: Cell, cache: Path, mirror: Path | None) -> Inputs:
 
 
 def recorded(out: Path, inputs: Inputs) -> Record | None:
-    """The record in `out`, if it is of these inputs; one of another cell, or a damaged one, is written anew."""
+    """The record in `out` if it is of these `inputs` and all its files are there, else None."""
     try:
         record = read_record(out / RECORD)
     except BenchError as error:
         if (out / RECORD).exists():
             logger.warning("%s; the cell is trained again", error)
         return None
-    whole = all((out / name).is_file() for name in record.files)
-    return record if record.cell.hash == inputs.identity and record.model == inputs.model_manifest and whole else None
+    complete = all((out / name).is_file() for name in record.files)
+    of_these_inputs = record.cell.hash == inputs.identity and record.model == inputs.model_manifest
+    return record if complete and of_these_inputs else None

@@ -36,23 +36,23 @@ def seed_apart(seed: int, process_group: ProcessGroup) -> None:
 
 
 def random_states(process_group: ProcessGroup) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Copies of the states of every process: tensors (their names begin with `rng.` and the rank), plain JSON by
-    rank."""
+    """Copies of the generators' states of all processes: tensors named `rng.<rank>.<generator>`, and the rest as plain
+    JSON in order of rank."""
     tensors: dict[str, Tensor] = {}
     plain = []
-    for rank, (own, rest) in enumerate(process_group.all_gather_object(_state())):
-        tensors |= {f"rng.{rank}.{name}": tensor for name, tensor in own.items()}
-        plain.append(rest)
+    for rank, (tensors_of_rank, plain_of_rank) in enumerate(process_group.all_gather_object(_state())):
+        tensors |= {f"rng.{rank}.{name}": tensor for name, tensor in tensors_of_rank.items()}
+        plain.append(plain_of_rank)
     return tensors, plain
 
 
 def restore_random_state(
     tensors: Mapping[str, Tensor], plain: Sequence[Mapping[str, Any]], process_group: ProcessGroup
 ) -> None:
-    """Go on where `random_states` was taken."""
+    """Give this process's generators the states that `random_states` returned."""
     prefix = f"rng.{process_group.rank}."
-    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    _restore(own, plain[process_group.rank])
+    states = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    _restore(states, plain[process_group.rank])
 
 
 def _state() -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One cell, from its prepared files to its record: what was asked for, whatever happens on the way."""
+"""Train one cell, from its prepared files to its record, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ def train_cell(
     watch: Watch = unwatched,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Record:
-    """Train, evaluate and record `cell` in `out`; the record. Prepares nothing, uses no network. Every process of
-    `process_group` calls it alike; its leader writes, and any of them the record of a failure.
+    """Train, evaluate and record `cell` in the folder `out`; return the record.
 
-    A record of the same spec, data and model is left as it is. A diverged loss and a device out of memory become typed
-    records. Other faults raise (TransientError: try again), and at the last of `attempts` become a record `failed`;
-    bad input (BenchError) and signals never do. `watch` is told the spec, each line of the curve, and the metrics.
+    Everything must be prepared: no network is used. If `out` holds a record of the same spec, data and model, that one
+    is returned. With several processes each one calls this function; the main process writes the files, and any of them
+    may write the record of a failure. `watch` is called with the spec, each line of the curve, and the metrics.
+
+    A loss that diverged and a GPU that ran out of memory become records of that status. Any other fault raises a
+    TransientError, so that the job is tried again, or becomes a record `failed` in the last of `attempts`. Bad input
+    (BenchError) and signals (TransientError) are always raised.
     """
     configure_logging(cell.id)
     inputs = inputs_of(cell, cache, mirror)
@@ -80,11 +83,11 @@ def train_cell(
 
 
 def _failure(trial: Trial, error: Exception, *, last: bool) -> Record:
-    """The record of a fault that would come back. Raises TransientError where another try may not meet it."""
+    """The record of a fault that would come back. Raises TransientError if the next attempt may be spared it."""
     text = f"{type(error).__name__}: {error}"
     logger.error("the attempt failed", exc_info=error)
     if is_out_of_memory(error):
-        # a host may have more memory at the next try; a device is as large as it is
+        # The next attempt may run on a host with more memory; a GPU stays as large as it is.
         if not last and trial.device.type == "cpu":
             raise TransientError(f"out of memory on the host: {text}") from error
         return trial.failure("oom", f"out of memory: {error}")
