@@ -50,6 +50,7 @@ def other_processes(device: str) -> list[int]:
     if not _on_gpu(device):
         return []
     listed = _output("nvidia-smi", "--query-compute-apps=gpu_uuid,pid", "--format=csv,noheader") or ""
+    # One line per process: "GPU-<uuid>, <pid>". Other lines are messages, such as "[N/A]".
     lines = [line.replace(",", " ").split() for line in listed.splitlines()]
     running = [(gpu, int(pid)) for gpu, pid in (line for line in lines if len(line) == 2) if pid.isdigit()]
     our_gpus = {gpu for gpu, pid in running if pid == os.getpid()}
@@ -59,6 +60,7 @@ def other_processes(device: str) -> list[int]:
 def _packages() -> dict[str, str]:
     """The version of each installed package that this project declares as a dependency."""
     declared = metadata.requires(DISTRIBUTION) or []
+    # A requirement starts with the name: "torch>=2.13", "trackio; extra == 'trackers'".
     names = [re.match(r"[\w.-]+", requirement) for requirement in declared]
     versions = {}
     for name in (match[0] for match in names if match):
@@ -70,6 +72,7 @@ def _packages() -> dict[str, str]:
 
 
 def _dirty() -> bool | None:
+    # Untracked files don't count: results/ and caches are always there.
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
     return None if changed is None else bool(changed)
 
@@ -105,7 +108,7 @@ def _output(*command: str) -> str | None:
 
 def _device_name(device: str) -> str:
     if _on_gpu(device):
-        import torch
+        import torch  # imported here, because Snakemake's main process reads records without it
 
         return str(torch.cuda.get_device_name(device))
     return _processor() or platform.processor() or platform.machine()

@@ -29,6 +29,7 @@ def write_record(record: Record, folder: Path) -> Path:
     """
     data = record.model_dump(mode="json", exclude={"checksums"})
     file = folder / RECORD
+    # Canonical, so that equal records are equal files and a checksum does not depend on who wrote the JSON.
     text = canonical_json({**data, "checksums": checksums(data)})
     with clear_when_full(folder, len(text)):
         write_atomic(file, text)
@@ -39,6 +40,7 @@ def read_record(file: Path) -> Record:
     """The record in `file`, brought up to date. Raises BenchError with the file and the version or field at fault."""
     data = _data(file)
     version = data.get("schema_version")
+    # JSON's true is a bool, which Python counts as an integer.
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BenchError(f"{file}: schema_version: expected a whole number from 1, found {_short(version)}")
     if version > schema.SCHEMA_VERSION:
@@ -50,13 +52,13 @@ def read_record(file: Path) -> Record:
     try:
         for old in range(version, schema.SCHEMA_VERSION):
             data = {**MIGRATIONS[old](data), "schema_version": old + 1}
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:  # right checksums, but not the shape of that version
         what = f"{type(error).__name__}: {error}"
         raise BenchError(f"{file}: no record of schema_version {version} can be read from it: {what}") from error
     try:
         return Record.model_validate(data)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
+        fault = error.errors(include_url=False)[0]  # one is enough: the others often follow from it
         field = ".".join(map(str, fault["loc"]))
         raise BenchError(f"{file}: field {field}: {fault['msg']}, found {_short(fault['input'])}") from error
 
@@ -81,7 +83,7 @@ def _data(file: Path) -> dict[str, Any]:
         if file.stat().st_size > MAX_BYTES:
             raise BenchError(f"{file}: {file.stat().st_size:,} bytes; a record has at most {MAX_BYTES:,}")
         data: Any = json.loads(file.read_bytes(), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last of a file of thousands of brackets
         raise BenchError(f"{file}: no readable record: {error}") from error
     if not isinstance(data, dict):
         raise BenchError(f"{file}: expected a JSON object, found {type(data).__name__}")
@@ -96,6 +98,7 @@ def _refuse_edits(file: Path, data: dict[str, Any]) -> None:
         actual = checksums(data)
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{file}: no readable record: {error}") from error
+    # Per field, so that the message can name what was edited.
     for name in sorted(actual.keys() | written.keys()):
         if actual.get(name) != written.get(name):
             what = "removed" if name not in actual else "added" if name not in written else "changed"
@@ -106,6 +109,7 @@ def _refuse_edits(file: Path, data: dict[str, Any]) -> None:
 
 
 def _refuse(constant: str) -> Any:
+    """Python's JSON reader accepts NaN and Infinity, which JSON does not have."""
     raise ValueError(f"{constant} is not a number")
 
 

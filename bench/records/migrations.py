@@ -21,7 +21,7 @@ def _version_1_to_2(record: JSON) -> JSON:
     )
     spec = {**record["spec"], "method": method} if method else record["spec"]
     training = _renamed(record["training"], utilisation="utilization", discarded="discarded_checkpoints")
-    if training and training.get("utilization"):
+    if training and training.get("utilization"):  # None where the operations could not be counted
         training["utilization"] = _renamed(
             training["utilization"],
             operations_per_step="flops_per_step",
@@ -32,11 +32,11 @@ def _version_1_to_2(record: JSON) -> JSON:
     if parameters:
         parameters["budget"] = _renamed(parameters["budget"], kept="used")
     environment = _renamed(record["environment"], products_in="matmul_precision")
-    if environment.get("slurm"):
+    if environment.get("slurm"):  # None outside Slurm, missing in records of evaluations
         environment["slurm"] = _renamed(
             environment["slurm"], seconds_asked="seconds_requested", memory_asked_mib="memory_requested_mib"
         )
-    sizes = _renamed(record["bytes"])
+    sizes = _renamed(record["bytes"])  # a copy: the caller's data stays as it was read
     if sizes and sizes["base"]:
         sizes["base"] = _renamed(sizes["base"], quantisation="quantization")
     return {
@@ -68,6 +68,7 @@ def _renamed(part: Any, **new_names: str) -> Any:
 
 def _identified(cell: JSON, spec: JSON, data: JSON) -> JSON:
     """The cell's names with the hashes of its renamed spec; as they are where the spec is not a whole one."""
+    # Records made by hand, as in tests, may have a spec that is no cell's.
     if "method" not in spec or "fingerprint" not in data:
         return cell
     spec_hash = spec_hash_of(spec)

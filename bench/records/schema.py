@@ -113,6 +113,7 @@ class Training(Frozen):
     tokens: int
     seconds: Seconds
     utilization: Utilization | None = None
+    # Everything from here to `restarted` differs between an interrupted and an uninterrupted run of the same cell.
     attempt: int = 1
     resumed_at: tuple[int, ...] = ()
     discarded_checkpoints: tuple[str, ...] = ()
@@ -217,7 +218,7 @@ class Record(Frozen):
     schema_version: int = SCHEMA_VERSION
     kind: Literal["training", "evaluation"] = "training"
     cell: CellKey
-    spec: dict[str, Any]
+    spec: dict[str, Any]  # plain JSON and no Cell, so that a record can still be read when Cell has changed
     status: Status
     message: str | None = None
     log_tail: tuple[str, ...] = Field((), description="last lines of the log, if the cell failed")
@@ -227,16 +228,16 @@ class Record(Frozen):
     metrics: dict[str, dict[str, dict[str, float | None]]] = Field(
         {}, description="split: {last or best: {metric: fraction}}"
     )
-    loss: dict[str, float | None] = Field(default_factory=dict)
+    loss: dict[str, float | None] = Field({}, description="split: mean loss of the task; None: not finite")
     training: Training | None = None
     parameters: Parameters | None = None
-    ranks: dict[str, SiteRank] = Field(default_factory=dict)
+    ranks: dict[str, SiteRank] = Field({}, description="by the name of the matrix's module")
     bytes: Bytes | None = None
-    evaluation: dict[str, Any] = Field(default_factory=dict)
-    environment: dict[str, Any] = Field(default_factory=dict)
-    data: dict[str, Any] = Field(default_factory=dict)
-    model: dict[str, Any] = Field(default_factory=dict)
-    initial_adapter_sha256: str | None = None
+    evaluation: dict[str, Any] = Field({}, description="batch size, and how often it was halved for lack of memory")
+    environment: dict[str, Any] = Field({}, description="see bench/records/environment.py and slurm.py")
+    data: dict[str, Any] = Field({}, description="fingerprint, revision and files of the data; whether it is synthetic")
+    model: dict[str, Any] = Field({}, description="revision and SHA-256 of the files of the backbone")
+    initial_adapter_sha256: str | None = Field(None, description="of the adapter before the first step")
     files: dict[str, str] = Field({}, description="SHA-256 of the files beside the record, by path")
     checksums: dict[str, str] = Field({}, description="by field, so that an edit by hand is noticed and named")
 

@@ -43,6 +43,7 @@ def parse_job(shown: str, now: datetime) -> dict[str, Any]:
     >>> parse_job("TimeLimit=01:00:00 TRES=cpu=1,mem=4G", datetime.now())
     {'seconds_requested': 3600, 'memory_requested_mib': 4096, 'resources': 'cpu=1,mem=4G'}
     """
+    # Values never contain spaces, except those of fields that are not used here.
     fields = dict(part.split("=", 1) for part in shown.split() if "=" in part)
     use: dict[str, Any] = {}
     started, submitted = (_time(fields.get(name, "")) for name in ("StartTime", "SubmitTime"))
@@ -54,6 +55,7 @@ def parse_job(shown: str, now: datetime) -> dict[str, Any]:
     limit = _seconds(fields.get("TimeLimit", ""))
     if limit is not None:
         use["seconds_requested"] = limit
+    # Newer versions of Slurm write ReqTRES and AllocTRES in place of TRES.
     resources = fields.get("TRES") or fields.get("ReqTRES") or ""
     if memory := re.search(r"mem=([\d.]+)([KMGT])", resources):
         use["memory_requested_mib"] = round(float(memory[1]) * MIB_PER_UNIT[memory[2]])
@@ -75,6 +77,7 @@ def _show_job(job: str) -> str:
 
 
 def _resident_mib() -> int:
+    # Children count, too: a job of several cells trains each in a child process. Linux reports KiB.
     peaks_kib = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return max(peaks_kib) // 1024
 
