@@ -1,4 +1,4 @@
-"""What a finished cell leaves: `schema` says what is in a record, `io` reads and writes it, `migrations` renews old ones.
+"""What a finished cell leaves. `schema` says what is in it, `io` reads and writes it, `migrations` renews old records.
 
 `environment` and `slurm` collect what a record says about packages, machine and job.
 """
