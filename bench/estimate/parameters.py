@@ -108,6 +108,7 @@ def predict_parameters(cell: Cell) -> Prediction:
     schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size + cell.recipe.holdout_rows, sizes)
     end = _adapter_at_end(cell, sizes, start, schedule)
     largest_adapter = max(start, end[1]) if cell.method.grows else start
+    # Pruned ranks keep their memory until the allocation is final, so shrinking adapters are largest at the start.
     trainable = largest_adapter + sum(shape.head.values())
     rank = largest_rank(cell, sizes) if cell.method.lean else 0
     return Prediction(

@@ -91,6 +91,7 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
     steps = _steps(cell, predicted, lengths)
     batch = _largest_batch(cell, lengths)
     forecast = times.forecast(cell, steps)
+    # Float32. The heads are in the same file, pruned ranks are not.
     adapter_file = 4 * (predicted.adapter_end[1] + sum(predicted.head.values()))
     return {
         "steps": steps,
@@ -172,7 +173,7 @@ def _tokens(cell: Cell, steps: int | None, lengths: Lengths | None) -> dict[str,
     if steps is None:
         return None
     rows = steps * cell.recipe.batch_size
-    if lengths:
+    if lengths:  # `rows` repeat over the epochs, so the average length of the split is what is expected
         return {"count": round(rows * lengths.tokens / lengths.rows), "is": "expected"}
     target = cell.recipe.max_target_length if cell.task.generates else 0
     return {"count": rows * (cell.recipe.max_length + target), "is": "at most"}

@@ -68,6 +68,7 @@ def trace(cell: Cell, batch: BatchShape, device: Device, sites: Sequence[Adapter
         return _traced(_anonymous(cell, cell.method, cell.budget), batch, device)
     # LoRA and AdaLoRA share one layer, so one cached trace at rank 1 serves every rank, allocator and regularizer.
     traced = _traced(_anonymous(cell, _plain_lora(cell.method), Budget(rank=1)), batch, device)
+    # An approximation: keys and values of cross-attention are in the decoder, but read the source.
     tokens = {site: batch.rows * (batch.target if "decoder" in site.stack else batch.length) for site in sites}
     # Each further rank keeps one float32 per token and matrix, and makes the adapter's two matmuls one row wider.
     hidden_bytes = 4 * sum(tokens.values())
@@ -112,7 +113,7 @@ def _training_step(cell: Cell, depths: dict[str, int], batch: BatchShape, device
     cell = cell.model_copy(update={"backbone": backbone})
     model = meta_model(backbone, cell.task.kind, label_count(cell))
     if cell.method.storage != "fp32":
-        model.bfloat16()
+        model.bfloat16()  # nf4 too: its activations are those of bfloat16, and what it unpacks is counted as workspace
     prepare_for_training(model, cell, device)
     kernels: AbstractContextManager[Any] = nullcontext()
     if device == "cuda":
@@ -126,6 +127,7 @@ def _training_step(cell: Cell, depths: dict[str, int], batch: BatchShape, device
     schedule = schedule_of(cell, rows, [(site.in_features, site.out_features) for site in sites])
     core = build_core(model, sites, cell, schedule)
     inputs = _meta_batch(cell, batch)
+    # Weights and training state are predicted by bench/estimate/parameters.py, so they don't count here.
     held = [*model.parameters(), *model.buffers(), core.flat.data, core.flat.grad]
     with kernels, LiveBytes(held) as live, MatmulOperations() as matmuls, torch.device("meta"):
         loss, _ = task_loss(model, inputs, cell.task.kind)

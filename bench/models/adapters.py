@@ -65,6 +65,7 @@ def _adapter_config(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any
 
     recipe, method = cell.recipe, cell.method
     rank = largest_rank(cell, [(site.in_features, site.out_features) for site in sites])
+    # PEFT finds sites by their whole path, and heads by the end of it.
     common: dict[str, Any] = {
         "target_modules": [site.name for site in sites],
         "modules_to_save": [name.split(".")[-1] for name in head_modules(model, cell.backbone)] or None,
@@ -107,6 +108,7 @@ def plain_ranks(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> int:
 def adapter_hash(peft_model: Any) -> str:
     """SHA-256 (hex) of every trainable parameter, in the order of their names."""
     digest = hashlib.sha256()
+    # float() because numpy has no bfloat16; it changes no value.
     for name, parameter in sorted(peft_model.named_parameters()):
         if parameter.requires_grad:
             digest.update(name.encode())
@@ -150,6 +152,7 @@ def save_adapter(
     config = peft_model.peft_config[ADAPTER]
     if masks is not None:
         config.rank_pattern = {f"{name}.lora_E": list(mask) for name, mask in masks.items()}
+    # By default PEFT asks the hub for the base's config, to see whether the vocabulary grew. It never does here.
     peft_model.save_pretrained(
         folder, safe_serialization=True, state_dict=_adapter_state(peft_model, plain), save_embedding_layers=False
     )
@@ -170,6 +173,7 @@ def _write_ranks(config: Any, ranks: Mapping[str, int]) -> None:
     """Write the `ranks` that LoRA's matrices have grown to into `config`, with alphas that keep their scale."""
     if set(ranks.values()) == {config.r}:
         return
+    # PEFT scales a layer by alpha over the layer's own rank; in training it was alpha over `config.r`.
     scale, largest = config.lora_alpha / config.r, max(ranks.values())
     config.r, config.lora_alpha = largest, scale * largest
     config.rank_pattern = {name: rank for name, rank in ranks.items() if rank != largest}

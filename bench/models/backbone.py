@@ -47,6 +47,7 @@ def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
                 if hasattr(config, key):
                     setattr(config, key, cell.recipe.head_dropout)
     auto = AutoModelForSeq2SeqLM if task.generates else AutoModelForSequenceClassification
+    # Nothing that comes with a checkpoint is executed: no remote code, and safetensors in place of pickle.
     options: dict[str, Any] = {"dtype": torch.float32 if storage == "fp32" else torch.bfloat16}
     if storage == "nf4":
         options["quantization_config"] = _nf4_config(cell)

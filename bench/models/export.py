@@ -78,10 +78,10 @@ def _folded(tensors: dict[str, Any], scale: float) -> tuple[dict[str, Any], dict
         if ".lora_A" in name:
             site, rank = name.removesuffix(".lora_A"), int(tensor.shape[0])
             ranks[site.removeprefix("base_model.model.")] = rank
-            if rank:
+            if rank:  # LoRA has no layer of rank 0
                 folded[f"{site}.lora_A.weight"] = (tensor * tensors[f"{site}.lora_E"] * scale).contiguous()
                 folded[f"{site}.lora_B.weight"] = tensors[f"{site}.lora_B"].contiguous()
-        elif ".lora_" not in name:
+        elif ".lora_" not in name:  # a head
             folded[name] = tensor
     return folded, ranks
 

@@ -85,7 +85,7 @@ class _Float32Matmul(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
-        if not ctx.needs_input_grad[0]:
+        if not ctx.needs_input_grad[0]:  # the first layer: below it everything is frozen
             return None, None
         return torch.matmul(grad.float(), _unpacked(ctx.layer.weight)).to(grad.dtype), None
 

@@ -35,6 +35,7 @@ def chosen_sites(sites: Sequence[AdapterSite], method: Method) -> tuple[AdapterS
     layers: dict[str, int] = {}  # by stack: how many layers it has
     for site in sites:
         layers[site.stack] = max(layers.get(site.stack, 0), (site.layer or 0) + 1)
+    # A site outside of any layer counts as one of layer 0.
     chosen = tuple(
         site
         for site in sites
