@@ -1,6 +1,7 @@
-"""What the harness tells a person: one base class, one exit code a kind of error.
+"""The errors that the harness tells a person: one base class, and one exit code per kind of error.
 
-Exit codes: 2 bad input (nothing was started, nothing was lost), 75 try again (a transient fault; Snakemake retries).
+Exit code 2 means bad input: nothing was started, nothing was lost. Exit code 75 means a fault that may pass, and
+Snakemake tries again.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ EXIT_TRY_AGAIN = 75
 
 
 class BenchError(Exception):
-    """Bad input or a bad environment, told in one clear message. The command line prints it without a traceback."""
+    """Bad input or a bad environment. The command line prints its message without a traceback."""
 
     exit_code = EXIT_BAD_INPUT
 
 
 class TransientError(BenchError):
-    """A fault that another try may not meet again (a signal, a full disk): the job ends, Snakemake starts it anew."""
+    """A fault that another attempt may not meet, such as a signal or a full disk. Snakemake starts the job again."""
 
     exit_code = EXIT_TRY_AGAIN
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault in one file. `line` and `column` count from 1; 0 means unknown."""
+    """One fault in one file. `line` and `column` count from 1; 0 means that they are not known."""
 
     file: Path
     message: str
@@ -41,7 +42,7 @@ class Problem:
 
 
 class SpecError(BenchError):
-    """One or more faults in the files that describe a study."""
+    """All faults that were found in the YAML files of a study."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
@@ -49,7 +50,13 @@ class SpecError(BenchError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """' (did you mean ...?)' with the closest valid name, or the list of valid names where none is close."""
+    """A hint to append to a message about the unknown `name`; empty where there is no valid name.
+
+    >>> nearest("acuracy", ["accuracy", "mcc"])
+    " (did you mean 'accuracy'?)"
+    >>> nearest("x", ["accuracy", "mcc"])
+    ' (valid: accuracy, mcc)'
+    """
     names = sorted(set(valid))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:

@@ -1,4 +1,4 @@
-"""Writing so that a reader never sees half of a file: temporary name, fsync, rename. And hashes of what was written."""
+"""Write files so that a reader never sees half of one (temporary name, fsync, rename), and hash them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def digest_json(value: Any) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """One way to write a JSON value, the same on every machine. Raises ValueError on NaN and infinity."""
+    """A JSON value as bytes, the same on every machine. Raises ValueError on NaN and infinity."""
     text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False)
     return text.encode() + b"\n"
 
 
 def write_atomic(file: Path, data: bytes) -> None:
-    """`data` as `file`, whole or not at all; on disk when this returns."""
+    """Write `data` to `file`, whole or not at all. It is on the disk when this returns."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -53,7 +53,7 @@ def write_atomic(file: Path, data: bytes) -> None:
 
 @contextmanager
 def clear_when_full(folder: Path, needed: int) -> Iterator[None]:
-    """Says a full disk in bytes: raises TransientError with what is needed and what is free."""
+    """Turn the error of a full disk into a TransientError that says how many bytes are needed and how many are free."""
     try:
         yield
     except OSError as error:
@@ -64,7 +64,7 @@ def clear_when_full(folder: Path, needed: int) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on disk (fsync)."""
+    """Put the names in `folder` on the disk (fsync), since a renamed file is lost with its name."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -74,13 +74,14 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def folder_in_one_step(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `folder` at the end; an error leaves what stood there before."""
+    """A temporary folder to fill, which replaces `folder` at the end. An error leaves `folder` as it was."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir()
     try:
         yield temporary
-        mode = temporary.stat().st_mode & 0o666  # as the user's umask has it: safetensors writes for the owner alone
+        # safetensors writes files that the owner alone can read; they get the mode that the user's umask asks for.
+        mode = temporary.stat().st_mode & 0o666
         for path in temporary.rglob("*"):
             if path.is_file():
                 path.chmod(mode)

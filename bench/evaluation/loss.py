@@ -1,4 +1,4 @@
-"""The task's loss, and nothing else: no regularizer, in float32."""
+"""The loss of a task, computed in float32. A method's regularizer is no part of it (bench/engine)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from bench.inputs.collate import IGNORED, Batch
 
 
 def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy over rows or target tokens, or mean squared error (regression), []; and the logits."""
+    """The mean loss of a batch, [], and the logits.
+
+    Classes: cross-entropy over rows, with logits [n, classes]. Numbers (regression): squared error, with logits [n, 1].
+    Texts: cross-entropy over target tokens without padding, with logits [n, longest target, vocabulary].
+    """
     if kind in ("summarization", "text-label"):
-        start = _shifted(batch.targets, model)
-        logits = model(**batch.inputs, decoder_input_ids=start, use_cache=False).logits.float()
+        decoder_input_ids = _shifted_right(batch.targets, model)
+        logits = model(**batch.inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits.float()
         return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED), logits
     logits = model(**batch.inputs).logits.float()
     if kind == "regression":
@@ -23,8 +27,11 @@ def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
     return functional.cross_entropy(logits, batch.targets), logits
 
 
-def _shifted(labels: Tensor, model: Any) -> Tensor:
-    """Decoder inputs: the targets one place to the right, after the start token; padding where the loss ignores."""
+def _shifted_right(labels: Tensor, model: Any) -> Tensor:
+    """The decoder's inputs, [n, longest target]: the start token, then the targets one place to the right.
+
+    transformers would do the same if it were given the labels, but then it would compute its own loss too.
+    """
     config = model.config
     shifted = torch.full_like(labels, config.decoder_start_token_id)
     shifted[:, 1:] = labels[:, :-1]

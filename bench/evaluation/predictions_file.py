@@ -1,4 +1,4 @@
-"""predictions.parquet: a row for each evaluated row; paired statistics are made from it."""
+"""predictions.parquet: one row per evaluated row. Paired statistics of two methods are computed from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from bench.inputs.datasets import Split
 def write_predictions(
     file: Path, splits: Mapping[str, Split], predictions: Mapping[str, list[Any]], scores: Mapping[str, list[float]]
 ) -> None:
-    """Columns: split, row (number in the source), reference, prediction, and score where a metric is a mean of rows."""
+    """Write the predictions of all splits to `file`.
+
+    The columns are split, row (its number in the source), reference and prediction, and score where the metric of the
+    tables is a mean over rows.
+    """
     names = [name for name in predictions for _ in predictions[name]]
     columns: dict[str, Any] = {
         "split": names,
