@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli.options import workflow_option
-from bench.errors import Problem, SpecError
+from bench.errors import BenchError, Problem, SpecError
 
 
 @click.command(short_help="Validate every YAML file of tasks, methods, backbones and studies.")
@@ -20,9 +20,16 @@ def check(workflow: Path) -> None:
     from bench.config.catalog import load_catalog, read_study
     from bench.config.peft_fields import peft_problems
     from bench.config.resolve import resolve
+    from bench.config.yaml_source import place_of
+    from bench.evaluation.evaluate_modules import locate_modules
 
     catalog = load_catalog(workflow)
     problems: list[Problem] = peft_problems(catalog.methods.values())
+    for entry in catalog.tasks.values():
+        try:
+            locate_modules([entry.item])
+        except BenchError as error:
+            problems.append(Problem(entry.file, str(error), *place_of(entry.places, ("metrics",))))
     cells: dict[str, int] = {}
     for name in catalog.study_names():
         try:

@@ -18,6 +18,7 @@ def prepare(options: RunOptions, data: str | None, model: str | None) -> None:
 
     Prints each folder as it is ready. What is refused ends it, before anything is trained.
     """
+    from bench.evaluation.evaluate_modules import try_modules_apart
     from bench.inputs.backbones import prepare_backbone
     from bench.inputs.datasets import prepare_task
     from bench.pipeline.study import Pipeline
@@ -31,7 +32,8 @@ def prepare(options: RunOptions, data: str | None, model: str | None) -> None:
         if everything or name == model:
             folder = prepare_backbone(cell.backbone, mirror=options.mirror, cache=options.cache_folder)
             print(f"model {cell.backbone.name}: {folder}", flush=True)
-    for name, cell in pipeline.data.items():
-        if everything or name == data:
-            prepare_task(cell.task, cell.backbone, cell.data, mirror=options.mirror, cache=options.cache_folder)
-            print(f"data {cell.task.name}: {pipeline.data_folder(cell)}", flush=True)
+    chosen = {name: cell for name, cell in pipeline.data.items() if everything or name == data}
+    try_modules_apart([cell.task for cell in chosen.values()])
+    for cell in chosen.values():
+        prepare_task(cell.task, cell.backbone, cell.data, mirror=options.mirror, cache=options.cache_folder)
+        print(f"data {cell.task.name}: {pipeline.data_folder(cell)}", flush=True)

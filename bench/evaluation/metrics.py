@@ -26,12 +26,12 @@ def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> 
     >>> score(task, predictions=[0, 1, 1], references=[0, 1, 0])
     {'accuracy': 0.6666666666666666}
     """
-    own = own_metrics(task)
+    metrics = own_metrics(task)
     if task.kind == "summarization":
-        return mean_of_rows(task, rouge_rows(predictions, references)) if own else {}
+        return mean_of_rows(task, rouge_rows(predictions, references)) if metrics else {}
     if task.kind == "regression":
-        return {metric: _correlation(metric, predictions, references) for metric in own}
-    return {metric: _of_classes(metric, predictions, references, len(task.labels)) for metric in own}
+        return {metric: _correlation(metric, predictions, references) for metric in metrics}
+    return {metric: _of_classes(metric, predictions, references, len(task.labels)) for metric in metrics}
 
 
 def own_metrics(task: Task) -> list[str]:

@@ -15,6 +15,7 @@ from bench.config.cell import Cell
 from bench.config.renamed import suggestion
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError, nearest
+from bench.evaluation.evaluate_modules import locate_modules
 from bench.paths import RESULTS
 from bench.pipeline.run_options import SEPARATOR, RunOptions
 from bench.pipeline.study import Pipeline
@@ -36,7 +37,9 @@ def pipeline_from(config: Mapping[str, Any]) -> Pipeline:
     if extended != options:
         options, study = extended, extended.load_study(needs_rows=True)
     check_tracker(study.study)
-    return Pipeline(study, _narrowed(study, config), options)
+    cells = _narrowed(study, config)
+    locate_modules({cell.task.name: cell.task for cell in cells}.values())
+    return Pipeline(study, cells, options)
 
 
 def _options(config: Mapping[str, Any]) -> RunOptions:

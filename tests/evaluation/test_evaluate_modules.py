@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,14 @@ from helpers.small_cells import Lab, record_of
 from pydantic import ValidationError
 
 from bench.analysis.build import make_figures, make_page, make_tables
+from bench.cli.app import main
+from bench.config.catalog import WORKFLOW
 from bench.config.evaluate_metric import EvaluateMetric
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.evaluation.evaluate_modules import EXAMPLES, locate, locate_modules, score_with_modules, try_modules
 from bench.evaluation.metrics import score
+from bench.pipeline.snakemake_config import pipeline_from
 from bench.records.io import write_record
 
 MODULE = '''\
@@ -162,6 +167,20 @@ def test_a_missing_module_is_told_before_anything_starts() -> None:
         locate_modules([task("accuracy", "evaluate:./nowhere")])
     with pytest.raises(BenchError, match=r"download its folder and name that"):
         locate_modules([task("evaluate:someone/metric")])
+
+
+def test_bench_check_and_the_start_of_a_study_name_a_missing_module(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow = shutil.copytree(WORKFLOW, tmp_path / "workflow")
+    file = workflow / "tasks/cola.yaml"
+    text = file.read_text()
+    assert "metrics: [mcc" in text
+    file.write_text(text.replace("metrics: [mcc", 'metrics: ["evaluate:./nowhere", mcc'))
+    assert main(["check", "--workflow", str(workflow)]) == 2
+    assert re.search(r"tasks/cola\.yaml:\d+:1: .*metric 'evaluate:\./nowhere': no such module", capsys.readouterr().err)
+    with pytest.raises(BenchError, match=r"metric 'evaluate:\./nowhere': no such module"):
+        pipeline_from({"study": "demo", "workflow": workflow, "tasks": "cola"})
 
 
 def test_a_module_that_fails_or_would_fetch_code_is_refused(tmp_path: Path) -> None:

@@ -20,9 +20,13 @@ from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import load_tokenizer, prepare_task
 
 SMALL: dict[str, Any] = {
-    "vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
     "max_position_embeddings": 48,
-}  # fmt: skip
+}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sleeps"]
 
 
@@ -59,10 +63,20 @@ def test_a_deberta_with_spm_and_pickled_weights(tmp_path: Path) -> None:
     state = pickled(folder)
     texts = [row[0] for row in synthetic.rows("acceptability", "train").texts]
     SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_prefix=str(folder / "spm"), vocab_size=200, hard_vocab_limit=False,
-        pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]",
-        unk_piece="[UNK]", minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter(texts),
+        model_prefix=str(folder / "spm"),
+        vocab_size=200,
+        hard_vocab_limit=False,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        pad_piece="[PAD]",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
+        unk_piece="[UNK]",
+        minloglevel=2,
+    )
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": false, "vocab_type": "spm"}')
     model = prepared(folder, tmp_path, "somebody/deberta")
     tokenizer, words = load_tokenizer(model), SentencePieceProcessor(model_file=str(folder / "spm.model"))

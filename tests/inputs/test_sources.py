@@ -111,9 +111,14 @@ def several(folder: Path, *entries: str) -> None:
 
 @pytest.mark.parametrize(
     ("config", "entries", "found"),
-    [("two", (), 1), (None, ("", "default: true"), 1), (None, (), "several configs and no default: .*one, two"),
-     (None, ("default: true",), "no parquet file of split 'validation'"), ("thre", (), "one of one, two")],
-)  # fmt: skip
+    [
+        ("two", (), 1),
+        (None, ("", "default: true"), 1),
+        (None, (), "several configs and no default: .*one, two"),
+        (None, ("default: true",), "no parquet file of split 'validation'"),
+        ("thre", (), "one of one, two"),
+    ],
+)
 def test_all_splits_come_from_one_config(
     tmp_path: Path, config: str | None, entries: tuple[str, ...], found: int | str
 ) -> None:
