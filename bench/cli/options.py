@@ -33,12 +33,19 @@ class Override(click.ParamType[str]):
 
 
 results_option = click.option(
-    "--results", type=FOLDER, default=RESULTS, envvar="BENCH_RESULTS", metavar="DIR", help="default: results"
+    "--results",
+    type=FOLDER,
+    default=RESULTS,
+    envvar="BENCH_RESULTS",
+    show_envvar=True,
+    metavar="DIR",
+    help="where results are written; default: results",
 )
 cache_option = click.option(
     "--cache",
     type=FOLDER,
     envvar="BENCH_CACHE",
+    show_envvar=True,
     metavar="DIR",
     help="prepared data and models; default: RESULTS/cache",
 )
@@ -46,11 +53,18 @@ mirror_option = click.option(
     "--mirror",
     type=FOLDER,
     envvar="BENCH_MIRROR",
+    show_envvar=True,
     metavar="DIR",
     help="read data sets and models here, not from the hub",
 )
 workflow_option = click.option(
-    "--workflow", type=FOLDER, default=WORKFLOW, envvar="BENCH_WORKFLOW", metavar="DIR", help="folder of the YAML files"
+    "--workflow",
+    type=FOLDER,
+    default=WORKFLOW,
+    envvar="BENCH_WORKFLOW",
+    show_envvar=True,
+    metavar="DIR",
+    help="folder of the YAML files",
 )
 overrides_option = click.option(
     "--set",
@@ -58,6 +72,7 @@ overrides_option = click.option(
     type=Override(),
     multiple=True,
     envvar="BENCH_SET",
+    show_envvar=True,
     help="override a key of the study: recipe.epochs=1; may be repeated",
 )
 _places = (results_option, cache_option, mirror_option, overrides_option, workflow_option)

@@ -1,4 +1,4 @@
-"""Several short cells in one job: the same records, bit for bit, and no cell suffers from another."""
+"""Several short cells in one job leave the same records, bit for bit, and no cell suffers from another."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_a_group_leaves_the_records_of_single_jobs(single: Project, tmp_path: Pa
     assert done.code == 0, done.out
     assert {rule: n for rule, n in done.jobs.items() if rule.startswith("train")} == {"train_cola_1": 1}
     assert len(_cells(project)) == 4
-    for one, other in zip(_cells(single), _cells(project), strict=True):
-        assert outcome(one) == outcome(other)
+    for alone, grouped in zip(_cells(single), _cells(project), strict=True):
+        assert outcome(alone) == outcome(grouped)
     assert project.snakemake(config=GROUPED).nothing_to_do
     logs = sorted(p.relative_to(project.folder) for p in (project.folder / "results/tiny/logs/cola").glob("*/*/*.log"))
     assert len(logs) == 4
@@ -55,11 +55,13 @@ def test_a_group_leaves_the_records_of_single_jobs(single: Project, tmp_path: Pa
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path: Path, number: int) -> None:
     cache, results = single.folder / "results/cache", tmp_path / "results"
-    study = GROUPED[0].removeprefix("set=").replace("cells_per_job=4; ", "").split("; ")
+    overrides = GROUPED[0].removeprefix("set=").replace("cells_per_job=4; ", "").split("; ")
     names = ["lora/small/0", "qlora_adalora/small/0", "lora/small/1"]
-    command = [sys.executable, "-m", "bench.cli", "group", "--study", "tiny", "--task", "cola", "--cells", *names,
-               "--offline", "--attempts", "3", "--results", str(results), "--cache", str(cache),
-               "--workflow", str(single.workflow), *(word for part in study for word in ("--set", part))]  # fmt: skip
+    command = [sys.executable, "-m", "bench.cli", "group", "--study", "tiny", "--task", "cola", "--cells", *names]
+    command += ["--offline", "--attempts", "3", "--results", str(results), "--cache", str(cache)]
+    command += ["--workflow", str(single.workflow)]
+    for override in overrides:
+        command += ["--set", override]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     log = results / "tiny/logs/cola/lora/small/seed-0.log"
@@ -68,13 +70,15 @@ def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path:
         time.sleep(0.05)
     if number == signal.SIGKILL:
         descendants = psutil.Process(process.pid).children(recursive=True)
-        (child,) = [found for found in descendants if found.ppid() != process.pid]  # of the fork server
+        (child,) = [
+            descendant for descendant in descendants if descendant.ppid() != process.pid
+        ]  # its parent is the fork server
         child.send_signal(number)
         assert process.wait(120) != 0
         kept = sorted((results / "tiny/cells").rglob("record.json"))
-        assert len(kept) == 2  # the others came after it
+        assert len(kept) == 2  # the cells after the killed one
     else:
-        process.terminate()  # the job is asked to stop: the cell saves, the rest waits for the next try
+        process.terminate()  # the job is asked to stop: the cell saves, the others wait for the next attempt
         assert process.wait(120) != 0
     assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
     places = [("lora", 0), ("qlora_adalora", 0), ("lora", 1)]
