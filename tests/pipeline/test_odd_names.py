@@ -28,12 +28,12 @@ def test_a_run_in_oddly_named_folders(tmp_path: Path, mirror: Callable[..., Path
     assert list((project.folder / ODD / "tiny/tables").glob("*.md"))
     assert len(list((project.folder / f"cache {ODD}/data").glob("cola-*/manifest.json"))) == 1
     assert not (project.folder / "results").exists()
-    assert project.snakemake(config=config).nothing
+    assert project.snakemake(config=config).nothing_to_do
 
     # options that decide nothing of a cell's result do not run it again
     elsewhere = project.workflow.rename(project.folder / f"workflow, moved {ODD}")
     moved = (*config, f"workflow={elsewhere}", "set=tolerance=0.06")
-    assert project.snakemake(config=moved).nothing
+    assert project.snakemake(config=moved).nothing_to_do
 
 
 def test_another_process_gets_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:
