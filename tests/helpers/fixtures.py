@@ -1,4 +1,4 @@
-"""Fixtures around `small_cells`: a prepared model and the outcome of undisturbed runs, made once per session."""
+"""Fixtures around `small_cells`: a prepared model, and cells that nothing interrupts, each trained once."""
 
 from __future__ import annotations
 
