@@ -25,16 +25,15 @@ from bench.config.cell import Cell, DataChoice
 from bench.config.recipe import RankPhases, Recipe
 from bench.distributed import init_process_group
 from bench.errors import BenchError
-from bench.inputs import synthetic
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import prepare_task
 from bench.records.io import read_record
 from bench.records.schema import Record, result_of
 from bench.training.checkpoints import Interval
+from helpers.small_models import save_small_model
 
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
 STEPS = 12  # ranks are pruned after step 3 and frozen at step 8
-SIZES = {"vocab_size": 300, "max_position_embeddings": 64}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["bench.training.run", "transformers", "peft", "bitsandbytes", "sklearn.metrics"])
 
@@ -174,52 +173,9 @@ def torchrun_variables(world_size: int) -> list[dict[str, str]]:
 
 
 def make_lab(folder: Path, kind: str = "classification") -> Lab:
-    """A two-layer BERT (BART for summarization) with random weights and a tokenizer of the demo's words."""
-    import torch
-    from transformers import BartConfig, BartForConditionalGeneration, BertConfig, BertModel
-
-    model = folder / "model"
-    torch.manual_seed(0)
-    if kind == "summarization":
-        _tokenizer(model, "articles", start="<s>", end="</s>")
-        sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
-        config = BartConfig(
-            d_model=64,
-            encoder_ffn_dim=128,
-            decoder_ffn_dim=128,
-            bos_token_id=2,
-            eos_token_id=3,
-            pad_token_id=0,
-            decoder_start_token_id=3,
-            forced_eos_token_id=3,
-            **sizes,
-            **SIZES,
-        )
-        BartForConditionalGeneration(config).save_pretrained(model)
-    else:
-        _tokenizer(model, "acceptability", start="[CLS]", end="[SEP]")
-        bert = BertConfig(
-            hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, pad_token_id=0, **SIZES
-        )
-        BertModel(bert).save_pretrained(model)
-    return Lab(folder / "cache", model, kind)
-
-
-def _tokenizer(folder: Path, generator: str, *, start: str, end: str) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = ["[PAD]", "[UNK]", start, end]
-    texts = [" ".join(row) for row in synthetic.rows(generator, "train").texts]
-    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=300, special_tokens=special))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{start} $A {end}", pair=f"{start} $A {end} $B {end}", special_tokens=[(start, 2), (end, 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", bos_token=start, eos_token=end
-    ).save_pretrained(folder)
+    """A lab below `folder` with a two-layer model of its own."""
+    save_small_model(folder / "model", kind)
+    return Lab(folder / "cache", folder / "model", kind)
 
 
 def without_dropout(lab: Lab, model: Path) -> Lab:

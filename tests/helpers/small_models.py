@@ -1,0 +1,56 @@
+"""Models with two layers and random weights, in the layout of the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.inputs import synthetic
+
+SIZES = {"vocab_size": 300, "max_position_embeddings": 64}
+
+
+def save_small_model(model: Path, kind: str) -> None:
+    """Save a BERT (BART for summarization) and a tokenizer of the demo's words in the folder `model`."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration, BertConfig, BertModel
+
+    torch.manual_seed(0)
+    if kind == "summarization":
+        _tokenizer(model, "articles", start="<s>", end="</s>")
+        sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        config = BartConfig(
+            d_model=64,
+            encoder_ffn_dim=128,
+            decoder_ffn_dim=128,
+            bos_token_id=2,
+            eos_token_id=3,
+            pad_token_id=0,
+            decoder_start_token_id=3,
+            forced_eos_token_id=3,
+            **sizes,
+            **SIZES,
+        )
+        BartForConditionalGeneration(config).save_pretrained(model)
+    else:
+        _tokenizer(model, "acceptability", start="[CLS]", end="[SEP]")
+        bert = BertConfig(
+            hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, pad_token_id=0, **SIZES
+        )
+        BertModel(bert).save_pretrained(model)
+
+
+def _tokenizer(folder: Path, generator: str, *, start: str, end: str) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", start, end]
+    texts = [" ".join(row) for row in synthetic.rows(generator, "train").texts]
+    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=300, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}", pair=f"{start} $A {end} $B {end}", special_tokens=[(start, 2), (end, 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", bos_token=start, eos_token=end
+    ).save_pretrained(folder)
