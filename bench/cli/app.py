@@ -6,7 +6,6 @@ a mistyped option and the light commands answer at once.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -58,7 +57,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """The entry point of the installed command."""
-    code = main()
-    # At its end Python collects garbage among all objects of torch and transformers: 1.5 s per process, for nothing.
-    gc.freeze()
-    sys.exit(code)
+    sys.exit(main())
