@@ -8,12 +8,11 @@
         prepared  views         markers: all inputs are checked, all views are up to date
     results/evaluations/        records of `bench evaluate`
     cache/
-        data/<task>-<key>/      tokenized rows      (the keys: bench/inputs/cache_keys.py)
+        data/<task>-<key>/      tokenized rows; bench/inputs/cache_keys.py makes the keys
         models/<backbone>-<key>/
-        checkpoints/<identity>-<key>/
-        datasets/               what the library `datasets` converts
+        checkpoints/<identity>-<key>/   of cells in training
 
-The module takes names, not cells, and imports nothing that Snakemake would wait for at each parse.
+The module takes names, not cells. Snakemake imports it at each parse, so it imports nothing that is slow.
 """
 
 from __future__ import annotations
