@@ -65,8 +65,8 @@ class Published:
 
     def notes(self, places: Sequence[Place], methods: Collection[str]) -> list[str]:
         """The sources of the numbers at these places, and what is wrong with some of them."""
-        found = [self.find(place, method) for place in places for method in methods]
-        numbers = [number for number in found if number is not None]
+        candidates = [self.find(place, method) for place in places for method in methods]
+        numbers = [number for number in candidates if number is not None]
         if not numbers:
             return []
         sources = ", ".join(dict.fromkeys(number.source for number in numbers))
