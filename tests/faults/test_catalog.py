@@ -1,4 +1,4 @@
-"""All forty faults stand in docs/reliability.md, each with a test that exists, or with the reason why there is none."""
+"""All forty faults are in docs/reliability.md, each with a test that exists, or with the reason why there is none."""
 
 from __future__ import annotations
 
