@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,12 +15,12 @@ from bench.config.resolve import ResolvedStudy
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.paths import StudyPaths
-from bench.records.io import checksums, read_record
-from bench.records.schema import SCHEMA_VERSION, Record
+from bench.records.io import read_record
+from bench.records.schema import Record
 
 Group = tuple[str, str, str]  # task, method, budget: cells that differ in the seed alone
 # Fields that no table uses. They are nine tenths of a record's bytes.
-LONG_FIELDS = frozenset({"spec", "ranks", "model", "files", "log_tail"})
+LONG_FIELDS: dict[str, Any] = {"spec": {}, "ranks": {}, "model": {}, "files": {}, "log_tail": (), "checksums": {}}
 
 
 @dataclass(frozen=True)
@@ -123,31 +122,11 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
 
 
 def read_summary(file: Path) -> Record:
-    """The record in `file` with its `LONG_FIELDS` left empty. Raises BenchError as `read_record` does.
+    """The record in `file` with its `LONG_FIELDS` left empty: ten thousand whole records would not fit into memory.
 
-    The checksums of the other fields are verified. Those of the long fields would take most of the time that tables
-    of ten thousand cells need; `read_record` verifies them where a field is used.
+    Raises BenchError as `read_record` does.
     """
-    record = _intact_summary(file)
-    if record is None:  # an older schema, which read_record migrates, or a fault, which it names
-        empty: dict[str, Any] = {"spec": {}, "ranks": {}, "model": {}, "files": {}, "log_tail": (), "checksums": {}}
-        record = read_record(file).model_copy(update=empty)
-    return record
-
-
-def _intact_summary(file: Path) -> Record | None:
-    """None if anything is not as `write_record` of today writes it."""
-    try:
-        data = json.loads(file.read_bytes())
-        if data["schema_version"] != SCHEMA_VERSION:
-            return None
-        expected = {name: digest for name, digest in data.pop("checksums").items() if name not in LONG_FIELDS}
-        # Serializing spec and ranks again to hash them is what makes read_record twice as slow.
-        short = {name: value for name, value in data.items() if name not in LONG_FIELDS}
-        # `spec` is the one long field without a default. A ValidationError is a ValueError.
-        return Record.model_validate({**short, "spec": {}}) if checksums(short) == expected else None
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return None
+    return read_record(file).model_copy(update=LONG_FIELDS)
 
 
 def tidy(results: Results) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.errors import BenchError
-from bench.files import canonical_json, clear_when_full, digest, write_atomic
+from bench.files import canonical_json, clear_when_full, digest, digest_json, write_atomic
 from bench.paths import RECORD
 from bench.records import schema
 from bench.records.migrations import MIGRATIONS, current_curve_line
@@ -64,8 +64,10 @@ def read_record(file: Path) -> Record:
 
 
 def checksums(data: dict[str, Any]) -> dict[str, str]:
-    """Per field, the first 16 hex digits of the SHA-256 of its canonical JSON."""
-    return {k: digest(canonical_json(v))[:16] for k, v in data.items() if k != "checksums"}
+    """Per field, the first 16 hex digits of the SHA-256 of its JSON, as records of that schema version take it."""
+    # Schema 1 hashed indented JSON. Python writes compact JSON several times as fast, and tables check every record.
+    hashed = _digest_indented if data.get("schema_version") == 1 else digest_json
+    return {name: hashed(value)[:16] for name, value in data.items() if name != "checksums"}
 
 
 def read_curve(file: Path) -> list[dict[str, Any]]:
@@ -76,6 +78,10 @@ def read_curve(file: Path) -> list[dict[str, Any]]:
     """
     lines = file.read_text().splitlines() if file.is_file() else []
     return [current_curve_line(json.loads(line)) for line in lines]
+
+
+def _digest_indented(value: Any) -> str:
+    return digest(canonical_json(value))
 
 
 def _data(file: Path) -> dict[str, Any]:
