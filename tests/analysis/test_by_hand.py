@@ -86,12 +86,12 @@ def test_the_table_of_parameters_and_memory(folder: Path) -> None:
             "heads, [parameters]": mean(lambda r: sum(r["parameters"]["head_by_module"].values())),
             "base, stored [MiB]": base / 2**20,
             "adapter file, stored [MiB]": mean(lambda r: r["bytes"]["adapter_file"]) / 2**20,
-            "optimizer, training, at the most [MiB]": mean(lambda r: r["bytes"]["optimizer"]) / 2**20,
+            "optimizer, training, maximum [MiB]": mean(lambda r: r["bytes"]["optimizer"]) / 2**20,
             "peak, process [MiB]": mean(lambda r: r["bytes"]["peak"]["peak"]) / 2**20,
         }
         assert {name: float(row[name]) for name in expected} == pytest.approx(expected)
         ranks = sum(site["end"] for site in records[0]["ranks"].values())
-        assert row["kept of budget"] == f"{ranks} of {ranks} ranks"
+        assert row["budget used"] == f"{ranks} of {ranks} ranks"
         assert row["n"] == "3"
 
 

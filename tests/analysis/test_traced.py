@@ -22,11 +22,11 @@ READ: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "heads, [parameters]": lambda r: r["parameters"]["head"],
     "base, stored [MiB]": lambda r: sum(r["bytes"]["base"].values()) / MIB,
     "adapter file, stored [MiB]": lambda r: r["bytes"]["adapter_file"] / MIB,
-    "gradients, training, at the most [MiB]": lambda r: r["bytes"]["gradients"] / MIB,
-    "optimizer, training, at the most [MiB]": lambda r: r["bytes"]["optimizer"] / MIB,
-    "importance, training, at the most [MiB]": lambda r: r["bytes"]["importance"] / MIB,
-    "predicted, training takes [MiB]": lambda r: r["bytes"]["peak"]["predicted"] / MIB,
-    "measured, training takes [MiB]": lambda r: r["bytes"]["peak"]["growth"] / MIB,
+    "gradients, training, maximum [MiB]": lambda r: r["bytes"]["gradients"] / MIB,
+    "optimizer, training, maximum [MiB]": lambda r: r["bytes"]["optimizer"] / MIB,
+    "importance, training, maximum [MiB]": lambda r: r["bytes"]["importance"] / MIB,
+    "predicted, training memory [MiB]": lambda r: r["bytes"]["peak"]["predicted"] / MIB,
+    "measured, training memory [MiB]": lambda r: r["bytes"]["peak"]["growth"] / MIB,
     "peak, process [MiB]": lambda r: r["bytes"]["peak"]["peak"] / MIB,
 }
 

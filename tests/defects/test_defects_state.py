@@ -170,9 +170,13 @@ def test_defect_S8_layers_that_the_core_would_not_honour_are_refused():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = AdaLoraConfig(
-            init_r=4, total_step=9, target_modules=["layers.0"], lora_alpha=8, use_rslora=True,
+            init_r=4,
+            total_step=9,
+            target_modules=["layers.0"],
+            lora_alpha=8,
+            use_rslora=True,
             alpha_pattern={"layers.0": 99.0},
-        )  # fmt: skip
+        )
         peft = get_peft_model(Branches(SHAPES), config)
     assert peft.get_base_model().layers[0].scaling["default"] == 8  # PEFT took both and honors neither
 

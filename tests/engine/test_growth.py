@@ -46,15 +46,18 @@ def train(core: Core, losses: list[float], until: int = STEPS) -> list[tuple[int
     return found
 
 
-@pytest.mark.parametrize(("losses", "patience", "margin", "want"), [
-    ([5, 4, 3, 2, 1], 2, 0.0, []),
-    ([5, 5, 5, 5, 5, 5], 2, 0.0, [2, 4]),
-    ([5, 6, 4, 4, 4, 3, 3, 3], 2, 0.0, [4, 7]),
-    ([5, 4.96, 4.92, 4.0, 3.99, 3.98], 2, 0.01, [5]),  # 4.96 is less than 1% better than 5, 4.92 is more
-    ([5, 4.96, 4.955, 4.94], 2, 0.01, [2]),
-    ([float("nan"), float("nan"), 1.0, float("inf"), float("inf")], 2, 0.0, [1, 4]),
-    ([1, 2, 2, 2], 1, 0.0, [1, 2, 3]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("losses", "patience", "margin", "want"),
+    [
+        ([5, 4, 3, 2, 1], 2, 0.0, []),
+        ([5, 5, 5, 5, 5, 5], 2, 0.0, [2, 4]),
+        ([5, 6, 4, 4, 4, 3, 3, 3], 2, 0.0, [4, 7]),
+        ([5, 4.96, 4.92, 4.0, 3.99, 3.98], 2, 0.01, [5]),  # 4.96 is less than 1% better than 5, 4.92 is more
+        ([5, 4.96, 4.955, 4.94], 2, 0.01, [2]),
+        ([float("nan"), float("nan"), 1.0, float("inf"), float("inf")], 2, 0.0, [1, 4]),
+        ([1, 2, 2, 2], 1, 0.0, [1, 2, 3]),
+    ],
+)
 def test_a_plateau_is_so_many_checks_without_a_better_loss(
     losses: list[float], patience: int, margin: float, want: list[int]
 ) -> None:
@@ -177,9 +180,14 @@ def test_an_interrupted_growth_goes_on_bit_for_bit(allocator: str, stops: list[i
         assert torch.equal(tensor, core.state_dict()[0][name]), name
 
 
-@pytest.mark.parametrize(("allocator", "held_out", "rank", "message"), [
-    ("plateau", 0, 4, "holdout_rows is 0"), ("plateau", 1, 1, "ranks start at 2"), ("interval", 3000, 4, "leave none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("allocator", "held_out", "rank", "message"),
+    [
+        ("plateau", 0, 4, "holdout_rows is 0"),
+        ("plateau", 1, 1, "ranks start at 2"),
+        ("interval", 3000, 4, "leave none"),
+    ],
+)
 def test_what_cannot_grow_is_refused(allocator: str, held_out: int, rank: int, message: str) -> None:
     method = {"growth": Growth(**GROWTH)}
     cell = cell_of(adapter="lora", allocator=allocator, rank=rank, method=method, holdout_rows=held_out)

@@ -68,7 +68,7 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
         budget = record.parameters.budget
         facts.append(("adapter parameters", f"{record.parameters.adapter_end:,}"))
         facts.append(("head parameters", f"{record.parameters.head:,}"))
-        facts.append(("kept of budget", f"{budget.used:,} of {budget.limit:,} {budget.unit}"))
+        facts.append(("budget used", f"{budget.used:,} of {budget.limit:,} {budget.unit}"))
     if record.bytes:
         facts.append(("peak memory", f"{record.bytes.peak.peak / MIB:,.0f} MiB"))
     if record.training:

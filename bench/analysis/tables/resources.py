@@ -54,7 +54,7 @@ def _table(
     """One row per task, method and budget; `with_budget` adds a column with what was kept of the budget."""
     columns = [*HEADS, *(Column(quantity.name, quantity.group) for quantity in quantities)]
     if with_budget:
-        columns.append(Column("kept of budget"))
+        columns.append(Column("budget used"))
     columns.append(Column("n"))
     rows = []
     for task, method, budget in results.groups:
@@ -105,7 +105,8 @@ def _peak_note(results: Results) -> str:
     training = "; ".join(
         f"{device}: {training_of.get(device, 'memory allocated on the device, the base in it')}" for device in devices
     )
-    return f"Peak, {peak or 'not recorded'}. Training takes, {training or 'not recorded'}; predicted from shapes alone."
+    peak, training = peak or "not recorded", training or "not recorded"
+    return f"Peak, {peak}. Training memory, {training}; the prediction knows shapes alone."
 
 
 def _mib(amount: int | None) -> float | None:
@@ -155,11 +156,11 @@ MEMORY = (
     Quantity("heads", "[parameters]", lambda r: _parameters(r).head, count_entry),
     Quantity("base", "stored [MiB]", _base_mib),
     Quantity("adapter file", "stored [MiB]", lambda r: _mib(_bytes(r).adapter_file)),
-    Quantity("gradients", "training, at the most [MiB]", lambda r: _mib(_bytes(r).gradients)),
-    Quantity("optimizer", "training, at the most [MiB]", lambda r: _mib(_bytes(r).optimizer)),
-    Quantity("importance", "training, at the most [MiB]", lambda r: _mib(_bytes(r).importance)),
-    Quantity("predicted", "training takes [MiB]", lambda r: _mib(_bytes(r).peak.predicted)),
-    Quantity("measured", "training takes [MiB]", _measured_mib),
+    Quantity("gradients", "training, maximum [MiB]", lambda r: _mib(_bytes(r).gradients)),
+    Quantity("optimizer", "training, maximum [MiB]", lambda r: _mib(_bytes(r).optimizer)),
+    Quantity("importance", "training, maximum [MiB]", lambda r: _mib(_bytes(r).importance)),
+    Quantity("predicted", "training memory [MiB]", lambda r: _mib(_bytes(r).peak.predicted)),
+    Quantity("measured", "training memory [MiB]", _measured_mib),
     Quantity("peak", "process [MiB]", lambda r: _mib(_bytes(r).peak.peak)),
 )
 COST = (
