@@ -100,17 +100,7 @@ def _record(
     split, metric = cell.task.primary_split, cell.task.metric
     return Record(
         kind="evaluation",
-        cell=CellKey(
-            study=cell.study,
-            task=cell.task.name,
-            backbone=cell.backbone.name,
-            method=cell.method.name,
-            budget=cell.budget_name,
-            seed=cell.seed,
-            id=cell.id,
-            spec_hash=cell.spec_hash,
-            hash=cell.identity(str(data["fingerprint"])),
-        ),
+        cell=CellKey.of(cell, cell.identity(str(data["fingerprint"]))),
         spec=cell.model_dump(mode="json"),
         status="ok",
         reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),

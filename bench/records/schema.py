@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from bench.config.cell import Cell
 from bench.config.types import Frozen
 
 SCHEMA_VERSION = 2
@@ -27,6 +28,21 @@ class CellKey(Frozen):
     id: str
     spec_hash: str
     hash: str
+
+    @classmethod
+    def of(cls, cell: Cell, identity: str) -> CellKey:
+        """The key of `cell`, whose `Cell.identity` with its prepared data is `identity`."""
+        return cls(
+            study=cell.study,
+            task=cell.task.name,
+            backbone=cell.backbone.name,
+            method=cell.method.name,
+            budget=cell.budget_name,
+            seed=cell.seed,
+            id=cell.id,
+            spec_hash=cell.spec_hash,
+            hash=identity,
+        )
 
 
 class Reported(Frozen):

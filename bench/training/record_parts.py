@@ -136,17 +136,7 @@ def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, 
     notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
     rows = inputs.data_manifest
     return {
-        "cell": CellKey(
-            study=cell.study,
-            task=cell.task.name,
-            backbone=cell.backbone.name,
-            method=cell.method.name,
-            budget=cell.budget_name,
-            seed=cell.seed,
-            id=cell.id,
-            spec_hash=cell.spec_hash,
-            hash=inputs.identity,
-        ),
+        "cell": CellKey.of(cell, inputs.identity),
         "spec": cell.model_dump(mode="json"),
         "selection": cell.selection,
         "data": {key: rows[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},

@@ -89,17 +89,7 @@ def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status:
 
 
 def cell_key(cell: Cell) -> CellKey:
-    return CellKey(
-        study=cell.study,
-        task=cell.task.name,
-        backbone=cell.backbone.name,
-        method=cell.method.name,
-        budget=cell.budget_name,
-        seed=cell.seed,
-        id=cell.id,
-        spec_hash=cell.spec_hash,
-        hash="h",
-    )
+    return CellKey.of(cell, "h")
 
 
 def make_bytes(cell: Cell, start: int, end: int) -> Bytes:
