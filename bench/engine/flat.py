@@ -53,6 +53,7 @@ class FlatParameters:
         self._adapter = adapter
         self._layers = [base.get_submodule(site.name) for site in sites]
         self.device = next(base.parameters()).device
+        # One tensor for all layers: it makes autograd call their backward although A and B are no inputs of theirs.
         anchor = torch.zeros((), device=self.device, requires_grad=True)
         self.sites = [install(layer, anchor, adapter) for layer in self._layers]
         keep_task_loss(model)
@@ -67,6 +68,7 @@ class FlatParameters:
         if not factors and not named:
             raise BenchError("no adapted matrix: nothing to train")
         _check_dtype(named)
+        # Matrices first, so that weight decay covers one slice of the buffer, and biases and norms lie behind it.
         self.head = [p for _, p in named if p.ndim > 1] + [p for _, p in named if p.ndim <= 1]
         self.head_names = [n for n, p in named if p.ndim > 1] + [n for n, p in named if p.ndim <= 1]
         self._parameters = factors
@@ -74,6 +76,7 @@ class FlatParameters:
         self._head_elements = int(sum(p.numel() for p in self.head))
 
         layout = Layout.initial(sites, [group[0].shape[0] for group in factors], svd)
+        # Copied before the buffer is bound, which replaces the storage of every parameter.
         values = [[parameter.detach().float() for parameter in group] for group in factors]
         heads = [parameter.detach().clone() for parameter in self.head]
         self._allocate(layout)
@@ -110,6 +113,7 @@ class FlatParameters:
 
         E's gradient is the product's gradient times B, summed over each row; B's is the product's gradient times E.
         """
+        # E's gradient needs the product's before B's overwrites it.
         for part in self._products:
             torch.sum(part.grad * part.b, dim=1, out=part.grad_singular)
             part.grad.mul_(part.singular.unsqueeze(1))
@@ -207,10 +211,13 @@ class FlatParameters:
             self.sites, self._layers, self._parameters, views, grads, strict=True
         ):
             for parameter, value in zip(parameters, view, strict=True):
+                # The module keeps its Parameter object, so that state_dict, PEFT and the user see the trained values.
+                # Its own gradient stays empty: the fused backward adds to the buffer.
                 parameter.grad = None
                 parameter.data = value
             layer.r[self._adapter] = view[0].shape[0]
             site.bind(view[0], view[1].t(), grad[0], grad[1].t())
+        # With singular values the layers read E B in place of B; without them there are no products to bind.
         for block, product in zip(self.layout.blocks, self._products, strict=False):
             for factor in block.factors:
                 if factor.kind == "B":
@@ -268,7 +275,7 @@ def carry(flat: Tensor, old: Layout, new: Layout) -> Tensor:
 def _picked(values: Tensor, places: Sequence[int]) -> Tensor:
     """values [n, ...] at `places`; zeros where a place is -1."""
     padded = torch.cat([values, values.new_zeros(1, *values.shape[1:])])
-    return padded[torch.tensor(places, device=values.device, dtype=torch.long)]  # -1 is the row of zeros
+    return padded[torch.tensor(places, device=values.device, dtype=torch.long)]  # -1 picks the last row, the zeros
 
 
 def _names(svd: bool) -> tuple[str, ...]:

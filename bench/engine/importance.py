@@ -54,6 +54,7 @@ class Importance:
         sensitivity = torch.mul(self._flat.data[:size], self._flat.grad[:size]).abs_()
         if gradient_scale is not None:
             sensitivity.div_(gradient_scale)
+        # A skipped step must not poison the averages: lerp with weight 0 would still turn inf into NaN.
         sensitivity.nan_to_num_(0.0, 0.0, 0.0)
         average = self.tensors["average"].lerp_(sensitivity, finite * self._weights[0])
         if "deviation" in self.tensors:

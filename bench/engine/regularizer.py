@@ -57,6 +57,7 @@ class Regularizer:
                 off = torch.bmm(matrices, matrices.transpose(1, 2)).mul_(batch.valid).add_(batch.minus_identity)
             norms = torch.linalg.vector_norm(off, dim=(1, 2))
             values.append(norms.sum())
+            # Orthonormal rows have norm 0 and gradient 0; the clamp keeps 0 / 0 out.
             off.mul_((2 * share / norms.clamp_min(1e-30)).view(-1, 1, 1))
             if batch.real is None:
                 grad_rows.view(batch.shape).baddbmm_(off, matrices)

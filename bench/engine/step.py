@@ -63,7 +63,7 @@ class Core:
         self.options, self.schedule, self.process_group = options, schedule, process_group
         self.flat = FlatParameters(model, sites, adapter)
         if process_group.world_size > 1:
-            process_group.broadcast(self.flat.data)
+            process_group.broadcast(self.flat.data)  # adapters and heads may be drawn apart in each process
             self.flat.fold()
         self.initial_ranks = self.flat.layout.ranks
         self.optimizer = FlatAdamW(self.flat, options)
@@ -75,7 +75,7 @@ class Core:
         self._loss: Tensor | None = None
         self._viewing = False
         self.completed = 0  # optimizer steps made, skipped ones too
-        self._follow()
+        self._follow()  # growing allocators start below the ranks that the layers were made for
 
     def accumulate(self, loss: Tensor, share: float | None = None) -> None:
         """Backward of one micro-batch.
@@ -111,9 +111,8 @@ class Core:
     def step(self, learning_rate: float | None = None) -> StepReport:
         """One optimizer step from the gradients that `accumulate` gathered.
 
-        learning_rate: of this step alone; by default that of the options' own schedule.
-
-        Raises BenchError without a gradient, after the last step of the schedule, or if gradients were cleared outside.
+        learning_rate: of this step alone; by default that of the options' own schedule. Raises BenchError without a
+        gradient, after the last step of the schedule, or if gradients were cleared outside.
         """
         if self._loss is None:
             raise BenchError("step without accumulate: there is no gradient")
@@ -125,6 +124,7 @@ class Core:
         loss = self._loss
         self.process_group.all_reduce_sum(flat.grad)
         self.process_group.all_reduce_sum(loss)
+        # After the sum over processes: the regularizer counts once per step, however many losses were accumulated.
         regularizer = self._zero if self._regularizer is None else self._regularizer.add_gradient()
         # With several processes another one may have a gradient where this one has none.
         hold = flat.untouched() if self.process_group.world_size == 1 else []
@@ -141,6 +141,7 @@ class Core:
         self._skipped.add_(skipped)
 
         self.completed += 1
+        # The importance needs this step's gradient, so the allocator comes before the gradients are cleared.
         masked = self.allocator.after_step(self.completed, StepFacts(1 - skipped, clip, loss, hold))
         if masked:
             self._follow()

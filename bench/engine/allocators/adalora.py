@@ -57,16 +57,17 @@ class AdaLora(Allocator):
         if not self._schedule.prunes:
             return False
         if self.frozen:
-            self._prune()
+            self._prune()  # AdamW's moments would move pruned singular values away from zero, if they are still held
             return False
         if self._importance is not None and step < self._schedule.freezes_at:
             self._importance.update(facts.finite, facts.clip if self._raw else None, facts.hold)
+        # `>=` below: a resumed or skipped step must not miss the freeze, as an exact comparison would.
         if not self._schedule.is_mask_step(step) and step < self._schedule.freezes_at:
             return False
         self._mask, self._decided = self.mask(step), step
         self._prune()
         if step >= self._schedule.freezes_at:
-            self.frozen, self._importance = True, None
+            self.frozen, self._importance = True, None  # the averages are not needed any more
         return True
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -75,7 +76,7 @@ class AdaLora(Allocator):
         if self.frozen or self._importance is None or step == self._decided:
             return self._mask
         if budget >= self._schedule.initial_budget:
-            return None
+            return None  # before the first decrease every rank lives; sorting would be wasted
         scores = self._importance.of_triplets()
         if self._unit == "parameters":
             return affordable_ranks(scores, self._costs, budget, self._tie_order)
@@ -87,7 +88,7 @@ class AdaLora(Allocator):
         return self._flat.layout.kept_by(self._mask.tolist())
 
     def follow_layout(self, old: Layout) -> None:  # noqa: ARG002
-        self._mask = None
+        self._mask = None  # what it pruned has left the layout
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {} if self._importance is None else dict(self._importance.tensors)

@@ -31,6 +31,8 @@ class Growing(Allocator):
     def __init__(self, flat: FlatParameters, growth: GrowthOptions, trigger: Trigger, cap: int) -> None:
         self._flat, self._growth, self._trigger, self._cap = flat, growth, trigger, cap
         self._checks, self._last = frozenset(growth.checks), max(growth.checks)
+        # What PEFT drew for every rank up to the largest. New ranks take their values from here, so that the values do
+        # not depend on when a rank enters.
         self._full = flat.layout
         self._drawn = flat.data[: flat.layout.adapter_elements].clone()
         self._ranks = [min(growth.start_rank, rank) for rank in flat.layout.ranks]
@@ -80,6 +82,7 @@ class Growing(Allocator):
         if grown:
             event = {"step": step, "ranks": sum(self._ranks), "reason": reason}
             self._growths.append(event if loss is None else {**event, "loss": loss})
+        # No later check can change anything: `frozen` lets evaluations of held-out rows stop.
         self.frozen = step >= self._last or not self._room()
         return grown
 
