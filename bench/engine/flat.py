@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.engine.carry import carry
 from bench.engine.fused_layers import ADAPTER, install, keep_task_loss
 from bench.engine.layout import Kept, Layout, Site
 from bench.errors import BenchError
@@ -51,6 +52,7 @@ class FlatParameters:
     def __init__(self, model: Any, sites: Sequence[Site], adapter: str = ADAPTER) -> None:
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._adapter = adapter
+        self.masked = False  # whether the layers see fewer ranks than are trained
         self._layers = [base.get_submodule(site.name) for site in sites]
         self.device = next(base.parameters()).device
         # One tensor for all layers: it makes autograd call their backward although A and B are no inputs of theirs.
@@ -103,6 +105,7 @@ class FlatParameters:
 
         mask [triplets]: ranks that the layers shall not see, where it is false.
         """
+        self.masked = mask is not None
         for part in self._products:
             singular = part.singular if mask is None else part.singular * mask[part.triplets]
             torch.mul(part.b, singular.unsqueeze(1), out=part.folded)
@@ -137,10 +140,14 @@ class FlatParameters:
         ]
 
     def check_gradients(self) -> None:
-        """Raises BenchError if the gradient of a head is no view of the buffer any more (`zero_grad` takes it out)."""
+        """Raises BenchError if the gradient of a head is no view of the buffer any more (`zero_grad` takes it out), or
+        if an adapter's gradient came through PEFT's own forward, which does not add it to the buffer.
+        """
         for name, parameter, view in zip(self.head_names, self.head, self._head_grads, strict=True):
             if parameter.grad is not view:
                 raise BenchError(f"the gradient of {name} was replaced: only the core may clear gradients")
+        if any(parameter.grad is not None for group in self._parameters for parameter in group):
+            raise BenchError("an adapter was trained through PEFT's own forward: let it be the only active adapter")
 
     def gather_gradients(self) -> None:
         """Bring the heads' gradients back into the buffer after somebody else's `zero_grad` took them out."""
@@ -151,11 +158,27 @@ class FlatParameters:
                 parameter.grad = view
 
     def check_views(self) -> None:
-        """Raises BenchError if a parameter is no view of the buffer any more (`model.to` moved it)."""
+        """Raises BenchError if a parameter was moved out of the buffer (`model.to` does it) or replaced."""
+        for layer, group in zip(self._layers, self._parameters, strict=True):
+            current = [_parameter(layer, name, self._adapter) for name in _names(self.layout.svd)]
+            if any(one is not other for one, other in zip(current, group, strict=True)):
+                raise BenchError("the adapter's parameters were replaced since the training core was made")
         first, last = self.data.data_ptr(), self.data.data_ptr() + self.data.numel() * self.data.element_size()
         for parameter in (*(p for group in self._parameters for p in group), *self.head):
             if parameter.numel() and not first <= parameter.data_ptr() < last:
                 raise BenchError("the model's parameters were moved: put the model on its device first")
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def rejoin(self) -> None:
+        """Take the parameters back into the buffer, with their values, where `copy.deepcopy` has put them outside."""
+        if not self.sites or self._parameters[0][0].data_ptr() == self.sites[0].a.data_ptr():
+            return
+        for views, group in zip(self.factors(self.data), self._parameters, strict=True):
+            for view, parameter in zip(views, group, strict=True):
+                view.copy_(parameter)
+        for view, parameter in zip(self._head_views(self.data), self.head, strict=True):
+            view.copy_(parameter)
+        self._bind()
 
     def elements_of(self, site: int) -> list[slice]:
         """The parts of the buffer that hold A, B^T and E of a site."""
@@ -253,31 +276,6 @@ class FlatParameters:
         return views
 
 
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def carry(flat: Tensor, old: Layout, new: Layout) -> Tensor:
-    """`flat` (parameters, or a moment or an average of them) moved from the layout `old` to `new`, value for value.
-
-    Ranks that `old` does not hold become zeros.
-    """
-    parts = []
-    for block in new.blocks:
-        other = next((b for b in old.blocks if b.length == block.length), None)
-        rows = flat.new_zeros(0, block.length)
-        if other is not None:
-            rows = flat[other.offset : other.end].view(other.rows, other.length)
-        parts.append(_picked(rows, new.sources(block, old)).flatten())
-    if new.svd:
-        parts.append(_picked(flat[old.row_elements : old.adapter_elements], new.triplet_sources(old)))
-    parts.append(flat[old.adapter_elements :])
-    return torch.cat(parts)
-
-
-def _picked(values: Tensor, places: Sequence[int]) -> Tensor:
-    """values [n, ...] at `places`; zeros where a place is -1."""
-    padded = torch.cat([values, values.new_zeros(1, *values.shape[1:])])
-    return padded[torch.tensor(places, device=values.device, dtype=torch.long)]  # -1 picks the last row, the zeros
-
-
 def _names(svd: bool) -> tuple[str, ...]:
     return ("lora_A", "lora_B", "lora_E") if svd else ("lora_A", "lora_B")
 
@@ -290,4 +288,6 @@ def _parameter(layer: Any, name: str, adapter: str) -> nn.Parameter:
 def _check_dtype(named: Sequence[tuple[str, nn.Parameter]]) -> None:
     for name, parameter in named:
         if parameter.dtype != torch.float32:
-            raise BenchError(f"trainable parameter {name} is {parameter.dtype}; what is trained must be float32")
+            raise BenchError(
+                f"trainable parameter {name} is {parameter.dtype}; what is trained must be float32: call .float() on it"
+            )

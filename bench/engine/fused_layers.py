@@ -9,7 +9,7 @@ which makes AdaLoRA's layer cost the same as LoRA's.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,11 +117,14 @@ class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
         return grad, grad_x.view(ctx.shape), None, None
 
 
-def fused_forward(layer: Any, x: Tensor) -> Tensor:
-    """Replaces `layer.forward`. A disabled or merged adapter takes PEFT's own way, and gets no gradient there."""
+def fused_forward(layer: Any, x: Tensor, **options: Any) -> Tensor:
+    """Replaces `layer.forward`. All but the one adapter of the site takes PEFT's own way, and gets no gradient there.
+
+    That is a disabled or merged adapter, another active adapter, and PEFT's own `options` (an adapter for each row).
+    """
     site: SiteTensors = layer.fused_site
-    if layer.disable_adapters or layer.merged:
-        return type(layer).forward(layer, x)
+    if layer.disable_adapters or layer.merged or options or layer.active_adapters != [site.adapter]:
+        return type(layer).forward(layer, x, **options)
     base: nn.Module = layer.base_layer
     if not site.rank:
         return base(x)
@@ -172,10 +175,10 @@ def install(adapted: nn.Module, anchor: Tensor, adapter: str = ADAPTER) -> SiteT
             f"an adapter on {type(layer.base_layer).__name__} is not supported: only Linear and Linear4bit"
         )
     if any(p.requires_grad for p in layer.base_layer.parameters()):
-        raise BenchError("the matrix under an adapter must be frozen")
+        raise BenchError("the matrix under an adapter and its bias must be frozen (bias='none' in PEFT's config)")
     if not isinstance(layer, AdaLoraLayer) and (layer.lora_variant or any(layer.lora_bias.values())):
         raise BenchError("LoRA variants (DoRA, ...) and lora_bias are not supported")
     site = SiteTensors(scale_of(layer, adapter), anchor, adapter)
     layer.fused_site = site
-    layer.forward = MethodType(fused_forward, layer)
+    layer.forward = partial(fused_forward, layer)  # a bound method could not be pickled
     return site

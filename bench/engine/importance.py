@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bench.engine.flat import FlatParameters, carry
+from bench.engine.carry import carry
+from bench.engine.flat import FlatParameters
 from bench.engine.layout import Layout
 from bench.engine.options import ImportanceKind
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from bench.engine.flat import FlatParameters, carry
+from bench.engine.carry import carry
+from bench.engine.flat import FlatParameters
 from bench.engine.layout import Kept, Layout
 from bench.engine.options import StepOptions
 

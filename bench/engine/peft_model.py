@@ -9,6 +9,7 @@ record_ranks(model, core)                       # so that model.save_pretrained 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -148,6 +149,11 @@ def record_ranks(model: Any, core: Core, adapter: str = ADAPTER) -> None:
         singular = state[f"base_model.model.{site.name}.lora_E.{adapter}"].flatten().tolist()
         live = {rank for rank, value in zip(kept, singular, strict=True) if value != 0}
         pattern[f"{site.name}.lora_E"] = [rank in live for rank in range(initial)]
+        before = (config.rank_pattern or {}).get(f"{site.name}.lora_E", [])
+        if sum(before) == initial:
+            # The adapter was loaded with a pattern of its own. PEFT makes all `init_r` ranks and then takes these.
+            order = iter(range(initial))
+            pattern[f"{site.name}.lora_E"] = [kept_before and next(order) in live for kept_before in before]
     config.rank_pattern = pattern
 
 
@@ -160,35 +166,56 @@ class BudgetKeeper:
     """
 
     def __init__(self, model: Any, core: Core) -> None:
-        self._core = core
+        self._model, self._core = model, core
         self._released = False
-        self._shows_mask = False
         base = model.get_base_model()
-        layers = [base.get_submodule(site.name) for site in core.flat.layout.sites]
-        self._index = {id(layer): index for index, layer in enumerate(layers)}
         model.register_forward_pre_hook(self._before_forward)
-        for layer in layers:
-            layer.register_state_dict_post_hook(partial(self._after_state_dict))  # PyTorch marks what it is given
+        base.register_forward_pre_hook(self._before_forward)  # `generate` calls the model inside
+        model.register_load_state_dict_post_hook(self._after_load)
+        self._layers = [base.get_submodule(site.name) for site in core.flat.layout.sites]
+        for index, layer in enumerate(self._layers):
+            layer.register_state_dict_post_hook(partial(self._after_state_dict, index))
+            if hasattr(layer, "lora_E") and hasattr(layer, "get_delta_weight"):  # PEFT cannot merge into 4-bit layers
+                layer.get_delta_weight = partial(self._delta_weight, layer)
 
     def release(self) -> None:
         """From now on the model is shown as its parameters are: they were loaded, and obey a budget of their own."""
         self._released = True
         self._core.flat.fold()
 
+    def resume(self) -> None:
+        """After `release`: the core's own training goes on."""
+        self._released = False
+
+    def _replaced(self) -> bool:
+        """Whether another core was made for this adapter since. That one decides then."""
+        sites = self._core.flat.sites
+        return any(layer.fused_site is not site for layer, site in zip(self._layers, sites, strict=True))
+
     def _mask(self) -> Tensor | None:
-        return None if self._released else self._core.budget_mask()
+        return None if self._released or self._replaced() else self._core.budget_mask()
 
-    def _before_forward(self, model: Any, _inputs: Any) -> None:
-        if not model.training:
-            self._core.flat.fold(self._mask())
-            self._shows_mask = True
-        elif self._shows_mask:
-            self._core.flat.fold()
-            self._shows_mask = False
+    def _before_forward(self, _module: Any, _inputs: Any) -> None:
+        flat = self._core.flat
+        if self._replaced():
+            return
+        flat.rejoin()
+        if not self._model.training:
+            flat.fold(self._mask())
+        elif flat.masked:
+            flat.fold()
 
-    def _after_state_dict(self, layer: Any, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
+    def _after_load(self, _module: Any, _incompatible: Any) -> None:
+        self._core.flat.fold()  # E or B have other values now
+
+    def _delta_weight(self, layer: Any, adapter: str) -> Tensor:
+        """In place of PEFT's `get_delta_weight`, so that ranks without budget are not merged into the base."""
+        with self._core.budget_view() if self._mask() is not None else nullcontext():
+            return type(layer).get_delta_weight(layer, adapter)
+
+    def _after_state_dict(self, index: int, _layer: Any, state: dict[str, Tensor], prefix: str, _metadata: Any) -> None:
         """Copies in place of views of the flat buffer, which safetensors refuses to write; E masked."""
-        mask, layout, index = self._mask(), self._core.flat.layout, self._index[id(layer)]
+        mask, layout = self._mask(), self._core.flat.layout
         first, rank = layout.first_triplets[index], layout.ranks[index]
         for key in [key for key in state if key.startswith(f"{prefix}lora_")]:
             value = state[key].detach().clone(memory_format=torch.contiguous_format)

@@ -81,10 +81,10 @@ class Core:
         """Backward of one micro-batch.
 
         share: the part of the optimizer step's rows (of all processes together) that this loss is the mean of; by
-        default 1 / `options.micro_batches`. Raises BenchError inside `budget_view`.
+        default 1 / `options.micro_batches`. Raises BenchError while ranks are masked.
         """
-        if self._viewing:
-            raise BenchError("no training inside budget_view: its ranks are masked for evaluation")
+        if self._viewing or self.flat.masked:
+            raise BenchError("no training inside budget_view or model.eval(): ranks are masked for evaluation")
         if share is None:
             share = 1 / self.options.micro_batches
         loss.backward(torch.full_like(loss, share))

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from bench.engine.allocators.base import Allocator, StepFacts
 from bench.engine.allocators.triggers import Trigger
-from bench.engine.flat import FlatParameters, carry
+from bench.engine.carry import carry
+from bench.engine.flat import FlatParameters
 from bench.engine.importance import Importance
 from bench.engine.layout import Kept, Layout
 from bench.engine.options import GrowthOptions
