@@ -73,6 +73,8 @@ class AdapterOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self.core.flat.masked and not self.model.training:
+            raise BenchError("no training in model.eval(), where ranks are masked for evaluation: call model.train()")
         self.core.adopt_gradients()
         self.last_report = self.core.step(learning_rate=self.param_groups[0]["lr"])
         return loss
@@ -92,6 +94,7 @@ class AdapterOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "core"})
         core = state_dict["core"]
         self.core.load_state_dict(core["tensors"], core["plain"])
+        self.keeper.resume()
 
 
 class AdapterCallback(TrainerCallback):  # type: ignore[misc]
@@ -118,6 +121,12 @@ class AdapterCallback(TrainerCallback):  # type: ignore[misc]
             raise BenchError(
                 f"AdaLoraConfig.total_step is {total}, but Trainer makes {state.max_steps} optimizer steps: "
                 f"set total_step={state.max_steps}"
+            )
+        if total != ENDLESS and core.completed != state.global_step:
+            raise BenchError(
+                f"the optimizer has made {core.completed} steps, but Trainer begins after step {state.global_step}: "
+                "resume from a checkpoint that holds optimizer.pt (save_only_model=False), or make model and "
+                "AdapterOptimizer anew for another training"
             )
         if args.max_grad_norm:
             raise BenchError(
@@ -161,6 +170,8 @@ class AdapterCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
             self._optimizer.keeper.release()  # Trainer has just loaded the best checkpoint's parameters
+        if self._optimizer.core.completed < self._optimizer.core.schedule.total_steps:
+            return  # Trainer may go on, and PEFT would cut what it saves and loads then to the ranks of now
         record_ranks(self._optimizer.model, self._optimizer.core, self._optimizer.adapter)
 
 
