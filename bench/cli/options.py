@@ -19,7 +19,8 @@ from bench.paths import RESULTS
 from bench.pipeline.run_options import SEPARATOR, RunOptions
 
 Command = Callable[..., Any]
-FOLDER = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)  # may be missing
+EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 class Override(click.ParamType[str]):
@@ -51,7 +52,7 @@ cache_option = click.option(
 )
 mirror_option = click.option(
     "--mirror",
-    type=FOLDER,
+    type=EXISTING_FOLDER,
     envvar="BENCH_MIRROR",
     show_envvar=True,
     metavar="DIR",

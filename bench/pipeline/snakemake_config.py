@@ -47,10 +47,15 @@ def _options(config: Mapping[str, Any]) -> RunOptions:
     mirror = Path(str(config["mirror"])).expanduser() if "mirror" in config else None
     if mirror is not None and not mirror.is_dir():
         raise BenchError(f"mirror={config['mirror']}: no such folder")
+    results = Path(str(config.get("results", RESULTS)))
+    cache = Path(str(config["cache"])) if "cache" in config else None
+    for key, folder in (("results", results), ("cache", cache)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise BenchError(f"{key}={folder}: is a file, not a folder")
     return RunOptions(
         study=str(config.get("study", DEFAULT_STUDY)),
-        results=Path(str(config.get("results", RESULTS))),
-        cache=Path(str(config["cache"])) if "cache" in config else None,
+        results=results,
+        cache=cache,
         mirror=mirror,
         workflow=Path(str(config.get("workflow", WORKFLOW))),
         overrides=_overrides(config.get("set", "")),

@@ -42,6 +42,8 @@ def test_bad_yaml_is_refused_while_the_workflow_is_read(
         (("miror=x",), "unknown key 'miror' (did you mean 'mirror'?)"),
         (("tasks=colla",), "(did you mean 'cola'?)"),
         (("mirror=/nowhere",), "no such folder"),
+        ((f"results={__file__}",), "is a file, not a folder"),
+        ((f"cache={__file__}",), "is a file, not a folder"),
         (("set=recipe.epoch=1",), "(did you mean 'epochs'?)"),
     ],
 )
