@@ -5,7 +5,7 @@ One YAML file per method in workflow/methods/.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -16,7 +16,13 @@ from bench.errors import nearest
 
 Storage = Literal["fp32", "bf16", "nf4"]
 Adapter = Literal["lora", "adalora", "peft", "full"]
-AllocatorName = Literal["fixed", "adalora", "plateau", "interval", "random", "increlora"]
+
+# An allocator is named here by what it does with the ranks, and in `ALLOCATORS` (bench/engine/allocators/registry.py).
+# Pruning: ranks start above the budget, and singular values are masked until it is met.
+PruningAllocator = Literal["adalora"]
+# Growing: ranks start below the budget, as the block `growth` says, and never exceed it.
+GrowingAllocator = Literal["plateau", "interval", "random", "increlora"]
+AllocatorName = Literal["fixed", PruningAllocator, GrowingAllocator]
 
 # Rows are tokenized once for all methods of a task, so a method can't change these keys of the recipe.
 _TOKENIZATION_KEYS = ("max_length", "max_target_length")
@@ -112,7 +118,7 @@ class Method(Frozen):
         "fixed", description="Rule that decides the rank of each matrix. The default is fixed."
     )
     growth: Growth | None = Field(
-        None, description="How ranks grow; required for every allocator except fixed and adalora."
+        None, description="How ranks grow; required for the allocators that let ranks grow, and only for these."
     )
     unit: Literal["ranks", "parameters"] = Field(
         "ranks", description="What the allocator counts against the budget. The default is ranks."
@@ -148,18 +154,23 @@ class Method(Frozen):
         return self.adapter == "adalora" if self.regularizer is None else self.regularizer
 
     @property
+    def prunes(self) -> bool:
+        """Whether ranks are pruned during the training."""
+        return self.allocator in get_args(PruningAllocator)
+
+    @property
     def grows(self) -> bool:
         """Whether ranks grow during the training."""
         return self.growth is not None
 
     @model_validator(mode="after")
     def _consistent(self) -> Method:
-        # Both allocators score singular values, and only the adapter adalora has any.
-        if self.allocator in ("adalora", "increlora") and self.adapter != "adalora":
+        # These allocators mask or score singular values, and only the adapter adalora has any.
+        if (self.prunes or self.allocator == "increlora") and self.adapter != "adalora":
             raise ValueError(
                 f"allocator {self.allocator!r} ranks singular values: adapter must be adalora, not {self.adapter}"
             )
-        if (self.allocator not in ("fixed", "adalora")) != self.grows:
+        if (self.allocator in get_args(GrowingAllocator)) != self.grows:
             raise ValueError(
                 f"allocator {self.allocator!r}: the block `growth` and an allocator that grows go together"
             )

@@ -38,7 +38,7 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
     # Ranks that stay fixed are the same in every matrix. Where they vary, their average may be a fraction.
     if cell.method.allocator == "fixed" and rank != int(rank):
         yield place, _fractional_rank_fault(cell, rank)
-    if cell.method.allocator == "adalora" and rank < _initial_rank(cell, rank) and train_rows and not no_row_left:
+    if cell.method.prunes and rank < _initial_rank(cell, rank) and train_rows and not no_row_left:
         total = recipe.total_steps(train_rows - held_out)
         phases = recipe.rank_schedule_at(total)
         fault = no_step_to_prune(phases.initial_steps, phases.final_steps, total)
