@@ -25,7 +25,7 @@ OUT = (
 
 @dataclass(frozen=True)
 class Named:
-    """What the command line names in place of what the record beside the adapter says."""
+    """Options that replace what the record beside the adapter says. None: as the record says."""
 
     task: str | None
     backbone: str | None
@@ -111,7 +111,10 @@ def _checked(name: str, path: Path) -> str:
 
 
 def _cell_to_score(path: Path, named: Named, recorded: Cell | None, catalog: Catalog) -> Cell:
-    """The cell that says what is scored on what: that of the record, with what the command line names in its place."""
+    """The cell to score: that of the record, if there is one, with what the command line names in place of its parts.
+
+    Raises BenchError if something is named nowhere, is unknown, or if the backbone does not serve the task.
+    """
     from bench.config.budget import Budget
     from bench.config.cell import Cell
 
@@ -151,7 +154,7 @@ def _method(named: Named, recorded: Cell | None) -> Method:
 
 
 def _data(named: Named, recorded: Cell | None) -> DataChoice:
-    """The rows to score on. Those of the record count only for the task of the record."""
+    """The rows to score on. The record's choice of rows applies only to the record's own task."""
     from bench.config.cell import DataChoice
 
     if recorded is None or named.task is not None:

@@ -76,17 +76,20 @@ overrides_option = click.option(
     show_envvar=True,
     help="override a key of the study: recipe.epochs=1; may be repeated",
 )
-_places = (results_option, cache_option, mirror_option, overrides_option, workflow_option)
+_shared = (results_option, cache_option, mirror_option, overrides_option, workflow_option)
 
 
 def study_options(command: Command) -> Command:
-    """For a command on a study: the argument STUDY and where things are, as `options`."""
+    """For a command on a study: adds the argument STUDY and the options for folders and overrides.
+
+    The command is called with all of them as one RunOptions, its first argument.
+    """
     study = click.argument("study", metavar="STUDY")
-    return _gathered(command, study, *_places)
+    return _gathered(command, study, *_shared)
 
 
 def training_options(command: Command) -> Command:
-    """For a command that trains: --study, where things are, and which attempt it is, as `options`."""
+    """For a command that trains: adds --study, the same options, --offline, --attempt and --attempts."""
     return _gathered(
         command,
         click.option("--study", required=True, metavar="S", help="name of a file in workflow/studies/"),
@@ -95,7 +98,7 @@ def training_options(command: Command) -> Command:
         click.option(
             "--attempts", type=click.IntRange(min=1), default=1, metavar="N", help="how many attempts there will be"
         ),
-        *_places,
+        *_shared,
     )
 
 

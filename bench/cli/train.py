@@ -100,7 +100,7 @@ def _launch(cell: Cell, out: Path, options: RunOptions, inputs: Inputs, gpus: Se
 
 
 def _train_launched(cell: Cell, out: Path, options: RunOptions, tracker: str | None) -> int:
-    """What each process does that torchrun's agent started; the agent's process holds the lease. Raises BenchError."""
+    """The work of one process that torchrun's agent started. The agent's process holds the lease. Raises BenchError."""
     if world_size() != cell.recipe.processes:
         raise BenchError(f"WORLD_SIZE is {world_size()}, but the cell has {cell.recipe.processes} processes")
     exit_with_parent()

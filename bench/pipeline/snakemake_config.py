@@ -72,8 +72,7 @@ def _overrides(value: Any) -> tuple[str, ...]:
 
 
 def _extended(options: RunOptions, study: ResolvedStudy, config: Mapping[str, Any]) -> RunOptions:
-    """`options` with overrides that take tasks and methods into the study which `tasks=` and `methods=` name, and which
-    the catalog holds, but the study does not."""
+    """`options` with overrides that add to the study what `tasks=` and `methods=` name and only the catalog holds."""
     catalog: dict[str, Mapping[str, Any]] = {"tasks": study.catalog.tasks, "methods": study.catalog.methods}
     added = []
     for key, entries in catalog.items():

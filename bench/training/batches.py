@@ -79,8 +79,10 @@ class FirstEpoch:
 def first_epoch(
     lengths: Sequence[int], targets: Sequence[int], batch_size: int, parts: int, seed: int, total: int
 ) -> FirstEpoch:
-    """`targets`: target tokens of each row, 0 where nothing is generated. `parts`: micro-batches of a step.
-    `total`: steps of the training."""
+    """The first epoch of a training of `total` steps, each in at most `parts` micro-batches.
+
+    `lengths` and `targets` count the source and target tokens of each row; targets are 0 if nothing is generated.
+    """
     steps = epoch_batches(lengths, batch_size, seed, 0)[:total]
     batches = [
         Padded(rows, max(lengths[i] for i in rows), max(targets[i] for i in rows))

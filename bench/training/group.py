@@ -28,8 +28,11 @@ PRELOAD_FOR_GPU = ["torch", "transformers.modeling_utils", "bench.engine.step", 
 
 
 class Group:
-    """Runs functions in processes forked from one server. Construct it after the environment variables are set, which
-    the server passes on. `stopped`: the signal that asked to end, if any; the running process got it too."""
+    """Runs functions in processes forked from one server.
+
+    Construct it after the environment variables are set, because the server passes them on. `stopped` is the signal
+    that asked this process to stop, if any; it was passed on to the running cell.
+    """
 
     def __init__(self, *, on_gpu: bool) -> None:
         self.stopped: int | None = None
@@ -78,7 +81,7 @@ class Group:
 
 
 def _run_logged(function: Callable[[], None], log: Path) -> None:
-    """What a child does. Another exception than a BenchError is printed by multiprocessing; the exit code is then 1."""
+    """The main function of a child process. multiprocessing prints any exception but a BenchError, and exits with 1."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

@@ -30,7 +30,7 @@ Scores = Mapping[str, Mapping[str, float | None]]
 
 @dataclass
 class Counters:
-    """What is counted on the way and kept over interruptions. Steps that an interruption lost are not in it."""
+    """Counts that a checkpoint keeps. Steps that were lost in an interruption are not counted."""
 
     tokens: int = 0
     rows: int = 0
@@ -78,7 +78,7 @@ class Loop:
                 bar.update()
 
     def save(self) -> None:
-        """A checkpoint from which another loop goes on bit for bit; the main process writes it."""
+        """Save a checkpoint from which another loop continues bit for bit. The main process writes it."""
         with self.stopwatch.phase("saving"):
             curve = self.curve.state()
             generator_tensors, generators = random_states(self.core.process_group)
@@ -116,7 +116,7 @@ class Loop:
     def _optimize(self, rows: Sequence[int]) -> StepReport:
         """Forward and backward of each micro-batch, and the optimizer step.
 
-        A micro-batch weighs by what its loss is the mean of: rows, or target tokens.
+        A micro-batch has the weight of its rows or target tokens, whichever its loss is the mean of.
         """
         parts = micro_batches(rows, self.cell.recipe.micro_batches)
         whole = self._weight(rows)
@@ -129,8 +129,8 @@ class Loop:
 
     def _agreed(self) -> tuple[bool, bool]:
         """Whether a signal asked any process of the cell to stop, and whether it is time for a checkpoint."""
-        own = (self.flag.name, self.checkpoints.due(self.core.completed))
-        answers = self.core.process_group.all_gather_object(own)
+        answer = (self.flag.name, self.checkpoints.due(self.core.completed))
+        answers = self.core.process_group.all_gather_object(answer)
         signal = next((name for name, _ in answers if name), None)
         self.flag.name = self.flag.name or signal
         _, due_in_main_process = answers[0]
@@ -146,9 +146,9 @@ class Loop:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Around what is evaluated between the steps: its seconds are not the training's."""
+        """Charge the block to evaluation, not to training."""
         device = self.core.flat.device
-        if device.type == "cuda":  # what it still has to do for the last steps is training
+        if device.type == "cuda":  # kernels that are still queued belong to the training
             torch.cuda.synchronize(device)
         with self.stopwatch.phase("evaluation"):
             yield

@@ -27,13 +27,13 @@ MATRIX_TRIES = 5
 
 
 class PeakMemory:
-    """How high memory rises on `device` from construction on, when the model is loaded and nothing else.
+    """The peak of memory on `device` since this object was made. Make it when the model is loaded, before the training.
 
-    On the CPU the C library keeps freed blocks and cannot always use them again: resident memory then rises to twice
-    what a training needs, and by chance. Until one step was `measured`, freed blocks therefore go back to the system;
-    from then on they are kept, which is faster. That step is a rehearsal of the largest batch, before the training:
-    measured in the training's own step of that batch, the growth was up to half as large again, by the blocks that the
-    steps before it had left.
+    On the CPU the C library keeps freed blocks and cannot always use them again, so resident memory can rise to twice
+    what a training needs, by an amount that varies between runs. Until one step was `measured`, freed blocks are
+    therefore returned to the system; from then on they are kept, which is faster. That step is a rehearsal of the
+    largest batch before the training starts. Measured during training instead, the growth came out up to 50% larger,
+    because earlier steps had left freed blocks behind.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -50,8 +50,11 @@ class PeakMemory:
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
-        """Around the first forward and backward pass, on the CPU: note how far it raises resident memory above that of
-        the loaded model. On a GPU, PyTorch's allocator knows the peak of the whole training."""
+        """Measure the block, on the CPU: how far it raises resident memory above that of the loaded model.
+
+        Use it around the first forward and backward pass. On a GPU it is not needed: PyTorch's allocator knows the peak
+        of the whole training.
+        """
         try:
             yield
             # Pages of files are code that is read once, whatever is trained.
@@ -73,9 +76,9 @@ class PeakMemory:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of the best of several matmuls of square matrices.
+    """Floating-point operations per second of the fastest of several matmuls of square matrices.
 
-    What a training makes of the device is compared with it. Takes a fraction of a second and draws no random number.
+    The utilization in a record is relative to this rate. Takes a fraction of a second and draws no random number.
     """
     size = MATRIX_SIZE.get(device.type, MATRIX_SIZE["cuda"])
     matrix = torch.ones(size, size, device=device, dtype=dtype)

@@ -153,7 +153,10 @@ def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, 
 
 
 def budget_use(core: Core, cell: Cell, plain_ranks: int) -> BudgetUse:
-    """What the budget allows at the end, and what is live. `plain_ranks`: of an adapter whose layers are not ours."""
+    """What the budget allows at the end, and what is live.
+
+    `plain_ranks` are the ranks of an adapter whose layers are not ours; they count only for such an adapter.
+    """
     unit = cell.method.unit
     if not cell.method.lean:
         return BudgetUse(unit=unit, limit=core.schedule.target_budget, used=plain_ranks)
@@ -162,8 +165,10 @@ def budget_use(core: Core, cell: Cell, plain_ranks: int) -> BudgetUse:
 
 
 def parameters_of(core: Core, start: Mapping[str, int], heads: dict[str, int], base: int, use: BudgetUse) -> Parameters:
-    """The adapter at the start (every rank) and at the end (the live ones), heads and base apart. Where the layers are
-    not ours the adapter is whatever is trained beside the heads."""
+    """Parameters of the adapter at the start (every rank) and at the end (live ranks), of the heads, and of the base.
+
+    If the adapter's layers are not ours, everything that is trained beside the heads counts as the adapter.
+    """
     layout = core.flat.layout
     extra = 1 if layout.svd else 0
     at_start = sum(start[site.name] * (site.parameters_per_rank + extra) for site in layout.sites)
@@ -233,8 +238,11 @@ def batches_of(train: Split, cell: Cell, total: int) -> FirstEpoch:
 
 
 def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
-    """Bytes that this training was foreseen to take with that batch: allocated on a GPU, growth over the loaded model
-    on the CPU. None for a backbone without a config in its file, and for an adapter that no meta device can hold."""
+    """The predicted peak in bytes if `largest` is the largest batch.
+
+    On a GPU it counts what is allocated, on the CPU the growth over the loaded model. None if the backbone's file has
+    no `config`, or if the adapter can't be attached on the meta device.
+    """
     if not cell.backbone.config:
         return None
     batch = BatchShape(len(largest.rows), largest.length, largest.target)
@@ -249,8 +257,10 @@ def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
 def utilization_of(
     cell: Cell, batches: FirstEpoch, steps: int, seconds: float, device: torch.device
 ) -> Utilization | None:
-    """What the training's `steps` made of the device in `seconds`. None where the operations can't be counted (as in
-    `predicted_peak`), or before the first step."""
+    """How much of the device's matmul rate a training of `steps` steps in `seconds` seconds used.
+
+    None if the operations can't be counted (see `predicted_peak`), or before the first step.
+    """
     if not cell.backbone.config or not steps or not seconds:
         return None
     length, target = batches.mean_lengths
@@ -262,5 +272,5 @@ def utilization_of(
         logger.warning("the operations can't be counted: %s", error)
         return None
     rate = matrix_rate(device, matmul_dtype(device.type, cell.method.storage))
-    share = operations * steps / seconds / (rate * cell.recipe.processes)
-    return Utilization(flops_per_step=operations, matmul_flops_per_second=rate, fraction=share)
+    fraction = operations * steps / seconds / (rate * cell.recipe.processes)
+    return Utilization(flops_per_step=operations, matmul_flops_per_second=rate, fraction=fraction)

@@ -34,7 +34,7 @@ class Stopwatch:
         self._charged_at = time.monotonic()
 
     def end_startup_part(self, part: StartupPart) -> None:
-        """Charge `part` with what the process has run and no earlier part was charged with."""
+        """Charge `part` with all the time since the process started that no earlier part was charged with."""
         self._startup[part] = process_age() - sum(self._startup.values())
 
     @contextmanager
@@ -61,7 +61,7 @@ class Stopwatch:
         self._seconds = {phase: float(state[phase]) for phase in self._seconds}
 
     def reset(self) -> None:
-        """Forget what earlier attempts took: nothing of them is used."""
+        """Forget the seconds of earlier attempts, because nothing of their work is used."""
         self._seconds = dict.fromkeys(self._seconds, 0.0)
 
     def completed(self) -> Seconds:

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Trial:
-    """Tries `cell` once. `run` goes through the phases; whatever a record of a failure needs is kept in a field."""
+    """One attempt at `cell`. `run` goes through its phases. What the record of a failure needs is kept in fields."""
 
     cell: Cell
     inputs: Inputs
@@ -158,12 +158,12 @@ class Trial:
             core.discard_gradients()
 
     def _resume(self, core: Core) -> Curve:
-        """Bring core, generators and counters to the newest good checkpoint, if there is one; return the curve up to
-        it. Raises TransientError if the processes find different checkpoints."""
+        """Load the newest intact checkpoint, if there is one, and return the curve up to it. Raises TransientError if
+        the processes find different checkpoints."""
         untrained = core.state_dict()
         checkpoint, faults = self.checkpoints.resume(partial(self._load, core))
         if checkpoint is None:
-            # One that could not be loaded to its end may have changed everything that it touches.
+            # A checkpoint that failed while it was being loaded may have changed some of the state.
             core.load_state_dict(*untrained)
             self.best = BestStep.of(core, self.cell)
             self.counters = Counters(attempt=self.attempt, restarted=bool(faults))
@@ -198,7 +198,7 @@ class Trial:
             self.best.load(checkpoint.tensors, checkpoint.state["best"])
 
     def _train(self, rows: Rows, model: Any, core: Core, curve: Curve, first_epoch: FirstEpoch) -> PeakBytes:
-        """All steps that are left; the peak memory of the process that took the most."""
+        """Make all remaining steps. Returns the peak memory of the process that used the most."""
         loop = Loop(
             cell=self.cell,
             model=model,
@@ -234,7 +234,7 @@ class Trial:
         return max(peaks, key=lambda peak: peak.peak)
 
     def _evaluate_before_best(self, rows: Rows, model: Any, core: Core) -> Evaluated | None:
-        """Where the best step is reported: the scores of the last one; the model then has the best one's parameters."""
+        """If the best step is reported: score the last one, then give the model the parameters of the best."""
         if self.best is None:
             return None
         with self.stopwatch.phase("evaluation"):
