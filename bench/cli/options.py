@@ -20,7 +20,6 @@ from bench.pipeline.run_options import SEPARATOR, RunOptions
 
 Command = Callable[..., Any]
 FOLDER = click.Path(path_type=Path, file_okay=False)  # may be missing
-EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 class Override(click.ParamType[str]):
@@ -52,7 +51,7 @@ cache_option = click.option(
 )
 mirror_option = click.option(
     "--mirror",
-    type=EXISTING_FOLDER,
+    type=FOLDER,
     envvar="BENCH_MIRROR",
     show_envvar=True,
     metavar="DIR",

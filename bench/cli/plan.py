@@ -30,6 +30,7 @@ def plan(options: RunOptions, as_json: bool, device: Device | None) -> None:
     from bench.estimate.plan import plan as plan_study
     from bench.estimate.plan_table import show_plan
 
+    options.check_mirror()
     study = options.load_study()
     check_peft_methods(study.catalog, study.study.methods)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

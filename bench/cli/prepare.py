@@ -23,6 +23,7 @@ def prepare(options: RunOptions, data: str | None, model: str | None) -> None:
     from bench.inputs.datasets import prepare_task
     from bench.pipeline.study import Pipeline
 
+    options.check_mirror()
     pipeline = Pipeline.of(options)
     for option, name, valid in (("--data", data, pipeline.data), ("--model", model, pipeline.models)):
         if name is not None and name not in valid:

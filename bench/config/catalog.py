@@ -63,6 +63,8 @@ def load_catalog(folder: Path = WORKFLOW) -> Catalog:
     """
     if not folder.is_dir():
         raise BenchError(f"{folder}: no such folder of YAML files")
+    if not any((folder / name).is_dir() for name in ("tasks", "methods", "backbones")):
+        raise BenchError(f"{folder}: no tasks/, methods/ or backbones/ in this folder: no YAML file would be read")
     problems: list[Problem] = []  # collected over all files, so that a user sees every fault at once
     catalog = Catalog(
         tasks=_read_folder(Task, folder / "tasks", problems),

@@ -45,6 +45,11 @@ class RunOptions:
     def paths(self) -> StudyPaths:
         return StudyPaths(self.results, self.study)
 
+    def check_mirror(self) -> None:
+        """Raises BenchError if the mirror is no folder. Only commands that read it call this; a job may do without."""
+        if self.mirror is not None and not self.mirror.is_dir():
+            raise BenchError(f"--mirror {self.mirror}: no such folder")
+
     def load_study(self, *, needs_rows: bool = False) -> ResolvedStudy:
         """The study with its overrides. A mirror makes a study of generated rows read real ones.
 

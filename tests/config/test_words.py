@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.app import main
+from bench.config.catalog import WORKFLOW
 
 Spoil = Callable[[str, str, str], Path]
 GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
@@ -21,7 +22,8 @@ GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
         (["prepare", "demo", "--data", "colla"], "--data: study 'demo' has no 'colla'"),
         (["prepare", "demo", "--model", "minilm"], "--model: study 'demo' has no 'minilm' (valid: minilm-"),
         (["check", "--workflow", "/nowhere"], "/nowhere: no such folder"),
-        (["plan", "demo", "--mirror", "/nowhere"], "Directory '/nowhere' does not exist"),
+        (["check", "--workflow", str(WORKFLOW / "tasks")], "no tasks/, methods/ or backbones/ in this folder"),
+        (["plan", "demo", "--mirror", "/nowhere"], "--mirror /nowhere: no such folder"),
         (["plan", "demo", "--results", __file__], "is a file"),
         (["prepare", "demo", "--cache", __file__], "is a file"),
         (["evaluate", __file__], "is a file"),
