@@ -1,6 +1,7 @@
 """What several test modules share.
 
 toy_models         models of a few matrices, one for our engine and an equal one for PEFT
+trainer_runs       MiniLM under a real Trainer of transformers, trained by the engine
 small_cells        real cells with two-layer models, trained in processes that can be killed at a chosen moment
 small_models       the files of those two-layer models, in the hub's layout
 killed_training    a training that was killed with two checkpoints on disk
