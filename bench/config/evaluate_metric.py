@@ -24,7 +24,7 @@ _FORM = re.compile(r"evaluate:(?P<module>[^:\s]+)(:(?P<key>[A-Za-z_][\w.-]*)(/(?
 
 @dataclass(frozen=True)
 class EvaluateMetric:
-    """One metric of an `evaluate` module. `key`: which entry of the result counts; None: see `value_in`."""
+    """One metric of an `evaluate` module. `key`: which entry of the result counts; None: see `key_in`."""
 
     module: str
     key: str | None = None
@@ -61,6 +61,14 @@ class EvaluateMetric:
     def value_in(self, result: Mapping[str, Any]) -> float | None:
         """The number in what the module returned, divided by the scale; None where it is not finite.
 
+        Raises BenchError as `key_in` does.
+        """
+        value = float(result[self.key_in(result)]) / self.scale
+        return value if math.isfinite(value) else None
+
+    def key_in(self, result: Mapping[str, Any]) -> str:
+        """Which entry of what the module returned is the metric.
+
         Without a key this is the only number, else the entry with the module's name, else the entry `score`.
         Raises BenchError where that leaves the choice open, or the entry is no number.
         """
@@ -74,5 +82,4 @@ class EvaluateMetric:
                 f"metric {PREFIX}{self.module}: its result has {wanted}; name one of its numbers ({have}), "
                 f"as in {PREFIX}{self.module}:KEY"
             )
-        value = float(numbers[key]) / self.scale
-        return value if math.isfinite(value) else None
+        return key

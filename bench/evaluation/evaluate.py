@@ -19,7 +19,7 @@ from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.evaluate_modules import score_with_modules
 from bench.evaluation.generation import generate_texts
 from bench.evaluation.loss import task_loss
-from bench.evaluation.metrics import ROUGE, mean_of_rows, rouge_rows, score
+from bench.evaluation.metrics import mean_of_rows, rouge_rows, score
 from bench.inputs.collate import Batch, Collator
 from bench.inputs.datasets import Split
 
@@ -45,8 +45,8 @@ class Evaluated:
     # The task's own loss: the mean over rows, or over target tokens where the model generates.
     loss: dict[str, float] = field(default_factory=dict)
     predictions: dict[str, list[Any]] = field(default_factory=dict)
-    # The metric of the tables for each row, where it is a mean over rows (ROUGE).
-    scores: dict[str, list[float]] = field(default_factory=dict)
+    # By metric, the score of each row, for metrics that are means over rows which predictions alone don't give (ROUGE).
+    scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,31 @@ def evaluate(
         )
         result.batch_size, result.halvings = predicted.batch_size, result.halvings + predicted.halvings
         result.predictions[name], result.loss[name] = predicted.values, predicted.loss
-        predictions, references = predicted.values, split.targets
-        if task.kind == "summarization" and task.metric in ROUGE:
-            rows = rouge_rows(predictions, references)
-            result.scores[name] = [row[task.metric] for row in rows]
-            values = mean_of_rows(task, rows)
-        else:
-            if task.kind == "text-label":
-                predictions, references = as_classes(task, predictions), as_classes(task, references)
-            values = score(task, predictions, references)
-        values |= score_with_modules(task, predictions, references)
-        result.metrics[name] = {metric: values[metric] for metric in task.metrics}
+        result.metrics[name], result.scores[name] = score_rows(task, predicted.values, split.targets)
     return result
+
+
+def score_rows(
+    task: Task, predictions: Sequence[Any], references: Sequence[Any]
+) -> tuple[dict[str, float | None], dict[str, list[float]]]:
+    """Every metric of `task`, and the score of each row for those that are means over rows.
+
+    Predictions and references are those of a split: classes, numbers or texts. A metric of the second result is the
+    mean of its rows. Raises BenchError where a module of `evaluate` fails.
+    """
+    rows: dict[str, list[float]] = {}
+    if task.kind == "text-label":
+        predictions, references = as_classes(task, predictions), as_classes(task, references)
+    if task.kind == "summarization":
+        rows = rouge_rows(task, predictions, references)
+        values = mean_of_rows(rows)
+    else:
+        values = score(task, predictions, references)
+    for metric, scored in score_with_modules(task, predictions, references).items():
+        values[metric] = scored.value
+        if scored.rows is not None:
+            rows[metric] = scored.rows
+    return {metric: values[metric] for metric in task.metrics}, {m: rows[m] for m in task.metrics if m in rows}
 
 
 def predict(

@@ -6,11 +6,14 @@ or in the library's own cache, into which the user has once loaded it with `eval
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from inspect import signature
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,10 @@ from bench.errors import BenchError
 
 # Tells the libraries that a module may import to use no network.
 OFFLINE = ("HF_EVALUATE_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+# The argument by which a module of `evaluate` gives one value per row in place of an aggregate.
+NO_AGGREGATOR = "use_aggregator"
+ROUNDING = 1e-6  # between the mean that a module computes, in single precision at times, and that of its rows
 
 # What a module is tried on before any training: predictions and references of each kind of task.
 EXAMPLES: dict[str, tuple[list[Any], list[Any]]] = {
@@ -99,23 +106,69 @@ def try_modules(task: Task) -> None:
         score_with_modules(task, predictions, references)
 
 
-def score_with_modules(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
-    """The value of each `evaluate` metric of `task`, by its name; None where a value is not finite.
+@dataclass(frozen=True)
+class ModuleScore:
+    """What a module says of a split: the metric (None where it is not finite), and each row's part of its mean.
+
+    `rows` is None where the module does not give a value per row, or where the metric is not the mean of these.
+    """
+
+    value: float | None
+    rows: list[float] | None = None
+
+
+def score_with_modules(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, ModuleScore]:
+    """The score of each `evaluate` metric of `task`, by its name.
 
     A module gets class indices (classification; text-label, where -1 is a text that is no label), numbers (regression)
     or texts (summarization). Raises BenchError where a module fails.
     """
-    values = {}
+    scores = {}
     for name, metric in evaluate_metrics(task).items():
         where = f"task {task.name!r}: metric {name!r}"
         try:
-            result = _load(locate(metric)).compute(predictions=list(predictions), references=list(references))
-            values[name] = metric.value_in(result)
+            scores[name] = _score(_load(locate(metric)), metric, list(predictions), list(references))
         except BenchError as error:
             raise BenchError(f"{where}: {error}") from error
         except Exception as error:  # a module is somebody's code: it may raise anything
             raise BenchError(f"{where} failed on {task.kind}: {type(error).__name__}: {error}") from error
-    return values
+    return scores
+
+
+def _score(module: Any, metric: EvaluateMetric, predictions: list[Any], references: list[Any]) -> ModuleScore:
+    result = module.compute(predictions=predictions, references=references)
+    value, key = metric.value_in(result), metric.key_in(result)
+    if NO_AGGREGATOR in signature(module._compute).parameters:
+        # Such a module (ROUGE) reports the median of its own random resamples: another number at each call.
+        plain = module.compute(predictions=predictions, references=references, **{NO_AGGREGATOR: False})
+        rows = _numbers(plain.get(key), len(references))
+        return ModuleScore(value) if rows is None else ModuleScore(*_scaled(rows, metric.scale))
+    rows = _numbers(next((result[name] for name in _names_of_rows(key) if name in result), None), len(references))
+    if rows is None or value is None:
+        return ModuleScore(value)
+    mean, scaled = _scaled(rows, metric.scale)
+    return ModuleScore(mean, scaled) if math.isclose(mean, value, rel_tol=0, abs_tol=ROUNDING) else ModuleScore(value)
+
+
+def _names_of_rows(key: str) -> tuple[str, ...]:
+    """What a module calls the values whose mean is its entry `key`: scores of score and of mean_score."""
+    word = key.removeprefix("mean_")
+    return f"{word}s", f"{word.removesuffix('y')}ies"
+
+
+def _numbers(values: Any, rows: int) -> list[float] | None:
+    """`values` as floats; None unless they are one finite number per row."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == rows and all(map(math.isfinite, numbers)) else None
+
+
+def _scaled(rows: list[float], scale: float) -> tuple[float, list[float]]:
+    """The mean of `rows` divided by `scale`, and the rows so divided."""
+    scaled = [value / scale for value in rows]
+    return math.fsum(scaled) / len(scaled), scaled
 
 
 @lru_cache(maxsize=16)

@@ -13,7 +13,6 @@ from typing import Any
 
 from bench.config.task import METRICS_OF, Task
 
-ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -28,7 +27,7 @@ def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> 
     """
     metrics = own_metrics(task)
     if task.kind == "summarization":
-        return mean_of_rows(task, rouge_rows(predictions, references)) if metrics else {}
+        return mean_of_rows(rouge_rows(task, predictions, references))
     if task.kind == "regression":
         return {metric: _correlation(metric, predictions, references) for metric in metrics}
     return {metric: _of_classes(metric, predictions, references, len(task.labels)) for metric in metrics}
@@ -39,26 +38,31 @@ def own_metrics(task: Task) -> list[str]:
     return [metric for metric in task.metrics if metric in METRICS_OF[task.kind]]
 
 
-def mean_of_rows(task: Task, rows: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
-    """The plain mean over all rows of each of the task's own metrics."""
-    return {metric: math.fsum(row[metric] for row in rows) / len(rows) for metric in own_metrics(task)}
+def mean_of_rows(rows: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
+    """The plain mean over all rows of each metric."""
+    return {metric: math.fsum(values) / len(values) for metric, values in rows.items()}
 
 
-def rouge_rows(predictions: Sequence[str], references: Sequence[str]) -> list[dict[str, float]]:
-    """The F1 of ROUGE-1, -2, -L and -Lsum (Lin 2004) of each row, by rouge-score with stemming, as papers report it.
+def rouge_rows(task: Task, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
+    """By metric of `task`, the score of each row.
 
-    ROUGE-Lsum compares sentence by sentence. A sentence is a line; a text of one line is split after . ! and ?.
+    It is the F1 of ROUGE-1, -2, -L or -Lsum (Lin 2004), by rouge-score with stemming, as papers report it. ROUGE-Lsum
+    compares sentence by sentence. A sentence is a line; a text of one line is split after . ! and ?.
     """
+    metrics = own_metrics(task)
+    rows: dict[str, list[float]] = {metric: [] for metric in metrics}
+    if not metrics:
+        return rows
     from rouge_score.rouge_scorer import RougeScorer
 
     tokenizer = _StemmingTokenizer()
-    whole_texts = RougeScorer(list(ROUGE[:3]), tokenizer=tokenizer)
-    sentences = RougeScorer(["rougeLsum"], tokenizer=tokenizer)
-    rows = []
+    whole_texts = RougeScorer([metric for metric in metrics if metric != "rougeLsum"], tokenizer=tokenizer)
+    sentences = RougeScorer([metric for metric in metrics if metric == "rougeLsum"], tokenizer=tokenizer)
     for prediction, reference in zip(predictions, references, strict=True):
         scores = whole_texts.score(reference, prediction)
         scores |= sentences.score(in_lines(reference), in_lines(prediction))
-        rows.append({name: float(value.fmeasure) for name, value in scores.items()})
+        for metric in metrics:
+            rows[metric].append(float(scores[metric].fmeasure))
     return rows
 
 

@@ -13,14 +13,23 @@ import pyarrow.parquet
 from bench.files import write_atomic
 from bench.inputs.datasets import Split
 
+# By split, then by metric: the score of each row.
+RowScores = Mapping[str, Mapping[str, list[float]]]
+
+
+def score_column(metric: str) -> str:
+    """The column that holds the row scores of `metric`, such as score_rouge1."""
+    return f"score_{metric}"
+
 
 def write_predictions(
-    file: Path, splits: Mapping[str, Split], predictions: Mapping[str, list[Any]], scores: Mapping[str, list[float]]
+    file: Path, splits: Mapping[str, Split], predictions: Mapping[str, list[Any]], scores: RowScores
 ) -> None:
     """Write the predictions of all splits to `file`.
 
-    The columns are split, row (its number in the source), reference and prediction, and score where the metric of the
-    tables is a mean over rows.
+    The columns are split, row (its number in the source), reference and prediction, and one of scores for each metric
+    that is a mean over rows which the predictions alone don't give: score_rouge1, score_rouge2 and so on. A split for
+    which there are no scores of a metric has nulls in its column.
     """
     names = [name for name in predictions for _ in predictions[name]]
     columns: dict[str, Any] = {
@@ -29,8 +38,10 @@ def write_predictions(
         "reference": [target for name in predictions for target in splits[name].targets],
         "prediction": [value for name in predictions for value in predictions[name]],
     }
-    if scores:
-        columns["score"] = [value for name in predictions for value in scores[name]]
+    for metric in dict.fromkeys(metric for of_split in scores.values() for metric in of_split):
+        columns[score_column(metric)] = [
+            value for name in predictions for value in scores[name].get(metric, [None] * len(predictions[name]))
+        ]
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), buffer, compression="zstd")
     write_atomic(file, buffer.getvalue())

@@ -19,7 +19,15 @@ from bench.config.catalog import WORKFLOW
 from bench.config.evaluate_metric import EvaluateMetric
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.evaluation.evaluate_modules import EXAMPLES, locate, locate_modules, score_with_modules, try_modules
+from bench.evaluation.evaluate import score_rows
+from bench.evaluation.evaluate_modules import (
+    EXAMPLES,
+    ModuleScore,
+    locate,
+    locate_modules,
+    score_with_modules,
+    try_modules,
+)
 from bench.evaluation.metrics import score
 from bench.pipeline.snakemake_config import pipeline_from
 from bench.records.io import write_record
@@ -137,7 +145,8 @@ def test_a_local_module_is_computed(tmp_path: Path) -> None:
     percent = write_module(tmp_path, "shares", result=SEVERAL) + ":percent/100"
     about = task("accuracy", name, percent)
     try_modules(about)
-    assert score_with_modules(about, [0, 1, 1, 0], [0, 1, 0, 0]) == {name: 0.75, percent: 0.75}
+    both = {name: ModuleScore(0.75), percent: ModuleScore(0.75)}
+    assert score_with_modules(about, [0, 1, 1, 0], [0, 1, 0, 0]) == both
     assert score(about, [0, 1, 1, 0], [0, 1, 0, 0]) == {"accuracy": 0.75}
 
 
@@ -147,8 +156,45 @@ def test_a_local_module_is_computed(tmp_path: Path) -> None:
 def test_every_kind_of_task_gives_a_module_what_it_predicts(tmp_path: Path, kind: str, type_: str) -> None:
     about = task(write_module(tmp_path, "same", type_), kind=kind)
     rows = {"regression": [0.5, 1.0], "summarization": ["a b", "c"], "text-label": [1, -1]}[kind]
-    assert list(score_with_modules(about, rows, rows).values()) == [1.0]
-    assert all(value is not None for value in score_with_modules(about, *EXAMPLES[kind]).values())
+    assert list(score_with_modules(about, rows, rows).values()) == [ModuleScore(1.0)]
+    assert all(scored.value is not None for scored in score_with_modules(about, *EXAMPLES[kind]).values())
+
+
+@pytest.mark.parametrize(
+    ("result", "key", "rows"),
+    [
+        # As the modules perplexity and comet: the values beside their mean.
+        ('{"mean_score": share, "scores": [p == r for p, r in zip(predictions, references)]}', "", [1, 1, 0, 1]),
+        ('{"quality": 100 * share, "qualities": [100 * (p == r) for p, r in zip(predictions, references)]}',
+         ":quality/100", [1, 1, 0, 1]),
+        # Lists that are something else: other values with another mean, other names with the same one, too few.
+        ('{"score": share, "scores": list(predictions)}', "", None),
+        ('{"score": share, "rows": [share] * len(references)}', "", None),
+        ('{"score": share, "scores": [share]}', "", None),
+        ('{"score": share, "scores": [float("nan")] * len(references)}', "", None),
+    ],
+)  # fmt: skip
+def test_a_module_that_gives_values_per_row_has_them_saved(
+    tmp_path: Path, result: str, key: str, rows: list[int] | None
+) -> None:
+    name = write_module(tmp_path, "judge", result=result) + key
+    values, by_row = score_rows(task("accuracy", name), [0, 1, 1, 0], [0, 1, 0, 0])
+    assert values == {"accuracy": 0.75, name: 0.75}
+    assert by_row == ({} if rows is None else {name: rows})
+
+
+def test_an_aggregate_that_a_module_draws_at_random_gives_way_to_the_mean_of_its_rows(tmp_path: Path) -> None:
+    """The module rouge reports the median of resamples, unless it is told not to aggregate."""
+    name = write_module(tmp_path, "drawn", result='{"drawn": 0.7}')
+    file = tmp_path / "drawn/drawn.py"
+    file.write_text(
+        file.read_text()
+        .replace("references):", "references, use_aggregator=True):")
+        .replace(
+            "        share", '        if not use_aggregator:\n            return {"drawn": predictions}\n        share'
+        )
+    )
+    assert score_rows(task(name), [0, 1, 1, 0], [0, 1, 0, 0]) == ({name: 0.5}, {name: [0, 1, 1, 0]})
 
 
 def test_a_module_that_the_library_has_cached_is_found_and_no_other_is_fetched(own_cache: Path) -> None:
@@ -159,7 +205,7 @@ def test_a_module_that_the_library_has_cached_is_found_and_no_other_is_fetched(o
     file = own_cache / "evaluate_modules/metrics/evaluate-metric--chrf/0123/chrf.py"
     (file.parent / "x/x.py").rename(file)
     assert locate(chrf) == file
-    assert score_with_modules(task("evaluate:chrf"), [1], [1]) == {"evaluate:chrf": 1.0}
+    assert score_with_modules(task("evaluate:chrf"), [1], [1]) == {"evaluate:chrf": ModuleScore(1.0)}
 
 
 def test_a_missing_module_is_told_before_anything_starts() -> None:

@@ -6,6 +6,7 @@ import pytest
 from helpers.small_cells import Lab
 from rouge_score.rouge_scorer import RougeScorer
 
+from bench.config.task import Task
 from bench.evaluation.metrics import rouge_rows, score
 from bench.inputs import synthetic
 
@@ -13,10 +14,22 @@ from bench.inputs import synthetic
 REFERENCE = "police arrested the man .\nhe was armed ."
 SWAPPED = "he was armed .\npolice arrested the man ."
 
+ABOUT = Task(
+    name="t",
+    kind="summarization",
+    data={"hub": "a/b", "columns": {"text": ["t"], "target": "y"}},
+    metrics=["rouge1", "rouge2", "rougeL", "rougeLsum"],
+    generation={},
+)
+
+
+def row_of(prediction: str, reference: str) -> dict[str, float]:
+    return {metric: scores[0] for metric, scores in rouge_rows(ABOUT, [prediction], [reference]).items()}
+
 
 def test_lsum_takes_a_line_as_a_sentence_and_l_does_not() -> None:
     """The same two sentences in the other order: Lsum finds both, L only the longer one (4 of 7 words)."""
-    (row,) = rouge_rows([SWAPPED], [REFERENCE])
+    row = row_of(SWAPPED, REFERENCE)
     assert row["rouge1"] == 1.0
     assert row["rouge2"] == pytest.approx(5 / 6)  # only the pair across the sentences is lost
     assert row["rougeL"] == pytest.approx(4 / 7)
@@ -24,7 +37,7 @@ def test_lsum_takes_a_line_as_a_sentence_and_l_does_not() -> None:
 
 
 def test_a_text_of_one_line_is_split_into_its_sentences() -> None:
-    (row,) = rouge_rows([SWAPPED.replace("\n", " ")], [REFERENCE])
+    row = row_of(SWAPPED.replace("\n", " "), REFERENCE)
     assert row["rougeLsum"] == 1.0
     assert row["rougeL"] == pytest.approx(4 / 7)
 
@@ -37,15 +50,16 @@ def test_the_mean_is_plain(summaries: Lab) -> None:
 
 
 def test_stemmed_f1() -> None:
-    (row,) = rouge_rows(["the cats were running"], ["the cat runs"])  # the, cat, run of 4 and of 3 words
+    row = row_of("the cats were running", "the cat runs")  # the, cat, run of 4 and of 3 words
     assert row["rouge1"] == pytest.approx(2 * 3 / 7)
 
 
 def test_as_the_package_says_of_every_pair() -> None:
     """Words are stemmed once here; the package stems each again."""
-    rows = synthetic.rows("articles", "train")
-    texts, references = [row[0] for row in rows.texts[:40]], rows.targets[:40]
+    articles = synthetic.rows("articles", "train")
+    texts, references = [row[0] for row in articles.texts[:40]], articles.targets[:40]
     plain = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
-    for row, text, reference in zip(rouge_rows(texts, references), texts, references, strict=True):
-        said = plain.score(reference, text)
-        assert {name: row[name] for name in said} == {name: value.fmeasure for name, value in said.items()}
+    rows = rouge_rows(ABOUT, texts, references)
+    said = [plain.score(reference, text) for text, reference in zip(texts, references, strict=True)]
+    for metric in ("rouge1", "rouge2", "rougeL"):
+        assert rows[metric] == [scores[metric].fmeasure for scores in said]
