@@ -119,7 +119,7 @@ def run(maker: type[Peft] | type[Ours], cell: Cell, data: PreparedData, folder: 
     side = maker(cell, model, sites, schedule)
     seed_everything(cell.seed + 2)
     tokenizer = load_tokenizer(folder)
-    collate = Collator(data.train, cell.task.kind, tokenizer.pad_token_id, CPU)
+    collate = Collator(data.train, cell.task.kind, tokenizer, CPU)
     lengths = [len(ids) for ids in data.train.input_ids]
     side.model.train()
     began, steps_done, epoch = time.monotonic(), 0, 0

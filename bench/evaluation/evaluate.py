@@ -123,7 +123,7 @@ def predict(
     Where memory runs out the batch is halved; a single row that does not fit raises. `check` is called with the number
     of rows that are done before each batch, and may raise to stop. The model is left in the mode it was in.
     """
-    collate = Collator(split, task.kind, tokenizer.pad_token_id, device)
+    collate = Collator(split, task.kind, tokenizer, device)
     # The longest rows come first: if memory runs out, it does so at once and not at the end.
     by_length = sorted(range(len(split)), key=lambda i: -len(split.input_ids[i]))
     starts = process_group.shard(range(0, len(split), batch_size))

@@ -15,13 +15,15 @@ from bench.files import digest_json
 from bench.paths import CachePaths
 
 KEY_LENGTH = 12  # hex digits
-FORMAT = 1  # raise it when the meaning of the prepared files changes, so that everything is prepared again
+# Raise one of them when the meaning of those prepared files changes, so that all of them are prepared again.
+DATA_FORMAT = 2  # 2: rows hold segment ids where the model takes them
+MODEL_FORMAT = 1
 
 
 def data_folder(task: Task, backbone: Backbone, choice: DataChoice, mirror: Path | None, cache: Path) -> Path:
     """cache/data/<task>-<key>, where the key is a hash of everything that decides the prepared rows."""
     decides = {
-        "format": FORMAT,
+        "format": DATA_FORMAT,
         "task": task.name,
         "kind": task.kind,
         "data": task.data.model_dump(mode="json", exclude={"rows"}),
@@ -44,7 +46,7 @@ def backbone_folder(backbone: Backbone, mirror: Path | None, cache: Path) -> Pat
 def _backbone_key(backbone: Backbone, mirror: Path | None) -> dict[str, Any]:
     source = backbone.model_dump(mode="json", include={"hub", "revision", "package", "path", "built"})
     return {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "source": source,
         "config": backbone.config if backbone.built else None,
         "mirror": _mirror_key(mirror) if backbone.hub else None,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.inputs.datasets import Split
+from bench.inputs.segments import SEGMENT_IDS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # a target position that counts in no loss: the ignore_index of PyTorch's cross-entropy
 
@@ -19,9 +23,9 @@ IGNORED = -100  # a target position that counts in no loss: the ignore_index of 
 class Batch:
     """One batch of n rows on the device.
 
-    `inputs` are the model's arguments: input_ids and attention_mask, [n, longest source]. `targets` are classes [n],
-    numbers [n], or token ids [n, longest target] with IGNORED at the padding. `tokens` counts source and target tokens
-    without padding.
+    `inputs` are the model's arguments: input_ids, attention_mask and, where the model is told segments, token_type_ids,
+    all [n, longest source]. `targets` are classes [n], numbers [n], or token ids [n, longest target] with IGNORED at
+    the padding. `tokens` counts source and target tokens without padding.
     """
 
     inputs: dict[str, Any]
@@ -30,30 +34,41 @@ class Batch:
 
 
 class Collator:
-    """Makes batches of the rows of one split, padded on the right to the longest row of the batch."""
+    """Makes batches of the rows of one split, padded to the longest row of the batch as the tokenizer would pad it.
 
-    def __init__(self, split: Split, kind: str, pad_id: int, device: torch.device) -> None:
-        self.split, self.kind, self.pad_id, self.device = split, kind, pad_id, device
+    Targets are padded on the right.
+    """
+
+    def __init__(self, split: Split, kind: str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        self.split, self.kind, self.device = split, kind, device
+        self._pad_id, self._pad_segment = tokenizer.pad_token_id, tokenizer.pad_token_type_id
+        self._left = tokenizer.padding_side == "left"
 
     def __call__(self, rows: Sequence[int]) -> Batch:
         """The batch of the rows at these indices of the split."""
         sources = [self.split.input_ids[i] for i in rows]
-        ids = self._padded(sources, self.pad_id)
-        mask = self._padded([np.ones_like(source) for source in sources], 0)
+        inputs = {
+            "input_ids": _padded(sources, self._pad_id, left=self._left),
+            "attention_mask": _padded([np.ones_like(source) for source in sources], 0, left=self._left),
+        }
+        if self.split.segment_ids is not None:
+            segments = [self.split.segment_ids[i] for i in rows]
+            inputs[SEGMENT_IDS] = _padded(segments, self._pad_segment, left=self._left)
         tokens = sum(len(source) for source in sources)
         if self.kind in ("summarization", "text-label"):
             labels = [self.split.label_ids[i] for i in rows]
             tokens += sum(len(label) for label in labels)
-            targets = self._padded(labels, IGNORED)
+            targets = _padded(labels, IGNORED)
         else:
             dtype = torch.float32 if self.kind == "regression" else torch.long
             targets = torch.tensor([self.split.targets[i] for i in rows], dtype=dtype)
-        inputs = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-        return Batch(inputs, targets.to(self.device), tokens)
+        on_device = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        return Batch(on_device, targets.to(self.device), tokens)
 
-    @staticmethod
-    def _padded(rows: list[np.ndarray], value: int) -> Tensor:
-        padded = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
-        for line, row in zip(padded, rows, strict=True):
-            line[: len(row)] = row
-        return torch.from_numpy(padded)
+
+def _padded(rows: list[np.ndarray], value: int, *, left: bool = False) -> Tensor:
+    """The rows as one tensor [rows, longest row], filled up with `value` behind each row, or before it."""
+    padded = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
+    for line, row in zip(padded, rows, strict=True):
+        line[len(line) - len(row) if left else 0 :][: len(row)] = row
+    return torch.from_numpy(padded)

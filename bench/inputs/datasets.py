@@ -1,8 +1,8 @@
 """Tokenized rows: written once per task and tokenizer by `prepare_task`, and only read by cells (`open_data`).
 
 A folder in the cache holds one parquet file per split, with the columns input_ids, target, label_ids (empty where the
-model generates nothing) and row, and a manifest, which is written last. The same rows and tokenizer give the same
-fingerprint. A file that no longer matches the manifest is refused.
+model generates nothing), row and, where the model is told segments, token_type_ids. A manifest is written last. The
+same rows and tokenizer give the same fingerprint. A file that no longer matches the manifest is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bench.errors import BenchError
 from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
+from bench.inputs.segments import SEGMENT_IDS, has_segments
 from bench.inputs.sources import Rows, read_source
 from bench.paths import MANIFEST, MODEL_CONFIG
 
@@ -39,6 +40,7 @@ class Split:
     targets: list[Any]  # class indices, numbers or target texts
     label_ids: list[np.ndarray]  # tokens of the target texts; empty arrays where the model generates nothing
     rows: list[int]  # number of each row in the source
+    segment_ids: list[np.ndarray] | None = None  # beside each token id; None where the model is told no segments
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -67,10 +69,11 @@ def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: 
     _check_length(task, backbone, model)
     source = read_source(task, choice, mirror)
     tokenizer = load_tokenizer(model)
+    segments = has_segments(task, tokenizer, model)
     with folder_in_one_step(folder) as new:
         splits = {}
         for name, rows in source.splits.items():
-            _write(new / f"{name}.parquet", _tokenized(task, name, rows, tokenizer))
+            _write(new / f"{name}.parquet", _tokenized(task, name, rows, tokenizer, segments))
             splits[name] = {"rows": len(rows.targets), "sha256": digest(new / f"{name}.parquet")}
         content = {
             "splits": splits,
@@ -80,6 +83,8 @@ def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: 
             "files": source.files,
             "hub": task.data.hub,
             "tokenizer_sha256": digest(model / "tokenizer.json"),
+            # Only where it is not the usual side, so that the fingerprints of other rows stay what they were.
+            **({"padding_side": "left"} if tokenizer.padding_side == "left" else {}),
         }
         fingerprint = _fingerprint(content)
         (new / MANIFEST).write_bytes(canonical_json({**content, "fingerprint": fingerprint}))
@@ -141,14 +146,18 @@ def _advice(folder: Path) -> str:
 
 
 def _fingerprint(content: dict[str, Any]) -> str:
-    return digest(canonical_json({k: content[k] for k in ("splits", "evaluation", "tokenizer_sha256")}))
+    deciding = ("splits", "evaluation", "tokenizer_sha256", "padding_side")
+    return digest(canonical_json({key: content[key] for key in deciding if key in content}))
 
 
-def _tokenized(task: Task, name: str, rows: Rows, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[Any]]:
+def _tokenized(
+    task: Task, name: str, rows: Rows, tokenizer: PreTrainedTokenizerBase, segments: bool
+) -> dict[str, list[Any]]:
     """The columns of a split's parquet file. Raises BenchError where truncation leaves no row a token."""
     texts = [[task.prefix + row[0], *row[1:]] for row in rows.texts]
     columns = [list(column) for column in zip(*texts, strict=True)]
-    ids = tokenizer(*columns, truncation=True, max_length=task.recipe.max_length)["input_ids"]
+    encoded = tokenizer(*columns, truncation=True, max_length=task.recipe.max_length)
+    ids = encoded["input_ids"]
     empty = len(tokenizer("")["input_ids"])  # special tokens alone
     if all(len(row) <= empty for row in ids):
         raise BenchError(
@@ -159,7 +168,8 @@ def _tokenized(task: Task, name: str, rows: Rows, tokenizer: PreTrainedTokenizer
     if task.generates:
         targets = targets if task.kind == "summarization" else [task.labels[index] for index in targets]
         labels = tokenizer(text_target=targets, truncation=True, max_length=task.recipe.max_target_length)["input_ids"]
-    return {"input_ids": ids, "target": targets, "label_ids": labels or [[] for _ in ids], "row": rows.numbers}
+    table = {"input_ids": ids, "target": targets, "label_ids": labels or [[] for _ in ids], "row": rows.numbers}
+    return {**table, SEGMENT_IDS: encoded[SEGMENT_IDS]} if segments else table
 
 
 def _write(file: Path, columns: dict[str, list[Any]]) -> None:
@@ -170,6 +180,8 @@ def _write(file: Path, columns: dict[str, list[Any]]) -> None:
         "label_ids": pyarrow.array(columns["label_ids"], ids),
         "row": pyarrow.array(columns["row"], pyarrow.int64()),
     }
+    if SEGMENT_IDS in columns:
+        arrays[SEGMENT_IDS] = pyarrow.array(columns[SEGMENT_IDS], ids)
     pyarrow.parquet.write_table(pyarrow.table(arrays), file, compression="zstd")
 
 
@@ -180,6 +192,7 @@ def _open(file: Path) -> Split:
         targets=table.column("target").to_pylist(),
         label_ids=_arrays(table.column("label_ids")),
         rows=table.column("row").to_pylist(),
+        segment_ids=_arrays(table.column(SEGMENT_IDS)) if SEGMENT_IDS in table.column_names else None,
     )
 
 

@@ -34,7 +34,7 @@ class Rows:
 
     def collator(self, split: Split, kind: str, device: torch.device) -> Collator:
         """Makes batches of `split` on `device` for a task of that kind."""
-        return Collator(split, kind, self.tokenizer.pad_token_id, device)
+        return Collator(split, kind, self.tokenizer, device)
 
 
 def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
@@ -76,4 +76,5 @@ def _part(split: Split, rows: list[int]) -> Split:
         targets=[split.targets[i] for i in rows],
         label_ids=[split.label_ids[i] for i in rows],
         rows=[split.rows[i] for i in rows],
+        segment_ids=None if split.segment_ids is None else [split.segment_ids[i] for i in rows],
     )
