@@ -25,7 +25,7 @@ from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.segments import SEGMENT_IDS, has_segments
-from bench.inputs.sources import Rows, read_source
+from bench.inputs.sources import Rows, all_rows, read_source
 from bench.paths import MANIFEST, MODEL_CONFIG
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: 
     with folder_in_one_step(folder) as new:
         splits = {}
         for name, rows in source.splits.items():
-            _write(new / f"{name}.parquet", _tokenized(task, name, rows, tokenizer, segments))
-            splits[name] = {"rows": len(rows.targets), "sha256": digest(new / f"{name}.parquet")}
+            _write(new / f"{name}.parquet", _tokenized(task, name, all_rows(rows), tokenizer, segments))
+            splits[name] = {"rows": len(rows), "sha256": digest(new / f"{name}.parquet")}
         content = {
             "splits": splits,
             "evaluation": list(task.data.evaluation),

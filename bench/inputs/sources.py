@@ -13,10 +13,12 @@ with the same time of change.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -27,17 +29,16 @@ from bench.files import digest
 from bench.inputs import synthetic
 from bench.inputs.hub import fetch
 
-if TYPE_CHECKING:
-    import pyarrow
-
 # Seed of the permutation that picks the training rows where a study limits their number. It is the same for all cells,
 # so that every method and seed is trained on the same rows.
 ORDER_SEED = 20230310
 
+BLOCK = 1000  # rows that are in memory at once
+
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one split."""
+    """Some rows of one split: a block of what `SourceSplit.blocks` reads, or all rows of a generator."""
 
     texts: list[list[str]]  # one or two texts per row
     targets: list[Any]  # labels, numbers or texts
@@ -45,38 +46,87 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Every split of a task as it was read, and where it came from."""
+class SourceSplit:
+    """The rows of one split, read and checked in blocks, so that they are never all in memory."""
 
-    splits: dict[str, Rows]
+    task: Task
+    name: str
+    numbers: Sequence[int]  # numbers of the rows that are used, ascending
+    read: Callable[[], Iterator[Rows]]  # all rows of the split as the source has them
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def blocks(self) -> Iterator[Rows]:
+        """The rows in order, in blocks of at most BLOCK rows, read anew from the source at each call.
+
+        Targets are as the task's kind has them. Raises BenchError at the first bad text or target.
+        """
+        for block in self.read():
+            first = bisect_left(self.numbers, block.numbers[0])
+            end = bisect_left(self.numbers, block.numbers[-1] + 1)
+            at = [number - block.numbers[0] for number in self.numbers[first:end]]
+            if at:
+                chosen = Rows([block.texts[i] for i in at], [block.targets[i] for i in at], [*self.numbers[first:end]])
+                yield _checked(self.task, self.name, chosen)
+            if end == len(self.numbers):
+                return
+
+
+@dataclass(frozen=True)
+class Source:
+    """Every split of a task, whose rows were checked, and where they came from."""
+
+    splits: dict[str, SourceSplit]
     revision: str | None
     files: dict[str, str]  # the SHA-256 of each file, by its path in the source
     synthetic: bool
 
 
 def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
-    """Read the rows of `task` that `choice` asks for.
+    """Find and check the rows of `task` that `choice` asks for.
 
     Raises BenchError that names the data set, the split, the row, what was expected and what was found.
     """
     names = {"train": task.data.train, **task.data.evaluation}
-    if choice.source == "embedded":
-        splits = {
-            name: _limited(task, name, synthetic.rows(task.data.embedded or "", split), choice)
-            for name, split in names.items()
-        }
-        return Source({n: _checked(task, n, s) for n, s in splits.items()}, None, {}, synthetic=True)
-    if mirror is not None:
-        folder, revision = _mirror_folder(mirror, task.data), None
-    else:
-        folder, revision = _download(task.data)
     files: dict[str, str] = {}
     splits = {}
+    revision = None
+    if choice.source == "embedded":
+        for name, split in names.items():
+            generated = synthetic.rows(task.data.embedded or "", split)
+            splits[name] = _split(task, name, choice, partial(_in_blocks, generated))
+        return Source(splits, None, {}, synthetic=True)
+    if mirror is not None:
+        folder = _mirror_folder(mirror, task.data)
+    else:
+        folder, revision = _download(task.data)
     for name, split in names.items():
         parquet_files = split_files(folder, task.data, split)
         files |= {file.relative_to(folder).as_posix(): digest(file) for file in parquet_files}
-        splits[name] = _checked(task, name, _limited(task, name, _read(task, split, parquet_files), choice))
+        splits[name] = _split(task, name, choice, partial(_read, task, split, parquet_files))
     return Source(splits, revision, files, synthetic=False)
+
+
+def _split(task: Task, name: str, choice: DataChoice, read: Callable[[], Iterator[Rows]]) -> SourceSplit:
+    """A split whose rows were read once. Raises BenchError for an empty split and at the first bad row."""
+    count = sum(len(block.numbers) for block in read())
+    split = SourceSplit(task, name, _limited(task, name, count, choice), read)
+    for _ in split.blocks():
+        pass
+    return split
+
+
+def all_rows(split: SourceSplit) -> Rows:
+    """Every row of `split` in memory, for splits that are known to be small."""
+    blocks = list(split.blocks())
+    return Rows(*([value for block in blocks for value in getattr(block, f.name)] for f in fields(Rows)))
+
+
+def _in_blocks(rows: Rows) -> Iterator[Rows]:
+    for start in range(0, len(rows.numbers), BLOCK):
+        part = slice(start, start + BLOCK)
+        yield Rows(rows.texts[part], rows.targets[part], rows.numbers[part])
 
 
 def split_files(folder: Path, data: Data, split: str) -> list[Path]:
@@ -179,46 +229,48 @@ def _download(data: Data) -> tuple[Path, str]:
     return fetch("dataset", data.hub, data.revision, ["README.md", wanted])
 
 
-def _read(task: Task, split: str, files: Sequence[Path]) -> Rows:
+def _read(task: Task, split: str, files: Sequence[Path]) -> Iterator[Rows]:
     """All rows of `files`. Raises BenchError where one is no parquet file or lacks a column of the task."""
     import pyarrow
     import pyarrow.parquet
 
     columns = [*task.data.columns.text, task.data.columns.target]
-    tables: list[pyarrow.Table] = []
+    number = 0
     for file in files:
         try:
-            names = pyarrow.parquet.read_schema(file).names
+            parquet = pyarrow.parquet.ParquetFile(file)
+            names = parquet.schema_arrow.names
             missing = [column for column in columns if column not in names]
             if missing:
                 raise BenchError(
                     f"data set {task.data.hub}, split {split!r}: expected the column {missing[0]!r}, found "
                     f"{', '.join(names)}{nearest(missing[0], names)} ({file})"
                 )
-            tables.append(pyarrow.parquet.read_table(file, columns=columns))
+            for batch in parquet.iter_batches(BLOCK, columns=columns):
+                *texts, targets = [batch.column(name).to_pylist() for name in columns]
+                rows = [list(row) for row in zip(*texts, strict=True)]
+                yield Rows(rows, targets, list(range(number, number + len(targets))))
+                number += len(targets)
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise BenchError(f"{file}: no readable parquet file: {error}") from error
-    *texts, targets = [[value for table in tables for value in table.column(name).to_pylist()] for name in columns]
-    return Rows([list(row) for row in zip(*texts, strict=True)], targets, list(range(len(targets))))
 
 
-def _limited(task: Task, name: str, rows: Rows, choice: DataChoice) -> Rows:
-    """As many rows as `choice` allows: for training the first of a fixed permutation, for evaluation the first rows.
+def _limited(task: Task, name: str, count: int, choice: DataChoice) -> Sequence[int]:
+    """As many of `count` rows as `choice` allows: for training the first of a fixed permutation, else the first rows.
 
     Raises BenchError for an empty split.
     """
-    count = len(rows.targets)
     if count == 0:
         raise BenchError(f"data set {task.data.hub}, split {name!r}: it has no row")
     limit = choice.train_rows if name == "train" else choice.evaluation_rows
     if limit is None or limit >= count:
-        return rows
-    chosen: Sequence[int] = range(limit)
-    if name == "train":
-        import numpy as np
+        return range(count)
+    if name != "train":
+        return range(limit)
+    import numpy as np
 
-        chosen = sorted(np.random.default_rng(ORDER_SEED).permutation(count)[:limit].tolist())
-    return Rows([rows.texts[i] for i in chosen], [rows.targets[i] for i in chosen], [rows.numbers[i] for i in chosen])
+    chosen: list[int] = sorted(np.random.default_rng(ORDER_SEED).permutation(count)[:limit].tolist())
+    return chosen
 
 
 def _checked(task: Task, name: str, rows: Rows) -> Rows:

@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.inputs import synthetic
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import open_data, prepare_task
-from bench.inputs.sources import read_source
+from bench.inputs.sources import all_rows, read_source
 
 HUB = DataChoice(source="hub")
 RTE: dict[str, Any] = {
@@ -51,8 +51,8 @@ def rte(tmp_path: Path) -> Path:
 
 def test_a_set_without_a_readme_is_found_by_the_hubs_names(rte: Path) -> None:
     source = read_source(Task.model_validate(RTE), HUB, rte)
-    assert source.splits["train"].texts[0] == ["A cat sleeps.", "It rests."]
-    assert source.splits["validation"].targets == [0, 1, 1]
+    assert all_rows(source.splits["train"]).texts[0] == ["A cat sleeps.", "It rests."]
+    assert all_rows(source.splits["validation"]).targets == [0, 1, 1]
     assert set(source.files) == {f"rte/{s}-00000-of-00001.parquet" for s in ("train", "validation")}
     assert not source.synthetic
 
@@ -64,7 +64,7 @@ def test_a_readme_says_where_the_files_are(rte: Path) -> None:
         "---\nconfigs:\n- config_name: rte\n  data_files:\n  - {split: train, path: elsewhere/train-*}\n"
         "  - {split: validation, path: elsewhere/validation-*}\n---\n"
     )
-    assert len(read_source(Task.model_validate(RTE), HUB, rte).splits["train"].targets) == 3
+    assert len(read_source(Task.model_validate(RTE), HUB, rte).splits["train"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_all_splits_come_from_one_config(
             read_source(task, HUB, tmp_path)
     else:
         source = read_source(task, HUB, tmp_path)
-        assert all(split.targets == [found] * 3 for split in source.splits.values())
+        assert all(all_rows(split).targets == [found] * 3 for split in source.splits.values())
 
 
 def test_a_forgotten_config_is_told_which_there_are(rte: Path) -> None:
