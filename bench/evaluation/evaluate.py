@@ -7,6 +7,7 @@ those of training. A batch that does not fit in memory is halved. Predictions co
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,8 +43,8 @@ class Evaluated:
     halvings: int = 0
     # Fractions; None where a metric is undefined, such as the correlation of constants.
     metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    # The task's own loss: the mean over rows, or over target tokens where the model generates.
-    loss: dict[str, float] = field(default_factory=dict)
+    # The task's own loss: the mean over rows, or over target tokens where the model generates. None: not finite.
+    loss: dict[str, float | None] = field(default_factory=dict)
     predictions: dict[str, list[Any]] = field(default_factory=dict)
     # By metric, the score of each row, for metrics that are means over rows which predictions alone don't give (ROUGE).
     scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -80,7 +81,8 @@ def evaluate(
             model, task, split, tokenizer, result.batch_size, device, partial(check, name), process_group
         )
         result.batch_size, result.halvings = predicted.batch_size, result.halvings + predicted.halvings
-        result.predictions[name], result.loss[name] = predicted.values, predicted.loss
+        result.predictions[name] = predicted.values
+        result.loss[name] = predicted.loss if math.isfinite(predicted.loss) else None
         result.metrics[name], result.scores[name] = score_rows(task, predicted.values, split.targets)
     return result
 
@@ -194,8 +196,10 @@ def _predict_batch(
 
 def _classify(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[Any], float]:  # noqa: ARG001
     loss, logits = task_loss(model, batch, task.kind)
-    values = logits.squeeze(-1) if task.kind == "regression" else logits.argmax(-1)
-    return values.tolist(), float(loss)
+    if task.kind == "regression":
+        return logits.squeeze(-1).tolist(), float(loss)
+    # argmax would call the place of the first NaN a class.
+    return logits.argmax(-1).masked_fill(logits.isnan().any(-1), -1).tolist(), float(loss)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

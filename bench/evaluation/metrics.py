@@ -1,6 +1,11 @@
 """The harness's own metrics, as fractions: shares and MCC and F1 of classes, correlations of numbers, ROUGE of texts.
 
 A metric is never NaN: a correlation of constants is undefined (None), and constant predictions have an MCC of 0.
+
+Generated text that is no label is the prediction -1, as is a class whose logits are NaN. It is wrong in every metric:
+accuracy misses the row, F1 counts a miss for the true class, and MCC (Gorodkin 2004, R_K) takes it as a class that is
+never the truth. F1 is that of the second of two labels, or the mean over more than two of those that occur in truth or
+predictions. It is 0 where neither holds the second of two.
 """
 
 from __future__ import annotations
@@ -95,10 +100,10 @@ def _of_classes(metric: str, predictions: Sequence[int], references: Sequence[in
 
     if metric == "mcc":
         return float(metrics.matthews_corrcoef(references, predictions))
-    # The F1 of two classes is that of the second one. It is asked for by its label, because with a -1 among the
-    # predictions scikit-learn counts three classes and refuses average="binary".
-    labels = [1] if classes == 2 else None
-    return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=0))
+    # The classes are the task's labels: a -1 is a miss for its true class, and none of those that are averaged over.
+    # NaN leaves a label that neither side has out of the mean, as scikit-learn does when it finds the labels itself.
+    labels, undefined = ([1], 0.0) if classes == 2 else (list(range(classes)), math.nan)
+    return float(metrics.f1_score(references, predictions, labels=labels, average="macro", zero_division=undefined))
 
 
 def _correlation(metric: str, predictions: Sequence[float], references: Sequence[float]) -> float | None:

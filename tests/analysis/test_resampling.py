@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from sklearn import metrics
 
 from bench.analysis.stats.resampling import replicates, sums_of
 from bench.config.task import Task
+from bench.evaluation.metrics import score
 
 ROWS, DRAWS = 60, 25
 
@@ -72,10 +75,23 @@ def test_text_that_is_no_label_counts_as_wrong() -> None:
     right, accuracy = (truth == guess) & ~none, metrics.accuracy_score
     assert resampled(task, "exact_match", labels, texts) == pytest.approx(expected(accuracy, np.ones(ROWS), right))
     assert resampled(task, "no_label", labels, texts) == pytest.approx(expected(accuracy, np.ones(ROWS), none))
-    macro = expected(
-        lambda y, p: metrics.f1_score(y, p, average="macro", zero_division=0), truth, np.where(none, -1, guess)
-    )
+    over_labels = partial(metrics.f1_score, labels=[0, 1, 2], average="macro", zero_division=math.nan)
+    macro = expected(over_labels, truth, np.where(none, -1, guess))
     assert resampled(task, "f1", labels, texts) == pytest.approx(macro)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_saved_predictions_give_the_recorded_metric(classes: int) -> None:
+    """Rare labels, labels that stand nowhere, and text that is no label among them."""
+    draw = np.random.default_rng(classes)
+    task = make_task("text-label", ["exact_match", "no_label", "f1", "mcc"], classes)
+    for rows in (1, 2, 5, 60):
+        truth, guess = draw.integers(0, classes, rows), draw.integers(-1, classes, rows)
+        recorded = score(task, guess.tolist(), truth.tolist())
+        for metric, value in recorded.items():
+            sums = sums_of(task, metric, truth, guess)
+            assert sums is not None
+            assert float(sums.metric(sums.columns.sum(axis=0))) == pytest.approx(value, abs=1e-12)
 
 
 def test_correlations_keep_the_ranks_of_the_whole_split() -> None:

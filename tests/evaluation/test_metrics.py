@@ -71,9 +71,37 @@ def test_same_values_as_scikit_learn(classes: int) -> None:
         rows, least = draw.choice([1, 2, 5, 60]), -1 if classes > 2 and draw.random() < 0.3 else 0
         references = [draw.randrange(classes) for _ in range(rows)]
         predictions = [draw.randrange(least, draw.randint(1, classes)) for _ in range(rows)]
-        average = "binary" if classes == 2 else "macro"
+        # scikit-learn averages over what truth and predictions hold; no label is no class of the task.
+        present = [1] if classes == 2 else sorted({*references, *predictions} - {-1})
         assert score(several, predictions, references) == {
             "accuracy": peer.accuracy_score(references, predictions),
             "mcc": peer.matthews_corrcoef(references, predictions),
-            "f1": peer.f1_score(references, predictions, average=average, zero_division=0),
+            "f1": peer.f1_score(references, predictions, labels=present, average="macro", zero_division=0),
         }
+
+
+def test_an_answer_that_is_no_label_is_a_miss_for_its_class_and_no_class_itself() -> None:
+    """One of 2,000 rows costs the row, not a quarter of the mean."""
+    words = task("text-label", ["f1", "accuracy", "mcc"], ("negative", "neutral", "positive"))
+    references = [0] * 1000 + [1] * 500 + [2] * 500
+    found = score(words, [*references[:-1], -1], references)
+    assert found["f1"] == pytest.approx((1 + 1 + 2 * 499 / (2 * 499 + 1)) / 3)
+    assert found["accuracy"] == 0.9995
+    # R_K by hand: hits x rows - sum of truth x predictions, over the root of both variances.
+    covariance = 1999 * 2000 - (1000 * 1000 + 500 * 500 + 500 * 499)
+    truth, guess = 2000**2 - (1000**2 + 2 * 500**2), 2000**2 - (1000**2 + 500**2 + 499**2 + 1)
+    assert found["mcc"] == pytest.approx(covariance / math.sqrt(truth * guess))
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "f1"),
+    [
+        ([0, 0], [0, 0], 1.0),  # one class in both: the mean over that one
+        ([1, 1], [0, 0], 0.0),
+        ([-1, -1], [0, 1], 0.0),
+        ([0, -1, 1], [0, 0, 1], (2 / 3 + 1) / 2),  # the third label stands nowhere
+    ],
+)
+def test_macro_f1_of_labels_that_stand_nowhere(predictions: list[int], references: list[int], f1: float) -> None:
+    about = task("text-label", ["f1"], ("a", "b", "c"))
+    assert score(about, predictions, references)["f1"] == pytest.approx(f1)

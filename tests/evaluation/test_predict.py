@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.small_cells import Lab
 from transformers import T5Config, T5ForConditionalGeneration
 
+from bench.config.task import Task
 from bench.errors import TransientError
-from bench.evaluation.evaluate import predict
+from bench.evaluation.evaluate import evaluate, predict
 from bench.evaluation.predictions_file import write_predictions
 from bench.inputs.cache_keys import backbone_folder, data_folder
-from bench.inputs.datasets import load_tokenizer, open_data
+from bench.inputs.datasets import Split, load_tokenizer, open_data
 from bench.models.backbone import load_backbone
 
 CPU = torch.device("cpu")
@@ -91,3 +95,26 @@ def test_a_source_is_encoded_once_for_all_beams_and_texts_are_those_of_generate(
     for ids, text in zip(split.input_ids, found, strict=True):
         out = model.generate(torch.from_numpy(ids).long()[None], do_sample=False, **options)
         assert tokenizer.batch_decode(out, skip_special_tokens=True)[0].strip() == text
+
+
+TOKENIZER = SimpleNamespace(pad_token_id=0, pad_token_type_id=0, padding_side="right")
+
+
+@pytest.mark.parametrize(("kind", "values"), [("classification", [-1, -1]), ("regression", [math.nan, math.nan])])
+def test_logits_that_are_no_numbers_are_no_class_and_no_loss(kind: str, values: list[float]) -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, input_ids: torch.Tensor, **_: Any) -> SimpleNamespace:
+            return SimpleNamespace(logits=torch.full((len(input_ids), 1 if kind == "regression" else 3), torch.nan))
+
+    about = {"labels": ["a", "b", "c"], "metrics": ["accuracy", "f1"]}
+    if kind == "regression":
+        about = {"metrics": ["pearson"]}
+    data = {"hub": "a/b", "columns": {"text": ["t"], "target": "y"}}
+    task = Task.model_validate({"name": "t", "kind": kind, "data": data, **about})
+    ids = [np.array([1, 2], dtype=np.int32)] * 2
+    split = Split(ids, [0, 1], [np.array([], dtype=np.int32)] * 2, [0, 1])
+    found = evaluate(Broken(), task, {"validation": split}, TOKENIZER, 2, CPU)
+    np.testing.assert_array_equal(found.predictions["validation"], values)
+    assert found.loss == {"validation": None}
+    expected = {"pearson": None} if kind == "regression" else {"accuracy": 0.0, "f1": 0.0}
+    assert found.metrics == {"validation": expected}

@@ -125,7 +125,10 @@ def _mcc(sums: Floats) -> Floats:
 
 
 def _f1(classes: int) -> Callable[[Floats], Floats]:
-    """F1 of class 1 if there are two classes, else the plain mean over the classes that occur; 0 where undefined."""
+    """F1 of class 1 if there are two labels, else the plain mean over the labels that occur; 0 where undefined.
+
+    The last class of the confusion matrix, no label, is a miss for the true class and none of those averaged over.
+    """
 
     def f1(sums: Floats) -> Floats:
         matrix = _confusion_matrix(sums)
@@ -134,7 +137,7 @@ def _f1(classes: int) -> Callable[[Floats], Floats]:
         per_class = np.divide(2 * hits, occurrences, out=np.zeros_like(occurrences), where=occurrences > 0)
         if classes == 2:
             return np.asarray(per_class[..., 1])
-        occurs = occurrences > 0
+        per_class, occurs = per_class[..., :classes], occurrences[..., :classes] > 0
         return np.asarray((per_class * occurs).sum(-1) / occurs.sum(-1))
 
     return f1
