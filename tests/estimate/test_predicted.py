@@ -57,7 +57,7 @@ def test_predicted_equals_measured_on_a_real_model(method: str, tmp_path: Path) 
     assert adapter == predicted.adapter_start
 
 
-def test_the_plan_has_a_row_for_every_cell_and_invents_no_time() -> None:
-    rows = plan(load_study("demo"))
+def test_the_plan_has_a_row_for_every_cell_and_invents_no_time(tmp_path: Path) -> None:
+    rows = plan(load_study("demo"), results=tmp_path, cache=tmp_path)
     assert len(rows) == 40
     assert all(row["seconds"] is None for row in rows)
