@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.analysis.results import Results
+from bench.analysis.wording import number_text
 from bench.config.study import Limits
 from bench.errors import BenchError
 from bench.paths import reference_numbers
@@ -38,7 +39,7 @@ class PublishedNumber:
     @property
     def text(self) -> str:
         """'68.71 (5)': the number, and in parentheses how many seeds it averages, if that is known."""
-        return f"{self.points:.2f}" + (f" ({self.seeds})" if self.seeds else "")
+        return number_text(self.points) + (f" ({self.seeds})" if self.seeds else "")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Published:
             notes.append(f"Published numbers are of the whole data sets; ours of at most {', '.join(limited)}.")
         # One note per remark, since a remark often holds for a whole column of a published table.
         for remark in dict.fromkeys(number.remark for number in numbers if number.remark):
-            cells = [f"{n.task} {n.method} {n.budget} {n.points:.2f}" for n in numbers if n.remark == remark]
+            cells = [f"{n.task} {n.method} {n.budget} {number_text(n.points)}" for n in numbers if n.remark == remark]
             notes.append(f"Published {', '.join(cells)}: {remark}.")
         return notes
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bench.config.budget import Budget
 from bench.config.evaluate_metric import EvaluateMetric
 
@@ -48,7 +50,20 @@ def p_value_text(p: float | None) -> str:
 
 def points_text(fraction: float) -> str:
     """A signed difference in points: 0.012 becomes '+1.20'."""
-    return with_minus_signs(f"{100 * fraction:+.2f}")
+    return with_minus_signs(f"{100 * fraction:+z.2f}")
+
+
+def number_text(value: float, digits: int = 2) -> str:
+    """With so many decimals, and never as minus zero: -0.001 becomes '0.00'."""
+    return with_minus_signs(f"{value:z.{digits}f}")
+
+
+def two_digits(value: float) -> str:
+    """An estimate that deserves no more than two significant digits: 6.53 becomes '6.5', 40.9 '41', 207.3 '210'."""
+    if not value:
+        return "0"
+    decimals = 1 - math.floor(math.log10(abs(float(f"{value:.1e}"))))
+    return number_text(round(value, decimals), max(0, decimals))
 
 
 def with_minus_signs(text: str) -> str:

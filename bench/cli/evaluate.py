@@ -87,7 +87,7 @@ def evaluate(
         record = evaluate_saved(cell, saved, out=out, cache=cache, mirror=mirror)
     for split, scores in record.metrics.items():
         for metric, value in scores["last"].items():
-            print(f"{cell.task.name} {split} {metric}: {'undefined' if value is None else f'{100 * value:.2f}'}")
+            print(f"{cell.task.name} {split} {metric}: {'undefined' if value is None else f'{100 * value:z.2f}'}")
     print(CellPaths(out).record)
 
 

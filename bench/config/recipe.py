@@ -15,10 +15,11 @@ from bench.config.types import Frozen, NonNegative, Positive
 
 
 class RankPhases(Frozen):
-    """The three phases of AdaLoRA's budget, in optimizer steps (Zhang et al. 2023, section 3.3, equation 12).
+    """The three phases of AdaLoRA's budget, in optimizer steps (Zhang et al. 2023, section 3.3).
 
     The budget stays at the initial ranks for `initial_steps`, then falls along a cubic curve, then stays at the target
-    for `final_steps`.
+    for `final_steps`. The curve is that of the authors' code, not of the printed equation 12 (see
+    `bench.engine.schedule.RankSchedule.budget`).
     """
 
     initial_steps: NonNegative = Field(description="Steps at the initial ranks: t_i in the paper, PEFT's tinit.")

@@ -66,9 +66,10 @@ class RankSchedule:
     def budget(self, step: int) -> int:
         """The total that may live after `step` optimizer steps.
 
-        Equation 12 of the paper, as the authors' code has it: the decay runs from the initial budget at t_i to the
-        target at T - t_f. The printed equation also subtracts t_f in the numerator, which would start the decay above
-        the initial budget.
+        This is not equation 12 of the paper as printed (14 in its first arXiv version), but what its text describes and
+        the authors' code computes: 1 - (t - t_i) / (T - t_i - t_f), cubed, so that the decay runs from the initial
+        budget at t_i to the target at T - t_f. The printed numerator is t - t_i - t_f: with t_i = 0.1 T and
+        t_f = 0.3 T, a decay from 288 to 144 ranks would start at 630 and never reach 144 (162 at T - t_f).
         """
         if step <= self.initial_steps or not self.prunes:
             return self.initial_budget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,9 +13,17 @@ from helpers.records import study_of, write_troubled_study
 from markdown_it import MarkdownIt
 
 from bench.analysis.build import make_page, make_tables
-from bench.analysis.tables.model import Column, Table, text_entry
-from bench.analysis.tables.render import markdown
+from bench.analysis.published import Place, Published, PublishedNumber
+from bench.analysis.stats.comparison import Comparison, Contrast
+from bench.analysis.stats.paired import Interval
+from bench.analysis.tables.model import Column, Table, number_entry, summary_entry, text_entry
+from bench.analysis.tables.render import FORMATS, markdown
+from bench.analysis.tables.scores import difference_entry, published_entry
+from bench.analysis.wording import two_digits
 
+PLACE: Place = ("cola", "mcc", "validation", "small")
+CONTRAST = Contrast("cola", "validation", "mcc", "small", "lora", "adalora")
+MINUS_ZERO = PublishedNumber("a paper", "cola", "", "mcc", "validation", "lora", "small", -0.001, "", "")
 HOSTILE = "50% of {x} & y_1 # $2 ~ ^ \\ <b> | [a]"
 
 
@@ -65,6 +74,26 @@ def test_markdown_escapes_html() -> None:
     root = html5lib.parse(html, namespaceHTMLElements=False)
     texts = ["".join(part.itertext()) for part in [*root.iter("th"), *root.iter("td"), *root.iter("li")]]
     assert texts == ["task", f"{HOSTILE}, {HOSTILE}", HOSTILE, HOSTILE, HOSTILE]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_no_number_is_minus_zero(suffix: str) -> None:
+    comparison = Comparison(CONTRAST, (0, 1), -0.00001, Interval(-1e-5, 1e-9, 0, 1, -4e-5, -1e-5, 0.5), None, 1.0, ())
+    entries = (
+        number_entry(-0.001),
+        number_entry(-0.0),
+        summary_entry([-0.001, -0.003]),
+        difference_entry(comparison),
+        published_entry(Published((MINUS_ZERO,), {}), PLACE, "lora"),
+    )
+    columns = tuple(Column(str(number)) for number in range(len(entries)))
+    text = FORMATS[suffix](Table("x", "title", columns, (entries,)))
+    assert not re.search(r"(-|−|\$-\$)0(\.0*)?(?![\d.])", text), text
+
+
+def test_a_rough_number_has_two_digits() -> None:
+    numbers = {6.53: "6.5", 40.9: "41", 207.3: "210", 0.0432: "0.043", 0.996: "1.0", 9.96: "10", 99.6: "100", 0.0: "0"}
+    assert {number: two_digits(number) for number in numbers} == numbers
 
 
 def test_html_has_no_parse_error(folder: Path) -> None:

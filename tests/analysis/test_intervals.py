@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from helpers.results import StudyInMemory
+from scipy import stats
 
 from bench.analysis.published import Published
-from bench.analysis.stats.paired import LEVEL, Interval, detectable, paired_interval
+from bench.analysis.stats.paired import LEVEL, Interval, detectable, detectable_bounds, paired_interval
 from bench.analysis.tables.comparisons import comparison_table
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.scores import score_table
@@ -120,3 +121,19 @@ def test_the_detectable_difference_agrees_with_power_analysis(runs: int, units: 
     paired = Interval(0.0, 1 / runs, 0.0, runs - 1, 0.0, 0.0, 1.0)
     expected = TTestPower().solve_power(nobs=runs, alpha=0.05, power=0.8)
     assert detectable(paired) == pytest.approx(expected, rel=0.002)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_the_bounds_of_the_detectable_difference_hold_as_often_as_chi_square_says(seeds: int) -> None:
+    """A sample variance at its own 2.5% quantile puts the upper bound at the truth, one at 97.5% the lower bound."""
+    freedom = seeds - 1
+
+    def estimated(variance: float) -> Interval:
+        return Interval(0.0, variance / seeds, 0.4 / seeds, freedom, 0.0, 0.0, 1.0)
+
+    truth = detectable(estimated(1.0))
+    for tail, side in ((0.025, 1), (0.975, 0)):
+        bounds = detectable_bounds(estimated(stats.chi2.ppf(tail, freedom) / freedom))
+        assert bounds is not None
+        assert bounds[side] == pytest.approx(truth, rel=1e-6)
+    assert detectable_bounds(Interval(0.0, 0.0, 0.4, 0, 0.0, 0.0, 1.0)) is None

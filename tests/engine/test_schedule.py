@@ -38,6 +38,16 @@ def test_budgets_fall_from_the_first_to_the_target_and_stay(schedule):
     assert masks == [] if not schedule.prunes else masks[-1] == schedule.freezes_at
 
 
+def test_the_decay_starts_where_the_paper_s_text_says_and_not_its_printed_equation():
+    """Equation 12 as printed has t - t_i - t_f in the numerator: 630 ranks at t_i and 162 at T - t_f."""
+    schedule = RankSchedule(
+        initial_budget=288, target_budget=144, initial_steps=100, final_steps=300, interval=10, total_steps=1000
+    )
+    printed = (288 - 144) * (1 - (100 - 100 - 300) / 600) ** 3 + 144
+    assert printed == 630
+    assert (schedule.budget(100), schedule.budget(400), schedule.budget(700)) == (288, 162, 144)
+
+
 def test_ranks_are_counted_over_all_matrices():
     schedule = schedule_of(cell_of(rank=2, epochs=100, max_steps=1000), 10_000, SHAPES)
     assert (schedule.initial_budget, schedule.target_budget) == (18, 12)

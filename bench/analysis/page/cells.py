@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.analysis.figures.style import read_curve
 from bench.analysis.results import Results
-from bench.analysis.wording import MIB, metric_name
+from bench.analysis.wording import MIB, metric_name, number_text
 from bench.records.schema import Record
 
 WIDTH, HEIGHT = 300, 60  # of the loss curve in its SVG, as page.html draws it
@@ -45,7 +45,7 @@ def cell_section(results: Results, cell_id: str) -> CellSection:
     losses = [line["loss"] for line in read_curve(results, cell_id) if line["loss"] is not None]
     curve_text = ""
     if losses:
-        curve_text = f"task loss over {len(losses)} steps: first {losses[0]:.4g}, last {losses[-1]:.4g}"
+        curve_text = f"task loss over {len(losses)} steps: first {losses[0]:z.4g}, last {losses[-1]:z.4g}"
     changed = {name: site for name, site in record.ranks.items() if site.start != site.end}
     return CellSection(
         id=cell_id,
@@ -60,7 +60,7 @@ def cell_section(results: Results, cell_id: str) -> CellSection:
 
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     facts = [
-        (f"{metric_name(metric)}, {split}", "undefined" if value is None else f"{100 * value:.2f}")
+        (f"{metric_name(metric)}, {split}", "undefined" if value is None else number_text(100 * value))
         for split, by_selection in record.metrics.items()
         for metric, value in by_selection[record.selection].items()
     ]

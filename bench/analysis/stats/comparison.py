@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.results import Results, metric_value
-from bench.analysis.stats.paired import Interval, detectable, mcnemar, paired_interval, sign_flip
+from bench.analysis.stats.paired import Interval, detectable, detectable_bounds, mcnemar, paired_interval, sign_flip
 from bench.analysis.stats.resampling import DRAWS, Array, Floats, Sums, replicates, sums_of
 from bench.errors import BenchError
 
@@ -63,6 +63,11 @@ class Comparison:
     def detectable(self) -> float | None:
         """The smallest true difference that would be found with 80% power; None where nothing shows the spread."""
         return detectable(self.interval) if self.interval else None
+
+    @cached_property
+    def detectable_bounds(self) -> tuple[float, float] | None:
+        """The 95% interval of `detectable`; None where only examples show a spread."""
+        return detectable_bounds(self.interval) if self.interval else None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,21 @@ def detectable(interval: Interval) -> float | None:
 
     # Five standard errors beyond the widest bound, the power is 1 in all but name: a safe upper end for the search.
     return error * float(brentq(excess_power, 0.0, float(bounds.max()) + 5))
+
+
+def detectable_bounds(interval: Interval) -> tuple[float, float] | None:
+    """The 95% interval of `detectable`, in the unit of the data; None without a spread between seeds.
+
+    A few seeds say little about their own variance: the interval of the variance is that of chi-square, which for three
+    seeds spans a factor of 146, and `detectable` grows with it. The examples' part is well known and held fixed.
+    """
+    freedom = interval.degrees_of_freedom
+    if not freedom or not interval.seed_variance:
+        return None
+    tails = np.array([(1 + LEVEL) / 2, (1 - LEVEL) / 2])
+    ratios = freedom / (2 * gammaincinv(freedom / 2, tails))  # freedom / quantiles of chi-square
+    low, high = (detectable(replace(interval, seed_variance=interval.seed_variance * ratio)) for ratio in ratios)
+    return None if low is None or high is None else (low, high)
 
 
 def sign_flip(differences: Sequence[float]) -> float:

@@ -9,9 +9,9 @@ from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results
 from bench.analysis.stats.comparison import Comparer, Comparison, Contrast
 from bench.analysis.stats.paired import holm, sign_flip_floor
-from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
+from bench.analysis.tables.model import Column, Entry, Table, count_entry, text_entry
 from bench.analysis.tables.scores import ALPHA, difference_entry
-from bench.analysis.wording import DASH, budget_text, metric_name, p_value_text
+from bench.analysis.wording import DASH, budget_text, metric_name, p_value_text, two_digits
 from bench.config.method import Method
 
 COLUMNS = (
@@ -25,7 +25,7 @@ COLUMNS = (
     Column("p, Holm"),
     Column("p, sign flips"),
     Column("p, McNemar by seed"),
-    Column("detectable"),
+    Column("detectable [95%]", bounds=True),
     Column("seeds"),
     Column("examples"),
 )
@@ -33,7 +33,8 @@ NOTE = (
     "Interval and p: seeds and examples as crossed random factors; the part of the examples by 2,000 bootstrap "
     "resamples shared by methods and seeds, Student's t for the part of the seeds, combined by Banerjee's rule. "
     "Without examples (a dash): seeds alone. McNemar: exact, each seed for itself. Detectable: the true difference "
-    "found with 80% power at this spread and n. Bold: interval without zero and p < 0.05 after Holm over this table."
+    "found with 80% power at this spread and n, [95%] as the seeds' variance is itself uncertain. Bold: interval "
+    "without zero and p < 0.05 after Holm over this table."
 )
 # Fields of a method that do not change what is trained, and the storage, in which a pair may differ.
 NOT_COMPARED = {"name", "label", "description", "storage", "double_quantization"}
@@ -98,7 +99,6 @@ def _row(
         dash = text_entry(DASH)
         return (*heads, dash, dash, dash, dash, dash, dash, count_entry(0), dash)
     p = comparison.interval.p if comparison.interval else None
-    detectable = comparison.detectable
     significant = comparison.clear and adjusted_p is not None and adjusted_p < ALPHA
     return (
         *heads,
@@ -107,10 +107,21 @@ def _row(
         Entry(p_value_text(adjusted_p), adjusted_p),
         Entry(p_value_text(comparison.sign_flip_p), comparison.sign_flip_p),
         text_entry(", ".join(p_value_text(value) for value in comparison.mcnemar_p) or DASH),
-        number_entry(None if detectable is None else 100 * detectable),
+        _detectable_entry(comparison),
         count_entry(len(comparison.seeds)),
         count_entry(comparison.examples),
     )
+
+
+def _detectable_entry(comparison: Comparison) -> Entry:
+    """'6.5 [3.4, 41]' in points, with two digits, since few seeds say no more; '7.9' from examples alone."""
+    if comparison.detectable is None:
+        return text_entry(DASH)
+    estimate = 100 * comparison.detectable
+    if comparison.detectable_bounds is None:
+        return Entry(two_digits(estimate), estimate)
+    low, high = (100 * bound for bound in comparison.detectable_bounds)
+    return Entry(f"{two_digits(estimate)} [{two_digits(low)}, {two_digits(high)}]", estimate, low=low, high=high)
 
 
 def _notes(comparisons: Sequence[Comparison]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from bench.analysis.wording import DASH, TIE, with_minus_signs
+from bench.analysis.wording import DASH, TIE, number_text
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Column:
         head: whether the column names the row; such columns come first.
         measured: whether CSV writes mean, sd and n in columns of their own.
         interval: whether CSV writes difference, low, high and n in columns of their own.
+        bounds: whether CSV writes estimate, low and high in columns of their own.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Column:
     head: bool = False
     measured: bool = False
     interval: bool = False
+    bounds: bool = False
 
     @property
     def full_name(self) -> str:
@@ -112,7 +114,7 @@ def count_entry(value: float | None) -> Entry:
 
 
 def number_entry(value: float | None, digits: int = 2) -> Entry:
-    return Entry(DASH) if value is None else Entry(with_minus_signs(f"{value:.{digits}f}"), value)
+    return Entry(DASH) if value is None else Entry(number_text(value, digits), value)
 
 
 def summary_entry(numbers: Sequence[float], digits: int = 2, remark: str = "") -> Entry:
@@ -120,5 +122,5 @@ def summary_entry(numbers: Sequence[float], digits: int = 2, remark: str = "") -
     if not numbers:
         return Entry("" if remark else f"{DASH} (0)", n=0, remark=remark)
     average, spread = mean(numbers), stdev(numbers) if len(numbers) > 1 else None
-    text = f"{average:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
-    return Entry(with_minus_signs(f"{text} ({len(numbers)})"), average, spread, n=len(numbers), remark=remark)
+    text = number_text(average, digits) + ("" if spread is None else f" ± {number_text(spread, digits)}")
+    return Entry(f"{text} ({len(numbers)})", average, spread, n=len(numbers), remark=remark)

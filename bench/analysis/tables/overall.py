@@ -8,7 +8,7 @@ from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results, metric_values
 from bench.analysis.stats.overall import Bounds, Floats, Summary, summarize
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
-from bench.analysis.wording import DASH, budget_text, with_minus_signs
+from bench.analysis.wording import DASH, budget_text, number_text
 
 COLUMNS = (
     Column("budget", head=True),
@@ -85,4 +85,4 @@ def _interval_entry(bounds: Bounds | None) -> Entry:
     if bounds is None:
         return text_entry(DASH)
     low, high = bounds
-    return text_entry(with_minus_signs(f"[{low:.2f}, {high:.2f}]"))
+    return text_entry(f"[{number_text(low)}, {number_text(high)}]")

@@ -40,6 +40,7 @@ TEX = {
 }
 PARTS = ("mean", "sd", "n", "remark")  # the CSV columns of a `measured` column
 PARTS_OF_INTERVAL = ("difference", "low", "high", "n", "remark")  # those of an `interval` column
+PARTS_OF_BOUNDS = ("estimate", "low", "high")  # those of a `bounds` column
 MAX_COLUMNS = 6  # a wider LaTeX table is shrunk to the width of the line
 
 
@@ -92,7 +93,9 @@ def as_csv(table: Table) -> str:
 
 
 def _csv_parts(column: Column) -> tuple[str, ...]:
-    return PARTS if column.measured else PARTS_OF_INTERVAL if column.interval else ()
+    if column.measured:
+        return PARTS
+    return PARTS_OF_INTERVAL if column.interval else PARTS_OF_BOUNDS if column.bounds else ()
 
 
 def _csv_names(column: Column) -> list[str]:
@@ -138,7 +141,7 @@ def tex(text: str) -> str:
 
 def _digits(value: float | None) -> str:
     # Ten digits: enough for any computation, and few enough to hide differences in rounding between processors.
-    return "" if value is None else f"{value:.10g}"
+    return "" if value is None else f"{value:z.10g}"
 
 
 _LOADER = jinja2.FileSystemLoader(Path(__file__).parent)
