@@ -32,7 +32,8 @@ from bench.evaluation.evaluate import evaluate
 from bench.evaluation.loss import task_loss
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.collate import Collator
-from bench.inputs.datasets import PreparedData, load_tokenizer, open_data, prepare_task
+from bench.inputs.datasets import PreparedData, open_data, prepare_task
+from bench.inputs.reader import load_tokenizer
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, head_modules, load_backbone
 from bench.models.core import build_core

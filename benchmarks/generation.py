@@ -28,7 +28,8 @@ from bench.config.cell import Cell
 from bench.config.resolve import load_study
 from bench.evaluation.evaluate import evaluate
 from bench.inputs.backbones import prepare_backbone
-from bench.inputs.datasets import load_tokenizer, open_data, prepare_task
+from bench.inputs.datasets import open_data, prepare_task
+from bench.inputs.reader import load_tokenizer
 from bench.models.adapters import attach, reload_adapter, save_adapter
 from bench.models.backbone import find_sites, load_backbone
 from bench.training.rng import seed_everything

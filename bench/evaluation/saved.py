@@ -18,7 +18,8 @@ from bench.evaluation.predictions_file import write_predictions
 from bench.files import digest
 from bench.inputs.backbones import check_backbone, open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
-from bench.inputs.datasets import load_tokenizer, open_data
+from bench.inputs.datasets import open_data
+from bench.inputs.reader import load_tokenizer
 from bench.models.adapters import reload_adapter
 from bench.models.backbone import load_backbone
 from bench.models.precision import matmul_precision

@@ -5,6 +5,7 @@ Snakemake asks for them at every parse, so nothing here reads a data set or impo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,18 @@ DATA_FORMAT = 2  # 2: rows hold segment ids where the model takes them
 MODEL_FORMAT = 1
 
 
-def data_folder(task: Task, backbone: Backbone, choice: DataChoice, mirror: Path | None, cache: Path) -> Path:
-    """cache/data/<task>-<key>, where the key is a hash of everything that decides the prepared rows."""
+def data_folder(
+    task: Task,
+    backbone: Backbone,
+    choice: DataChoice,
+    mirror: Path | None,
+    cache: Path,
+    reader: Mapping[str, str] | None = None,
+) -> Path:
+    """cache/data/<task>-<key>, where the key is a hash of everything that decides the prepared rows.
+
+    `reader`: the hashes of what reads the rows in place of the backbone.
+    """
     decides = {
         "format": DATA_FORMAT,
         "task": task.name,
@@ -33,7 +44,7 @@ def data_folder(task: Task, backbone: Backbone, choice: DataChoice, mirror: Path
         "max_target_length": task.recipe.max_target_length if task.generates else None,
         "choice": choice.model_dump(mode="json"),
         "mirror": _mirror_key(mirror) if choice.source == "hub" else None,
-        "tokenizer": _backbone_key(backbone, mirror),
+        "tokenizer": dict(reader) if reader else _backbone_key(backbone, mirror),
     }
     return CachePaths(cache).data(f"{task.name}-{digest_json(decides)[:KEY_LENGTH]}")
 

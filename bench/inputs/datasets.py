@@ -24,6 +24,7 @@ from bench.errors import BenchError
 from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
+from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
 from bench.inputs.segments import SEGMENT_IDS, has_segments
 from bench.inputs.sources import Rows, all_rows, read_source
 from bench.paths import MANIFEST, MODEL_CONFIG
@@ -55,21 +56,31 @@ class PreparedData:
     manifest: dict[str, Any]
 
 
-def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: Path | None, cache: Path) -> Path:
+def prepare_task(
+    task: Task,
+    backbone: Backbone,
+    choice: DataChoice,
+    *,
+    mirror: Path | None,
+    cache: Path,
+    reader: Reader | None = None,
+) -> Path:
     """Read, check and tokenize the rows of `task`, unless that is done; return their folder.
 
-    The backbone, whose tokenizer is used, must be prepared. Raises BenchError that names the data set, split and row
-    where something is wrong with the rows.
+    The backbone, which must be prepared, reads them unless there is another `reader`. Raises BenchError that names the
+    data set, split and row where something is wrong with the rows, or the tokenizer where it does not fit the model.
     """
-    folder = data_folder(task, backbone, choice, mirror, cache)
+    folder = data_folder(task, backbone, choice, mirror, cache, reader.key if reader else None)
     if (folder / MANIFEST).is_file():
         return folder
-    model = backbone_folder(backbone, mirror, cache)
-    open_backbone(model, backbone)
-    _check_length(task, backbone, model)
+    prepared = backbone_folder(backbone, mirror, cache)
+    open_backbone(prepared, backbone)
+    reader = reader or Reader(prepared, prepared)
+    _check_length(task, backbone, reader.model)
     source = read_source(task, choice, mirror)
-    tokenizer = load_tokenizer(model)
-    segments = has_segments(task, tokenizer, model)
+    tokenizer = load_tokenizer(reader.tokenizer)
+    check_vocabulary(tokenizer, reader)
+    segments = has_segments(task, tokenizer, reader.model)
     with folder_in_one_step(folder) as new:
         splits = {}
         for name, rows in source.splits.items():
@@ -82,7 +93,7 @@ def prepare_task(task: Task, backbone: Backbone, choice: DataChoice, *, mirror: 
             "revision": source.revision,
             "files": source.files,
             "hub": task.data.hub,
-            "tokenizer_sha256": digest(model / "tokenizer.json"),
+            "tokenizer_sha256": reader.tokenizer_sha256,
             # Only where it is not the usual side, so that the fingerprints of other rows stay what they were.
             **({"padding_side": "left"} if tokenizer.padding_side == "left" else {}),
         }
@@ -119,13 +130,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not is_whole:
         raise BenchError(f"{file}: its content does not match its fingerprint; {_advice(folder)}")
     return manifest
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a prepared model, from its tokenizer.json: no network, and no code of the model's own."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _check_length(task: Task, backbone: Backbone, model: Path) -> None:

@@ -13,7 +13,8 @@ from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
-from bench.inputs.datasets import Split, load_tokenizer, open_data
+from bench.inputs.datasets import Split, open_data
+from bench.inputs.reader import load_tokenizer
 
 
 @dataclass(frozen=True)

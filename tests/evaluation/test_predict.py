@@ -20,7 +20,8 @@ from bench.errors import TransientError
 from bench.evaluation.evaluate import evaluate, predict
 from bench.evaluation.predictions_file import write_predictions
 from bench.inputs.cache_keys import backbone_folder, data_folder
-from bench.inputs.datasets import Split, load_tokenizer, open_data
+from bench.inputs.datasets import Split, open_data
+from bench.inputs.reader import load_tokenizer
 from bench.models.backbone import load_backbone
 
 CPU = torch.device("cpu")

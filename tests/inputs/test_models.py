@@ -17,7 +17,8 @@ from bench.config.cell import DataChoice
 from bench.errors import BenchError, TransientError
 from bench.inputs import synthetic
 from bench.inputs.backbones import prepare_backbone
-from bench.inputs.datasets import load_tokenizer, prepare_task
+from bench.inputs.datasets import prepare_task
+from bench.inputs.reader import load_tokenizer
 
 SMALL: dict[str, Any] = {
     "vocab_size": 300,

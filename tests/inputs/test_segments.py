@@ -19,7 +19,8 @@ from bench.errors import BenchError
 from bench.inputs import synthetic
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.collate import Collator
-from bench.inputs.datasets import load_tokenizer, open_data, prepare_task
+from bench.inputs.datasets import open_data, prepare_task
+from bench.inputs.reader import load_tokenizer
 from bench.inputs.segments import SEGMENT_IDS, has_segments
 from bench.training.holdout import hold_out
 
@@ -146,3 +147,12 @@ def test_a_tokenizer_with_more_segments_than_the_model_is_refused(
     )
     with pytest.raises(BenchError, match=r"segment id 3.*2 segments"):
         has_segments(tasks["mnli"], tokenizer, folder)
+
+
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(
+    bert: Path, tasks: dict[str, Task], tmp_path: Path
+) -> None:
+    words = (bert / "vocab.txt").read_text().split()
+    other = configured(bert, tmp_path / "other", vocab_size=len(words) - 1)
+    with pytest.raises(BenchError, match=f"ids up to {len(words) - 1}, but .* has {len(words) - 1} embeddings"):
+        prepared(other, tasks["mnli"], tmp_path / "cache")

@@ -14,7 +14,8 @@ from bench.config.resolve import load_study
 from bench.estimate.parameters import predict_parameters
 from bench.evaluation.evaluate import predict
 from bench.inputs.backbones import prepare_backbone
-from bench.inputs.datasets import load_tokenizer, open_data
+from bench.inputs.datasets import open_data
+from bench.inputs.reader import load_tokenizer
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, load_backbone
 from bench.training.measure import base_bytes, frozen_parameters, trained_heads

@@ -14,7 +14,8 @@ from helpers.small_cells import METHODS, STEPS, Lab, record_of
 from bench.evaluation.evaluate import predict
 from bench.evaluation.metrics import score
 from bench.files import digest
-from bench.inputs.datasets import load_tokenizer, open_data
+from bench.inputs.datasets import open_data
+from bench.inputs.reader import load_tokenizer
 from bench.models.backbone import load_backbone
 
 

@@ -1,0 +1,61 @@
+"""The tokenizer that reads the rows, and the model that its ids are for: those of a prepared backbone or of a saved
+model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+from bench.files import digest, digest_json
+from bench.inputs.backbones import FAST_TOKENIZER, FILES, TOKENIZERS
+from bench.paths import MODEL_CONFIG
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The folder of a tokenizer, and that of the config.json of the model."""
+
+    tokenizer: Path
+    model: Path
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The SHA-256 of each file that decides how rows are read, by its name."""
+        files = {name: self.tokenizer / name for name in FILES} | {MODEL_CONFIG: self.model / MODEL_CONFIG}
+        return {name: digest(file) for name, file in sorted(files.items()) if file.is_file()}
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        """SHA-256 of tokenizer.json; where there is none, of the files that it would be made from."""
+        file = self.tokenizer / FAST_TOKENIZER
+        return digest(file) if file.is_file() else digest_json(self.key)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer is saved in `folder`, in any of the forms that are read."""
+    return any((folder / name).is_file() for name in TOKENIZERS)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`: no network, and no code of the model's own."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, reader: Reader) -> None:
+    """Raises BenchError where the tokenizer gives ids for which the model has no embedding."""
+    config = json.loads((reader.model / MODEL_CONFIG).read_bytes())
+    size = config.get("vocab_size")
+    largest = max(tokenizer.get_vocab().values())
+    if isinstance(size, int) and largest >= size:
+        raise BenchError(
+            f"{reader.tokenizer}: its tokenizer gives ids up to {largest}, but the model in {reader.model} has {size} "
+            f"embeddings (vocab_size in {MODEL_CONFIG})"
+        )
