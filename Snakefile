@@ -11,20 +11,22 @@ from bench.config.peft_fields import check_peft_methods
 from bench.paths import cell_id
 from bench.pipeline.failures import exit_on_bad_input, report_failures
 from bench.pipeline.locks import announce_holder, export_requirements_hash, note_holder
-from bench.pipeline.snakemake_config import pipeline_from
+from bench.pipeline.snakemake_config import config_of_run, pipeline_from
 from bench.pipeline.status import report_unscored
 
 with exit_on_bad_input():
-    PIPELINE = pipeline_from(config)
-    if workflow.is_main_process:  # imports PEFT if a method uses it, so that jobs need not
-        check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.study.methods)
-if workflow.is_main_process:
+    IS_MAIN = workflow.is_main_process
+    CONFIG = config_of_run(config, workflow.config_settings.config_args, is_main_process=IS_MAIN)
+    PIPELINE = pipeline_from(CONFIG, is_main_process=IS_MAIN)
+    if IS_MAIN:  # imports PEFT if a method uses it, so that jobs need not
+        check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.methods)
+if IS_MAIN:
     announce_holder()
 
 PATHS, CACHE = PIPELINE.paths, PIPELINE.cache
 RETRIES = 2
 # The Snakemake inside a cluster's job tries once: the main one tries again, in a new job with more memory and time.
-RETRIES_HERE = RETRIES if workflow.is_main_process else 0
+RETRIES_HERE = RETRIES if IS_MAIN else 0
 
 # The rules call `bench`, which reads results=, cache=, mirror=, workflow= and set= from BENCH_* variables. As options
 # they would be part of the rules, and Snakemake reruns every finished cell whose rule changed.

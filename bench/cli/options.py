@@ -6,6 +6,7 @@ The Snakefile sets these variables from `--config`, so that its rules need not r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -16,10 +17,24 @@ import click
 
 from bench.config.catalog import WORKFLOW
 from bench.paths import RESULTS
+from bench.pipeline.folders import named_folder
 from bench.pipeline.run_options import SEPARATOR, RunOptions
 
 Command = Callable[..., Any]
-FOLDER = click.Path(path_type=Path, file_okay=False)  # may be missing
+
+
+class Folder(click.Path):
+    """A folder, which may be missing. ~ is expanded, as the shell does not do it behind an equals sign."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        option = param.opts[0] if param else "folder"
+        return super().convert(named_folder(option, os.fspath(value)), param, ctx)
+
+
+FOLDER = Folder()
 
 
 class Override(click.ParamType[str]):

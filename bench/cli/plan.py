@@ -32,7 +32,7 @@ def plan(options: RunOptions, as_json: bool, device: Device | None) -> None:
 
     options.check_mirror()
     study = options.load_study()
-    check_peft_methods(study.catalog, study.study.methods)
+    check_peft_methods(study.catalog, study.methods)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = plan_study(study, device, results=options.results, cache=options.cache_folder, mirror=options.mirror)
     print(json.dumps(rows, indent=1) if as_json else show_plan(rows))

@@ -35,6 +35,11 @@ class ResolvedStudy:
     def name(self) -> str:
         return self.study.name
 
+    @property
+    def methods(self) -> list[str]:
+        """The methods of the cells. A grid may name methods that the study's own list does not have."""
+        return list(dict.fromkeys(cell.method.name for cell in self.cells))
+
     def find(self, task: str, method: str, budget: str, seed: int) -> Cell:
         """The cell with these names. Raises BenchError with the nearest valid name if there is none."""
         cell = self._by_names.get((task, method, budget, seed))

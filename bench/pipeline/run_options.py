@@ -13,6 +13,7 @@ from bench.config.catalog import WORKFLOW
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
 from bench.paths import RESULTS, StudyPaths, default_cache
+from bench.pipeline.folders import check_writable
 
 SEPARATOR = ";"  # between overrides, in BENCH_SET and in `--config set=`
 
@@ -49,6 +50,11 @@ class RunOptions:
         """Raises BenchError if the mirror is no folder. Only commands that read it call this; a job may do without."""
         if self.mirror is not None and not self.mirror.is_dir():
             raise BenchError(f"--mirror {self.mirror}: no such folder")
+
+    def check_writable(self) -> None:
+        """Raises BenchError if the folder of results or of the cache cannot be written, or made where it is missing."""
+        check_writable("results", self.results)
+        check_writable("cache", self.cache_folder)
 
     def load_study(self, *, needs_rows: bool = False) -> ResolvedStudy:
         """The study with its overrides. A mirror makes a study of generated rows read real ones.

@@ -1,37 +1,74 @@
 """What `snakemake --config KEY=VALUE ...` asks for: the options of the run, and the cells of the study it wants.
 
 snakemake --cores all --config study=demo tasks=cola,sst2 seeds=0 set="recipe.epochs=1; threads=2"
+
+Snakemake guesses the type of each value: a folder called 010 becomes the number 10, one called {x} a mapping. So the
+words of the command line are read again, as they were written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.config.catalog import WORKFLOW
 from bench.config.cell import Cell
 from bench.config.renamed import suggestion
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError, nearest
 from bench.evaluation.evaluate_modules import locate_modules
-from bench.paths import RESULTS
+from bench.pipeline.folders import named_folder, refuse_pattern
 from bench.pipeline.run_options import SEPARATOR, RunOptions
 from bench.pipeline.study import Pipeline
 from bench.trackers.available import check_tracker
 
 KEYS = ("study", "mirror", "results", "cache", "workflow", "tasks", "methods", "budgets", "seeds", "set")
+FOLDERS = ("mirror", "results", "cache", "workflow")
 DEFAULT_STUDY = "demo"
+# What narrows a study, and the name that a cell has for it.
+_COORDINATES: dict[str, Callable[[Cell], str]] = {
+    "tasks": lambda cell: cell.task.name,
+    "methods": lambda cell: cell.method.name,
+    "budgets": lambda cell: cell.budget_name,
+    "seeds": lambda cell: str(cell.seed),
+}
+VARIABLE = "BENCH_CONFIG"  # the config of the main process, for the Snakemake inside its jobs
 
 
-def pipeline_from(config: Mapping[str, Any]) -> Pipeline:
-    """The pipeline that `config` asks for. Raises BenchError if a key, a name or a folder does not exist."""
+def config_of_run(parsed: Mapping[str, Any], words: Iterable[str] | None, *, is_main_process: bool) -> dict[str, Any]:
+    """The config of the run: `parsed` is Snakemake's, `words` are the KEY=VALUE of the command line.
+
+    The Snakemake inside a cluster's job gets the config of the main one from the environment, because a shell between
+    the two changes what stands in quotes.
+    """
+    if not is_main_process and VARIABLE in os.environ:
+        inherited: dict[str, Any] = json.loads(os.environ[VARIABLE])
+        return inherited
+    config = dict(parsed)
+    for word in words or ():
+        key, _, text = word.partition("=")
+        if key in FOLDERS or (key in KEYS and not isinstance(parsed.get(key), dict | list)):
+            config[key] = _unquoted(text) or None
+    os.environ[VARIABLE] = json.dumps(config, default=str)
+    return config
+
+
+def pipeline_from(config: Mapping[str, Any], *, is_main_process: bool = True) -> Pipeline:
+    """The pipeline that `config` asks for.
+
+    Raises BenchError if a key, a name or a folder does not exist, or, in the main process, if the folder of results or
+    of the cache cannot be written.
+    """
     unknown = [key for key in config if key not in KEYS]
     if unknown:
         raise BenchError(f"--config: unknown key {unknown[0]!r}{nearest(unknown[0], KEYS)}")
     config = {key: value for key, value in config.items() if value is not None}  # `set=` says nothing
     options = _options(config)
+    if is_main_process:
+        options.check_writable()
     study = options.load_study(needs_rows=True)
     extended = _extended(options, study, config)
     if extended != options:
@@ -42,24 +79,31 @@ def pipeline_from(config: Mapping[str, Any]) -> Pipeline:
     return Pipeline(study, cells, options)
 
 
+def _unquoted(text: str) -> str:
+    """`text` without the quotes around it, which a profile's `config:` keeps."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text
+
+
 def _options(config: Mapping[str, Any]) -> RunOptions:
-    """Snakemake parses values as YAML, so that a folder called 2024 comes as a number: hence str()."""
-    mirror = Path(str(config["mirror"])).expanduser() if "mirror" in config else None
-    if mirror is not None and not mirror.is_dir():
-        raise BenchError(f"mirror={config['mirror']}: no such folder")
-    results = Path(str(config.get("results", RESULTS)))
-    cache = Path(str(config["cache"])) if "cache" in config else None
-    for key, folder in (("results", results), ("cache", cache)):
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise BenchError(f"{key}={folder}: is a file, not a folder")
+    folders: dict[str, Any] = {key: _folder(key, config[key]) for key in FOLDERS if key in config}
+    if "mirror" in folders and not folders["mirror"].is_dir():
+        raise BenchError(f"mirror={folders['mirror']}: no such folder")
+    for key in ("results", "cache"):
+        if key in folders:
+            refuse_pattern(key, folders[key])
     return RunOptions(
         study=str(config.get("study", DEFAULT_STUDY)),
-        results=results,
-        cache=cache,
-        mirror=mirror,
-        workflow=Path(str(config.get("workflow", WORKFLOW))),
         overrides=_overrides(config.get("set", "")),
+        **folders,
     )
+
+
+def _folder(key: str, value: Any) -> Path:
+    """The folder that a key names. In a YAML file of --configfile, 2024 without quotes is a number, and taken."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise BenchError(f"{key}: expected the name of a folder, found {value!r}; write it in quotes")
+    return named_folder(key, str(value))
 
 
 def _overrides(value: Any) -> tuple[str, ...]:
@@ -73,26 +117,36 @@ def _overrides(value: Any) -> tuple[str, ...]:
 
 def _extended(options: RunOptions, study: ResolvedStudy, config: Mapping[str, Any]) -> RunOptions:
     """`options` with overrides that add to the study what `tasks=` and `methods=` name and only the catalog holds."""
-    catalog: dict[str, Mapping[str, Any]] = {"tasks": study.catalog.tasks, "methods": study.catalog.methods}
-    added = []
-    for key, entries in catalog.items():
-        in_study: list[str] = getattr(study.study, key)
-        new = [name for name in _names(config.get(key)) or [] if name in entries and name not in in_study]
-        if new:
-            added.append(f"{key}=[{', '.join([*in_study, *new])}]")
+    catalog: dict[str, Collection[str]] = {"tasks": study.catalog.tasks, "methods": study.catalog.methods}
+    of_cells = {key: list(dict.fromkeys(map(value_of, study.cells))) for key, value_of in _COORDINATES.items()}
+    wanted = {key: _names(config.get(key)) for key in _COORDINATES}
+    new = {
+        key: [name for name in wanted[key] or [] if name in names and name not in of_cells[key]]
+        for key, names in catalog.items()
+    }
+    if not any(new.values()):
+        return options
+    if not study.study.grids:
+        lists = {key: [*getattr(study.study, key), *names] for key, names in new.items() if names}
+        added = [f"{key}={json.dumps(names)}" for key, names in lists.items()]
+    else:  # each grid may have lists of its own, so what is new becomes grids beside them
+        have: dict[str, list[Any]] = {
+            key: [name for name in names if name in (wanted[key] or names)] or names for key, names in of_cells.items()
+        }
+        have["seeds"] = [int(seed) for seed in have["seeds"]]
+        grids = [
+            have | {"tasks": new["tasks"], "methods": [*have["methods"], *new["methods"]]},
+            have | {"methods": new["methods"]},
+        ]
+        old = [grid.model_dump() for grid in study.study.grids]
+        added = [f"grids={json.dumps(old + [grid for grid in grids if all(grid.values())])}"]
     return replace(options, overrides=(*options.overrides, *added))
 
 
 def _narrowed(study: ResolvedStudy, config: Mapping[str, Any]) -> tuple[Cell, ...]:
     """The cells that `tasks=`, `methods=`, `budgets=` and `seeds=` leave. Raises BenchError at an unknown name."""
     cells = study.cells
-    coordinates: dict[str, Callable[[Cell], str]] = {
-        "tasks": lambda cell: cell.task.name,
-        "methods": lambda cell: cell.method.name,
-        "budgets": lambda cell: cell.budget_name,
-        "seeds": lambda cell: str(cell.seed),
-    }
-    for key, value_of in coordinates.items():
+    for key, value_of in _COORDINATES.items():
         wanted = _names(config.get(key))
         if wanted is None:
             continue

@@ -18,8 +18,9 @@ from bench.pipeline.failures import MOST_SHOWN, last_message
 from bench.pipeline.study import Pipeline, groups_of
 
 FAILURES = ("oom", "diverged", "failed")
-# What squeue prints per job: id, state, nodes, submitted, started, reason, working folder, comment.
-SQUEUE_FORMAT = "%i|%T|%N|%V|%S|%r|%Z|%k"
+# What squeue prints per job: id, state, nodes, submitted, started, reason, comment, and last, since its name may hold
+# anything, the working folder.
+SQUEUE_FORMAT = "%i|%T|%N|%V|%S|%r|%k|%Z"
 SQUEUE_SECONDS = 20  # until squeue is given up
 
 
@@ -115,7 +116,7 @@ def slurm_jobs(folder: Path) -> dict[str, SlurmJob]:
         fields = line.split("|", separators)
         if len(fields) <= separators:
             continue
-        job_id, state, node, submitted, started, reason, working_folder, comment = fields
+        job_id, state, node, submitted, started, reason, comment, working_folder = fields
         if Path(working_folder) != folder:
             continue
         job = SlurmJob(job_id, state, node, started if state == "RUNNING" else submitted, reason)

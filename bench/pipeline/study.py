@@ -23,7 +23,10 @@ from bench.pipeline.run_options import RunOptions
 
 @dataclass(frozen=True)
 class Group:
-    """Cells of one task that one job trains, one after another. `name` is the name of the job's rule."""
+    """Cells of one task that one job trains, one after another. `name` is the name of the job's rule.
+
+    No other rule begins with `group_`: a name like train_sst2_2 would be that of the rule of a task called sst2_2.
+    """
 
     name: str
     task: str
@@ -43,7 +46,7 @@ def groups_of(cells: Sequence[Cell], size: int) -> list[Group]:
     for task in dict.fromkeys(cell.task.name for cell in cells):
         cells_of_task = [cell for cell in cells if cell.task.name == task]
         parts = [tuple(cells_of_task[start : start + size]) for start in range(0, len(cells_of_task), size)]
-        groups += [Group(f"train_{task}_{number}", task, part) for number, part in enumerate(parts, start=1)]
+        groups += [Group(f"group_{task}_{number}", task, part) for number, part in enumerate(parts, start=1)]
     return groups
 
 

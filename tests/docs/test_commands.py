@@ -73,7 +73,7 @@ def test_a_command_is_real(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "mentions"),
     [
-        (["--cores", "1"], "train_cola"),
+        (["--cores", "1"], "group_cola_1"),
         (["--profile", "slurm", "--executor", "local", "--config", "study=paper"], "train_mnli"),
         (["--cores", "1", "tables"], "tables"),
     ],

@@ -64,7 +64,7 @@ def test_names() -> None:
     name = cell_id("cola", "lora", "small", 0)
     assert paths.cell(name).record == Path("results/demo/cells/cola/lora/small/seed-0/record.json")
     assert paths.log(name) == Path("results/demo/logs/cola/lora/small/seed-0.log")
-    assert paths.group_log("cola", "train_cola_1") == Path("results/demo/logs/cola/train_cola_1.log")
+    assert paths.group_log("cola", "group_cola_1") == Path("results/demo/logs/cola/group_cola_1.log")
     assert paths.prepare_log("cola-1") == Path("results/demo/logs/prepare/cola-1.log")
     assert CachePaths(default_cache(Path("results"))).data("cola-1") == Path("results/cache/data/cola-1")
 

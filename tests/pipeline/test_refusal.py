@@ -67,6 +67,23 @@ def test_values_that_yaml_reads_as_something_else() -> None:
     assert pipeline.cells == pipeline_from({"set": ""}).cells
 
 
+def test_a_method_and_a_task_beside_those_of_a_study_with_grids() -> None:
+    def cells(**config: str) -> list[str]:
+        return [cell.id for cell in pipeline_from({"study": "plateau", **config}).cells]
+
+    assert cells(methods="dora", seeds="0", budgets="most", tasks="cola") == ["cola/dora/most/seed-0"]
+    assert cells(tasks="sst2", seeds="1", budgets="most", methods="lora,dora") == [
+        "sst2/lora/most/seed-1",
+        "sst2/dora/most/seed-1",
+    ]
+    both = cells(methods="lora,dora", seeds="0", budgets="most", tasks="cola")
+    assert sorted(both) == ["cola/dora/most/seed-0", "cola/lora/most/seed-0"]
+    with pytest.raises(BenchError, match="study 'plateau' has no 'dorra'"):
+        cells(methods="dorra")
+    with pytest.raises(BenchError, match=r"study 'plateau' has no 'mist' \(did you mean 'most'\?\)"):
+        cells(methods="dora", budgets="mist")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "message"),

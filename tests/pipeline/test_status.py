@@ -11,20 +11,21 @@ from bench.config.resolve import load_study
 from bench.pipeline.status import cell_states
 
 LINES = """\
-7|RUNNING|node3|2026-03-01T10:00:00|2026-03-01T10:05:00|None|{folder}|rule_train_cola_2
-8|PENDING||2026-03-01T10:00:00|Unknown|Priority|{folder}|rule_train_sst2_wildcards_lora_small_0
-9|RUNNING|node1|2026-03-01T10:00:00|2026-03-01T10:05:00|None|/elsewhere|rule_train_cola_1
+7|RUNNING|node3|2026-03-01T10:00:00|2026-03-01T10:05:00|None|rule_group_cola_2|{folder}
+8|PENDING||2026-03-01T10:00:00|Unknown|Priority|rule_train_sst2_wildcards_lora_small_0|{folder}
+9|RUNNING|node1|2026-03-01T10:00:00|2026-03-01T10:05:00|None|rule_group_cola_1|/elsewhere
 """
 
 
 @pytest.fixture
 def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool = tmp_path / "bin" / "squeue"
+    tool, folder = tmp_path / "bin" / "squeue", tmp_path / "a | b"
     tool.parent.mkdir()
-    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{LINES.format(folder=tmp_path)}END\n")
+    folder.mkdir()
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{LINES.format(folder=folder)}END\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
 
 
 @pytest.mark.usefixtures("squeue")

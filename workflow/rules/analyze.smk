@@ -13,21 +13,21 @@ rule tables:
     log:
         PATHS.view_log("tables"),
     shell:
-        "bench tables $BENCH_STUDY 2>&1 | tee {log:q}"
+        "bench tables $BENCH_STUDY 2>&1 | tee -- {log:q}"
 
 
 rule figures:
     log:
         PATHS.view_log("figures"),
     shell:
-        "bench figures $BENCH_STUDY 2>&1 | tee {log:q}"
+        "bench figures $BENCH_STUDY 2>&1 | tee -- {log:q}"
 
 
 rule page:
     log:
         PATHS.view_log("page"),
     shell:
-        "bench page $BENCH_STUDY 2>&1 | tee {log:q}"
+        "bench page $BENCH_STUDY 2>&1 | tee -- {log:q}"
 
 
 rule views:
@@ -51,4 +51,4 @@ rule views:
     log:
         PATHS.view_log("views"),
     shell:
-        "(bench tables $BENCH_STUDY && bench figures $BENCH_STUDY && bench page $BENCH_STUDY) 2>&1 | tee {log:q}"
+        "(bench tables $BENCH_STUDY && bench figures $BENCH_STUDY && bench page $BENCH_STUDY) 2>&1 | tee -- {log:q}"
