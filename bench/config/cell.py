@@ -27,6 +27,7 @@ _FIELDS_NOT_IDENTITY = {
 _ADDED_LATER: dict[str, dict[str, Any]] = {
     "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
+    "task.generation": {"repetition_penalty": 1.0, "early_stopping": None},
 }
 
 # Which step's scores are reported: the last one, or the one with the lowest loss on held-out rows.
@@ -88,11 +89,13 @@ def spec_hash_of(spec: Mapping[str, Any]) -> str:
     deciding = {part: fields for part, fields in spec.items() if part not in _PARTS_NOT_IDENTITY}
     for part, names in _FIELDS_NOT_IDENTITY.items():
         deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}
-    for part, defaults in _ADDED_LATER.items():
-        fields = deciding[part]
-        deciding[part] = {
-            name: value for name, value in fields.items() if name not in defaults or value != defaults[name]
-        }
+    for path, defaults in _ADDED_LATER.items():
+        part, _, block = path.partition(".")
+        fields = deciding[part][block] if block else deciding[part]
+        if fields is None:
+            continue
+        kept = {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
+        deciding[part] = {**deciding[part], block: kept} if block else kept
     return digest_json(deciding)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.config.catalog import WORKFLOW, Catalog, Entry, load_catalog, read_study
 from bench.config.cell import Cell, DataChoice
+from bench.config.generation import position_fault
 from bench.config.module_roles import role_of
 from bench.config.overrides import COMMAND_LINE, apply_overrides, merge, recipe_overrides
 from bench.config.rank_schedule import faults_without_shapes
@@ -208,14 +209,19 @@ def _cell_problems(entry: Entry[Study], cell: Cell) -> Iterator[tuple[Hashable, 
         )
         problem = Problem(entry.file, message, *place_of(entry.places, ("cells_per_job",)))
         yield problem, problem
+    fault_of_positions = position_fault(cell.task.generation, cell.backbone.config)
+    if fault_of_positions:
+        place = _place_for(entry, cell, ("generation", "max_length"))
+        message = f"task {cell.task.name!r}: {fault_of_positions} of backbone {cell.backbone.name!r}"
+        yield (place, message), Problem(entry.file, message, *place)
     for path, fault in faults_without_shapes(cell, cell.declared_train_rows):
         place = _place_for(entry, cell, path)
         yield (place, fault), Problem(entry.file, f"{cell.id}: {fault}", *place)
 
 
 def _place_for(entry: Entry[Study], cell: Cell, path: KeyPath) -> tuple[int, int]:
-    """Where the study sets `path` for the cell's task; its list of tasks if a key of the recipe is not in its file."""
-    if path[0] == "recipe":
+    """Where the study sets `path` for the cell's task; its list of tasks if a key of the task is not in its file."""
+    if path[0] in ("recipe", "generation"):
         candidates = [p for p in (("overrides", cell.task.name, *path), path) if p in entry.places]
         path = candidates[0] if candidates else ("tasks",)
     return place_of(entry.places, path)

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from bench.config.evaluate_metric import EvaluateMetric
+from bench.config.generation import Generation
 from bench.config.recipe import Recipe
-from bench.config.types import CommitHash, Frozen, HubId, KeyName, Kind, NonNegative, Positive
+from bench.config.types import CommitHash, Frozen, HubId, KeyName, Kind, Positive
 from bench.errors import nearest
 
 # The harness's own metrics of each kind of task. Any kind may name metrics of `evaluate` too (evaluate_metric.py).
@@ -90,18 +91,6 @@ class Data(Frozen):
         None,
         description="Generator in bench/inputs/synthetic/ that makes rows for studies with data: embedded. "
         "The default null means that there is none.",
-    )
-
-
-class Generation(Frozen):
-    """Arguments of `generate`, for summarization and text-label tasks."""
-
-    beams: Positive = Field(1, description="Beams of the beam search; 1 is greedy decoding. The default is 1.")
-    max_length: Positive = Field(128, description="Largest number of generated tokens. The default is 128.")
-    min_length: NonNegative = Field(0, description="Smallest number of generated tokens. The default is 0.")
-    length_penalty: float = Field(1.0, description="Exponent of the length in a beam's score. The default is 1.")
-    no_repeat_ngram: NonNegative = Field(
-        0, description="Size of the n-grams that may not repeat; 0 allows all. The default is 0."
     )
 
 

@@ -19,6 +19,7 @@ from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.evaluate_modules import score_with_modules
 from bench.evaluation.generation import generate_texts
+from bench.evaluation.generation_settings import generation_settings, overruled_settings, warn_once
 from bench.evaluation.loss import task_loss
 from bench.evaluation.metrics import mean_of_rows, rouge_rows, score
 from bench.inputs.collate import Batch, Collator
@@ -48,6 +49,13 @@ class Evaluated:
     predictions: dict[str, list[Any]] = field(default_factory=dict)
     # By metric, the score of each row, for metrics that are means over rows which predictions alone don't give (ROUGE).
     scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    # What else decided the numbers, for the record: how texts were generated, and how they were compared.
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def for_record(self) -> dict[str, Any]:
+        """The field `evaluation` of the record."""
+        return {"batch_size": self.batch_size, "halvings": self.halvings, **self.settings}
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ def evaluate(
     the number of rows that are done before each batch, and may raise to stop. Raises BenchError where a metric fails.
     """
     result = Evaluated(batch_size)
+    if task.generates:
+        result.settings |= _generation_of(task, model, warn=process_group.is_main)
     for name, split in splits.items():
         predicted = predict(
             model, task, split, tokenizer, result.batch_size, device, partial(check, name), process_group
@@ -85,6 +95,18 @@ def evaluate(
         result.loss[name] = predicted.loss if math.isfinite(predicted.loss) else None
         result.metrics[name], result.scores[name] = score_rows(task, predicted.values, split.targets)
     return result
+
+
+def _generation_of(task: Task, model: Any, *, warn: bool) -> dict[str, Any]:
+    """For the record: what decides the texts, and what the checkpoint says otherwise, in vain."""
+    overruled = overruled_settings(task, model)
+    if overruled and warn:
+        said = ", ".join(f"{name}={value!r}" for name, value in overruled.items())
+        warn_once(
+            f"the checkpoint's generation_config says {said}: not used, since the task's file decides how texts are "
+            "generated (the block `generation`)"
+        )
+    return {"generation": generation_settings(task, model), "generation_overruled": overruled}
 
 
 def score_rows(

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.config.task import Task
+from bench.evaluation.generation_settings import only_these_settings
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
 
@@ -24,23 +25,14 @@ BASE = "sdpa"
 
 def generate_texts(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[str], float]:
     """One text per row of `batch`, and the mean loss of the batch over target tokens."""
-    generation = task.generation
-    assert generation is not None  # tasks that generate have the block, which the configuration checks
+    assert task.generation is not None  # tasks that generate have the block, which the configuration checks
     sources = {"encoder_outputs": model.get_encoder()(**batch.inputs), "attention_mask": batch.inputs["attention_mask"]}
     cache = _new_cache(model)
     # Computing the loss fills the cross-attention part of the cache, which generation then starts from.
     loss, _ = task_loss(model, replace(batch, inputs={**sources, "past_key_values": cache}), task.kind)
-    with _beams_share_sources(model, cache, generation.beams):
+    with _beams_share_sources(model, cache, task.generation.beams), only_these_settings(task, model) as settings:
         ids = model.generate(
-            **sources,
-            past_key_values=_new_cache(model, cache.cross_attention_cache),
-            num_beams=generation.beams,
-            max_length=generation.max_length,
-            min_length=generation.min_length,
-            length_penalty=generation.length_penalty,
-            no_repeat_ngram_size=generation.no_repeat_ngram,
-            early_stopping=generation.beams > 1,
-            do_sample=False,
+            **sources, past_key_values=_new_cache(model, cache.cross_attention_cache), generation_config=settings
         )
     return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)], float(loss)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.evaluation.generation_settings import decoder_start
 from bench.inputs.collate import IGNORED, Batch
 
 
@@ -32,7 +33,6 @@ def _shifted_right(labels: Tensor, model: Any) -> Tensor:
 
     transformers would do the same if it were given the labels, but then it would compute its own loss too.
     """
-    config = model.config
-    shifted = torch.full_like(labels, config.decoder_start_token_id)
+    shifted = torch.full_like(labels, decoder_start(model))
     shifted[:, 1:] = labels[:, :-1]
-    return shifted.masked_fill(shifted == IGNORED, config.pad_token_id)
+    return shifted.masked_fill(shifted == IGNORED, model.config.pad_token_id)

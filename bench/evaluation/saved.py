@@ -108,8 +108,7 @@ def _record(
         metrics={name: {"last": values} for name, values in evaluated.metrics.items()},
         loss=evaluated.loss,
         evaluation={
-            "batch_size": evaluated.batch_size,
-            "halvings": evaluated.halvings,
+            **evaluated.for_record,
             "folder": str(saved.folder.resolve()),
             "files": saved.files,
         },

@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from bench.config.backbone import Backbone
 from bench.config.cell import DataChoice
+from bench.config.generation import position_fault
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import canonical_json, digest, folder_in_one_step
@@ -143,6 +144,9 @@ def _check_length(task: Task, backbone: Backbone, model: Path) -> None:
             f"task {task.name!r}: recipe.max_length is {task.recipe.max_length}, but backbone {backbone.name!r} has "
             f"{positions} positions (max_position_embeddings): lower recipe.max_length"
         )
+    fault = position_fault(task.generation, config)
+    if fault:
+        raise BenchError(f"task {task.name!r}: {fault} of backbone {backbone.name!r}")
 
 
 def _advice(folder: Path) -> str:

@@ -249,7 +249,11 @@ class Record(Frozen):
     parameters: Parameters | None = None
     ranks: dict[str, SiteRank] = Field({}, description="by the name of the matrix's module")
     bytes: Bytes | None = None
-    evaluation: dict[str, Any] = Field({}, description="batch size, and how often it was halved for lack of memory")
+    evaluation: dict[str, Any] = Field(
+        {},
+        description="batch size, and how often it was halved for lack of memory; every setting that decided the texts, "
+        "and those of the checkpoint that were overruled",
+    )
     environment: dict[str, Any] = Field({}, description="see bench/records/environment.py and slurm.py")
     data: dict[str, Any] = Field({}, description="fingerprint, revision and files of the data; whether it is synthetic")
     model: dict[str, Any] = Field({}, description="revision and SHA-256 of the files of the backbone")

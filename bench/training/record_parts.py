@@ -109,7 +109,7 @@ def completed_record(
             importance=largest["importance"],
             peak=peak,
         ),
-        evaluation={"batch_size": evaluated.batch_size, "halvings": evaluated.halvings},
+        evaluation=evaluated.for_record,
         initial_adapter_sha256=start.adapter_sha256,
         files={name: digest(out / name) for name in files},
     )

@@ -58,6 +58,8 @@ def test_summaries_reload_and_carry_a_score_each(summaries: Lab, tmp_path: Path)
     for metric, value in record.metrics["validation"]["last"].items():
         assert math.fsum(recorded[f"score_{metric}"]) / len(recorded) == value
     assert recorded["reference"].tolist() == split.targets
+    assert record.evaluation["generation"]["num_beams"] == 2
+    assert record.evaluation["generation_overruled"] == {}
 
 
 def test_curve_and_record_agree(lab: Lab, tmp_path: Path) -> None:
