@@ -82,8 +82,10 @@ def folder_in_one_step(folder: Path) -> Iterator[Path]:
         yield temporary
         # safetensors writes files that the owner alone can read; they get the mode that the user's umask asks for.
         mode = temporary.stat().st_mode & 0o666
-        for path in temporary.rglob("*"):
-            if path.is_file():
+        for path in [temporary, *temporary.rglob("*")]:
+            if path.is_dir():
+                sync_folder(path)  # the names of its files
+            elif path.is_file():
                 path.chmod(mode)
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())

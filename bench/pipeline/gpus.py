@@ -22,6 +22,7 @@ from bench.log import waiting
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 NO_GPU = ("", "-1", "NoDevFiles")  # entries of CUDA_VISIBLE_DEVICES that name no GPU
 POLL = 1.0  # seconds
+_ELSEWHERE = "GPUs are shared out by file locks there: set TMPDIR to a folder of this machine that you can write"
 
 
 @contextmanager
@@ -60,7 +61,10 @@ def visible_gpus() -> list[str]:
 def _wait_for(gpus: Sequence[str], count: int, stack: ExitStack) -> list[str]:
     """The first `count` of `gpus` that are free, locked until `stack` closes."""
     folder = Path(tempfile.gettempdir()) / f"rankbench-gpus-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise BenchError(f"{folder}: {error.strerror}; {_ELSEWHERE}") from error
     locked = _lock_free(gpus, count, folder, stack)
     if not locked:
         with waiting(f"{count} of the GPUs {', '.join(gpus)}"):
@@ -85,13 +89,21 @@ def _lock_free(gpus: Sequence[str], count: int, folder: Path, stack: ExitStack) 
 
 
 def _lock(file: Path, stack: ExitStack) -> bool:
-    """Lock `file` until `stack` closes. Returns False if another process has locked it."""
-    stream = file.open("a")
+    """Lock `file` until `stack` closes. Returns False if another process has locked it.
+
+    Raises BenchError if it cannot be locked at all, which must not look like a GPU that is never free.
+    """
+    try:
+        stream = file.open("a")
+    except OSError as error:
+        raise BenchError(f"{file}: {error.strerror}; {_ELSEWHERE}") from error
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         stream.close()
-        return False
+        if isinstance(error, BlockingIOError):
+            return False
+        raise BenchError(f"{file}: cannot be locked ({error.strerror}); {_ELSEWHERE}") from error
     stack.callback(stream.close)
     return True
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import sys
 import time
@@ -17,7 +18,6 @@ from bench.paths import SnakemakePaths
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.lock"
 VARIABLE = "BENCH_LOCK_SHA256"
-UNLOCK = "uv run snakemake --unlock --cores 1"
 SNAKEMAKE = SnakemakePaths()
 
 
@@ -63,7 +63,21 @@ def announce_holder() -> None:
         holder = json.loads(SNAKEMAKE.holder.read_text())
         who = f"study {holder['study']}, process {holder['pid']} on {holder['host']}, since {holder['since']}"
         ended = holder["host"] == socket.gethostname() and not Path(f"/proc/{holder['pid']}").exists()
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # an empty file, after a loss of power
         who, ended = "unknown", False
     state = "it has ended" if ended else "if it has ended"
-    print(f"a pipeline holds this folder ({who}); {state}: {UNLOCK}", file=sys.stderr, flush=True)
+    print(f"a pipeline holds this folder ({who}); {state}: {unlock_command()}", file=sys.stderr, flush=True)
+
+
+def unlock_command() -> str:
+    """The command that removes Snakemake's lock, in the words with which Snakemake was started here."""
+    program = Path(sys.argv[0])
+    words = [sys.executable, "-m", "snakemake"] if program.suffix == ".py" else [program.name]
+    if "UV_RUN_RECURSION_DEPTH" in os.environ:  # set by `uv run`
+        words = ["uv", "run", "snakemake"]
+    given = sys.argv[1:]
+    for option in ("--snakefile", "-s", "--directory", "-d"):
+        if option in given[:-1]:
+            words += [option, given[given.index(option) + 1]]
+        words += [word for word in given if word.startswith(f"{option}=")]
+    return shlex.join([*words, "--unlock", "--cores", "1"])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import getpass
-import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
+from bench.errors import BenchError
+from bench.files import digest
 from bench.paths import StudyPaths
 from bench.pipeline.failures import MOST_SHOWN, last_message
 from bench.pipeline.study import Pipeline, groups_of
@@ -21,12 +22,13 @@ FAILURES = ("oom", "diverged", "failed")
 # What squeue prints per job: id, state, nodes, submitted, started, reason, comment, and last, since its name may hold
 # anything, the working folder.
 SQUEUE_FORMAT = "%i|%T|%N|%V|%S|%r|%k|%Z"
+LARGEST = 100_000_000  # bytes of a file whose SHA-256 is taken unless that of all is wanted
 SQUEUE_SECONDS = 20  # until squeue is given up
 
 
 @dataclass(frozen=True)
 class CellState:
-    """`name`: a record's status (ok, oom, ...), or outdated, unreadable, queued, running, started, missing."""
+    """`name`: a record's status (ok, oom, ...), or outdated, unreadable, damaged, queued, running, started, missing."""
 
     cell: Cell
     name: str
@@ -50,8 +52,12 @@ class SlurmJob:
         return f"{self.state.lower()} since {self.since} (job {self.id}{reason})"
 
 
-def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
-    """The state of every cell, in the study's order. The job of a group is the job of each cell in it."""
+def cell_states(study: ResolvedStudy, results: Path, *, largest: int | None = LARGEST) -> list[CellState]:
+    """The state of every cell, in the study's order. The job of a group is the job of each cell in it.
+
+    A record is compared with its checksums, and each file beside it that has at most `largest` bytes with its SHA-256
+    (None: every file).
+    """
     jobs = slurm_jobs(Path.cwd())
     groups = groups_of(study.cells, study.study.cells_per_job)
     comment_of_group = {cell.id: _comment_of_rule(group.name) for group in groups for cell in group.cells}
@@ -59,7 +65,7 @@ def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
     states = []
     for cell in study.cells:
         job = jobs.get(_comment_of(cell)) or jobs.get(comment_of_group.get(cell.id, ""))
-        recorded = _recorded(cell, paths.cell(cell.id).record)
+        recorded = _recorded(cell, paths.cell(cell.id).record, largest)
         if recorded is not None:
             states.append(recorded)
         elif job is not None:
@@ -72,7 +78,7 @@ def cell_states(study: ResolvedStudy, results: Path) -> list[CellState]:
 def report_unscored(pipeline: Pipeline) -> None:
     """Print, at the end of a run, each cell whose record says that it ended without a score, and what to do."""
     files = [(cell, pipeline.paths.cell(cell.id).record) for cell in pipeline.cells]
-    states = [state for cell, file in files if (state := _recorded(cell, file)) and state.name in FAILURES]
+    states = [state for cell, file in files if (state := _recorded(cell, file, largest=0)) and state.name in FAILURES]
     for state in states[:MOST_SHOWN]:
         message = state.detail.strip().splitlines()
         print(f"{state.cell.id}: {state.name}: {message[0] if message else 'no message'}", file=sys.stderr)
@@ -136,18 +142,37 @@ def _comment_of_rule(name: str) -> str:
     return f"rule_{name}"
 
 
-def _recorded(cell: Cell, file: Path) -> CellState | None:
+def _recorded(cell: Cell, file: Path, largest: int | None) -> CellState | None:
     """The state that the record in `file` tells; None if there is no record."""
+    from bench.records.io import read_record  # late: Snakemake reads this module each time it parses its rules
+
     if not file.is_file():
         return None
     try:
-        record = json.loads(file.read_bytes())
-        status, spec_hash = str(record["status"]), record["cell"]["spec_hash"]
-    except (ValueError, KeyError, TypeError):
-        return CellState(cell, "unreadable", f"{file} is no record; remove it and run again")
-    if spec_hash != cell.spec_hash:
+        record = read_record(file)
+    except BenchError as error:
+        return CellState(cell, "unreadable", str(error))
+    if record.cell.spec_hash != cell.spec_hash:
         return CellState(cell, "outdated", "recorded under another spec; the next run trains it again")
-    return CellState(cell, status, str(record.get("message") or ""))
+    fault = _fault(file.parent, record.files, largest)
+    if fault:
+        return CellState(cell, "damaged", fault)
+    return CellState(cell, record.status, record.message or "")
+
+
+def _fault(folder: Path, files: Mapping[str, str], largest: int | None) -> str:
+    """What is wrong with the files beside a record, whose SHA-256 it has; empty if nothing is."""
+    for name, sha256 in files.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{file} is missing"
+        try:
+            small = largest is None or file.stat().st_size <= largest
+            if small and digest(file) != sha256:
+                return f"{file} does not have the SHA-256 that its record has"
+        except OSError as error:
+            return f"{file}: {error.strerror}"
+    return ""
 
 
 def _unrecorded(cell: Cell, log: Path) -> CellState:

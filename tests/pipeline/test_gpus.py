@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -128,3 +130,24 @@ def test_a_machine_without_any(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     with hold_gpus(2) as held:
         assert held == []
         assert VARIABLE not in os.environ
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_folder_without_locks_is_told_and_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:  # as on network file systems
+        patch.setattr(fcntl, "flock", unsupported)
+        with pytest.raises(BenchError, match=r"GPU-a: cannot be locked \(No locks available\); .*TMPDIR"), hold_gpus(1):
+            pass
+    folder = tmp_path / f"rankbench-gpus-{os.getuid()}"
+    (folder / "GPU-a").unlink()
+    (folder / "GPU-a").mkdir()
+    with pytest.raises(BenchError, match=r"GPU-a: Is a directory; .*TMPDIR"), hold_gpus(1):
+        pass
+    (folder / "GPU-a").rmdir()
+    folder.rmdir()
+    folder.touch()
+    with pytest.raises(BenchError, match="set TMPDIR"), hold_gpus(1):
+        pass
