@@ -28,6 +28,14 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
     "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
     "task.generation": {"repetition_penalty": 1.0, "early_stopping": None},
+    "task.data": {
+        "files": None,
+        "class_names": None,
+        "drop_unlabelled": False,
+        "encoding": None,
+        "quotes": None,
+        "field": None,
+    },
 }
 
 # Which step's scores are reported: the last one, or the one with the lowest loss on held-out rows.

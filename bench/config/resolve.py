@@ -132,7 +132,8 @@ def _resolve_task(catalog: Catalog, entry: Entry[Study], name: str, last: dict[s
     places: Places = {path: place for path, place in entry.places.items() if path[:1] == ("recipe",)}
     places |= {path[2:]: place for path, place in entry.places.items() if path[:2] == ("overrides", name)}
     places |= {("recipe", key): (0, 0) for key in last}
-    task = build(Task, data, places or base.places, entry.file if overrides or recipe else base.file)
+    file = entry.file if overrides or recipe else base.file
+    task = build(Task, data, places or base.places, file, folder=base.file.parent)
     _check_backbone(catalog, entry, task)
     if entry.item.data == "embedded" and task.data.embedded is None:
         message = f"task {name!r} has no embedded rows (data.embedded): this study can't hold it"

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bench.config.data import Data
 from bench.config.evaluate_metric import EvaluateMetric
 from bench.config.generation import Generation
 from bench.config.recipe import Recipe
-from bench.config.types import CommitHash, Frozen, HubId, KeyName, Kind, Positive
+from bench.config.types import Frozen, KeyName, Kind, Positive
 from bench.errors import nearest
 
 # The harness's own metrics of each kind of task. Any kind may name metrics of `evaluate` too (evaluate_metric.py).
@@ -29,69 +30,6 @@ def _known_metric(name: str) -> str:
 
 
 Metric = Annotated[str, AfterValidator(_known_metric)]
-
-
-def _not_the_training_rows(name: str) -> str:
-    if name == "train":
-        raise ValueError(
-            "the training rows are called so. The key is our name of an evaluation split, the value the set's: "
-            "write `validation: train` to evaluate on a split that the set calls train"
-        )
-    return name
-
-
-SplitName = Annotated[KeyName, AfterValidator(_not_the_training_rows)]
-
-
-class Columns(Frozen):
-    """The columns that are read from the data set."""
-
-    text: Annotated[
-        list[str],
-        Field(min_length=1, max_length=2, description="One or two text columns, in the order in which they are read."),
-    ]
-    target: str = Field(
-        description="Column that is predicted: the index of a label, a number, or the text of a summary."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Columns:
-        names = [*self.text, self.target]
-        repeated = next((name for name in names if names.count(name) > 1), None)
-        if repeated is not None:
-            raise ValueError(f"column {repeated!r} is named twice: each text and the target is a column of its own")
-        return self
-
-
-class Data(Frozen):
-    """The data set and its splits."""
-
-    hub: HubId = Field(description="Repository of the data set on the hub, such as nyu-mll/glue.")
-    config: str | None = Field(
-        None, description="Configuration of the data set, such as cola. The default null is for sets that have none."
-    )
-    revision: CommitHash | None = Field(
-        None,
-        description="Commit of the repository. The default null lets `bench prepare` resolve the newest commit and "
-        "record it.",
-    )
-    train: str = Field("train", description="Split of the data set to train on. The default is train.")
-    evaluation: Annotated[dict[SplitName, str], Field(min_length=1)] = Field(
-        {"validation": "validation"},
-        description="Splits to evaluate on: our name, then the data set's name. Tables show the first one. "
-        "The default is validation.",
-    )
-    columns: Columns = Field(description="Columns that are read.")
-    rows: dict[str, Positive] = Field(
-        {},
-        description="Number of rows per released split, by the data set's split names, so that `bench plan` can count "
-        "steps before anything is downloaded. The default leaves them unknown.",
-    )
-    embedded: str | None = Field(
-        None,
-        description="Generator in bench/inputs/synthetic/ that makes rows for studies with data: embedded. "
-        "The default null means that there is none.",
-    )
 
 
 class Resources(Frozen):
@@ -153,6 +91,9 @@ class Task(Frozen):
         blank = [label for label in self.labels if not label or label != label.strip()]
         if blank:
             raise ValueError(f"label {blank[0]!r} is empty or has a blank at an end")
+        names = self.data.class_names
+        if names is not None and (len(names) != len(self.labels) or len(set(names)) != len(names)):
+            raise ValueError(f"data.class_names: expected one name for each of {len(self.labels)} labels, got {names}")
         if self.kind in ("regression", "summarization") and self.labels:
             raise ValueError(f"a {self.kind} task has no labels, got {self.labels}")
         wrong = [m for m in self.metrics if m not in METRICS_OF[self.kind] and EvaluateMetric.parse(m) is None]

@@ -133,13 +133,13 @@ def place_of(places: Places, path: KeyPath) -> tuple[int, int]:
     return (0, 0)
 
 
-def build(model: type[Model], data: dict[str, Any], places: Places, file: Path) -> Model:
-    """Validate `data` as a `model`.
+def build(model: type[Model], data: dict[str, Any], places: Places, file: Path, folder: Path | None = None) -> Model:
+    """Validate `data` as a `model`. Paths in it are relative to `folder`; without one, to the folder of `file`.
 
     Raises SpecError with one problem per fault. An unknown key is reported with its new name or the nearest valid one.
     """
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context={"folder": folder or file.parent})
     except ValidationError as error:
         raise SpecError(_problems(model, error, places, file)) from error
 

@@ -18,7 +18,7 @@ from bench.config.backbone import Backbone
 from bench.errors import BenchError
 from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.cache_keys import backbone_folder
-from bench.inputs.hub import fetch
+from bench.inputs.hub import fetch_model
 from bench.paths import MANIFEST, MODEL_CONFIG, MODEL_WEIGHTS
 
 # File names as transformers writes them.
@@ -128,7 +128,7 @@ def _source(backbone: Backbone, mirror: Path | None) -> tuple[Path, str | None]:
         if not folder.is_dir():
             raise BenchError(f"backbone {backbone.name!r}: the mirror has no model {hub}: expected the folder {folder}")
         return folder, None
-    return fetch("model", hub, backbone.revision, [*FILES, SAFETENSORS], otherwise=PICKLED_WEIGHTS)
+    return fetch_model(hub, backbone.revision, [*FILES, SAFETENSORS], otherwise=PICKLED_WEIGHTS)
 
 
 def _save_fast_tokenizer(folder: Path, backbone: Backbone) -> None:

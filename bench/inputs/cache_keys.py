@@ -43,7 +43,8 @@ def data_folder(
         "max_length": task.recipe.max_length,
         "max_target_length": task.recipe.max_target_length if task.generates else None,
         "choice": choice.model_dump(mode="json"),
-        "mirror": _mirror_key(mirror) if choice.source == "hub" else None,
+        "mirror": _mirror_key(mirror) if choice.source == "hub" and not task.data.files else None,
+        "folders": [str(folder.resolve()) for folder in task.data.folders] if task.data.files else None,
         "tokenizer": dict(reader) if reader else _backbone_key(backbone, mirror),
     }
     return CachePaths(cache).data(f"{task.name}-{digest_json(decides)[:KEY_LENGTH]}")

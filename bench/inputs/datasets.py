@@ -26,8 +26,9 @@ from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
+from bench.inputs.rows import Rows
 from bench.inputs.segments import SEGMENT_IDS, has_segments
-from bench.inputs.sources import Rows, all_rows, read_source
+from bench.inputs.sources import all_rows, read_source
 from bench.paths import MANIFEST, MODEL_CONFIG
 
 if TYPE_CHECKING:
@@ -168,9 +169,7 @@ def _tokenized(
     ids = encoded["input_ids"]
     empty = len(tokenizer("")["input_ids"])  # special tokens alone
     if all(len(row) <= empty for row in ids):
-        raise BenchError(
-            f"data set {task.data.hub}, split {name!r}: no row has a token left at {task.recipe.max_length}"
-        )
+        raise BenchError(f"{task.data.title}, split {name!r}: no row has a token left at {task.recipe.max_length}")
     labels: list[list[int]] = []
     targets = rows.targets
     if task.generates:

@@ -1,48 +1,33 @@
-"""Read the rows of a task: from the hub, from a mirror folder in the hub's layout, or from a generator.
+"""Read the rows of a task: from the hub, from a mirror folder in the hub's layout, from files, or from a generator.
 
-Only parquet files are read. Everything about the rows is checked here, before any model is loaded: files, columns,
-labels, missing texts.
-
-The files of a split are looked up here and not by `datasets.load_dataset(folder, config)`. It refuses a folder that
-holds one config of a data set whose README lists others (such as one task of GLUE), which is what a download of one
-config and most mirrors are. Without a README it takes the splits of several configs for one data set. Paths and
-addresses in a README may lead it out of the folder. And it serves rows from its cache when a file was replaced by one
-with the same time of change.
+Everything about the rows is checked here, before any model is loaded: files, columns, labels, missing texts.
 """
 
 from __future__ import annotations
 
-import re
+import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.config.cell import DataChoice
-from bench.config.task import Data, Task
-from bench.errors import BenchError, nearest
+from bench.config.task import Task
+from bench.errors import BenchError
 from bench.files import digest
 from bench.inputs import synthetic
-from bench.inputs.hub import fetch
+from bench.inputs.dataset_card import Card
+from bench.inputs.located import locate
+from bench.inputs.row_files import class_names_of, read_blocks
+from bench.inputs.rows import BLOCK, Block, Rows
+from bench.inputs.targets import BadValue, check_class_names, check_text, is_unlabelled, short, target
+
+logger = logging.getLogger(__name__)
 
 # Seed of the permutation that picks the training rows where a study limits their number. It is the same for all cells,
 # so that every method and seed is trained on the same rows.
 ORDER_SEED = 20230310
-
-BLOCK = 1000  # rows that are in memory at once
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of one split: a block of what `SourceSplit.blocks` reads, or all rows of a generator."""
-
-    texts: list[list[str]]  # one or two texts per row
-    targets: list[Any]  # labels, numbers or texts
-    numbers: list[int]  # number of each row in the source
 
 
 @dataclass(frozen=True)
@@ -51,26 +36,65 @@ class SourceSplit:
 
     task: Task
     name: str
-    numbers: Sequence[int]  # numbers of the rows that are used, ascending
-    read: Callable[[], Iterator[Rows]]  # all rows of the split as the source has them
+    files: Sequence[Path]
+    generated: Rows | None = None  # by a generator, in place of files
+    numbers: Sequence[int] = ()  # numbers of the rows that are used, ascending
+    dropped: int = 0  # rows without a target, which are left out
+    has_class_names: bool = False  # whether the files name the classes, so that their numbers are indices of names
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def title(self) -> str:
+        """What messages call the split."""
+        return f"{self.task.data.title}, split {self.name!r}"
 
     def blocks(self) -> Iterator[Rows]:
         """The rows in order, in blocks of at most BLOCK rows, read anew from the source at each call.
 
         Targets are as the task's kind has them. Raises BenchError at the first bad text or target.
         """
-        for block in self.read():
-            first = bisect_left(self.numbers, block.numbers[0])
-            end = bisect_left(self.numbers, block.numbers[-1] + 1)
-            at = [number - block.numbers[0] for number in self.numbers[first:end]]
-            if at:
-                chosen = Rows([block.texts[i] for i in at], [block.targets[i] for i in at], [*self.numbers[first:end]])
-                yield _checked(self.task, self.name, chosen)
+        for start, file, block in self.read([*self.task.data.columns.text, self.task.data.columns.target]):
+            first = bisect_left(self.numbers, start)
+            end = bisect_left(self.numbers, start + len(block.columns[0]))
+            rows = Rows([], [], [*self.numbers[first:end]])
+            for number in rows.numbers:
+                texts, value = self._checked(block, number - start, number, file)
+                rows.texts.append(texts)
+                rows.targets.append(value)
+            if rows.numbers:
+                yield rows
             if end == len(self.numbers):
                 return
+
+    def read(self, columns: Sequence[str]) -> Iterator[tuple[int, Path | None, Block]]:
+        """Blocks of `columns` of all rows, unchecked, each with the number of its first row, and its file."""
+        start = 0
+        if self.generated is not None:
+            texts = list(zip(*self.generated.texts, strict=True))
+            for start in range(0, len(self.generated.targets), BLOCK):
+                part = slice(start, start + BLOCK)
+                yield start, None, Block([*(list(text[part]) for text in texts), self.generated.targets[part]])
+            return
+        for file in self.files:
+            for block in read_blocks(file, columns, self.task.data):
+                yield start, file, block
+                start += len(block.columns[0])
+
+    def _checked(self, block: Block, at: int, number: int, file: Path | None) -> tuple[list[str], Any]:
+        """Texts and target of one row of a block. Raises BenchError that names row, column, file and line."""
+        columns = self.task.data.columns
+        texts: list[str] = []
+        try:
+            for values in block.columns[:-1]:
+                texts.append(check_text(values[at]))
+            return texts, target(self.task, block.columns[-1][at], has_names=self.has_class_names)
+        except BadValue as fault:
+            column = [*columns.text, columns.target][len(texts)]
+            line = f", line {block.lines[at]}" if block.lines else ""
+            place = f" ({file}{line})" if line or len(self.files) > 1 else ""
+            raise BenchError(f"{self.title}, row {number}: column {column!r} {fault}{place}") from fault
 
 
 @dataclass(frozen=True)
@@ -89,217 +113,94 @@ def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
     Raises BenchError that names the data set, the split, the row, what was expected and what was found.
     """
     names = {"train": task.data.train, **task.data.evaluation}
-    files: dict[str, str] = {}
     splits = {}
-    revision = None
     if choice.source == "embedded":
         for name, split in names.items():
             generated = synthetic.rows(task.data.embedded or "", split)
-            splits[name] = _split(task, name, choice, partial(_in_blocks, generated))
+            splits[name] = _checked(SourceSplit(task, name, [], generated), choice, None)
         return Source(splits, None, {}, synthetic=True)
-    if mirror is not None:
-        folder = _mirror_folder(mirror, task.data)
-    else:
-        folder, revision = _download(task.data)
+    located = locate(task, mirror)
     for name, split in names.items():
-        parquet_files = split_files(folder, task.data, split)
-        files |= {file.relative_to(folder).as_posix(): digest(file) for file in parquet_files}
-        splits[name] = _split(task, name, choice, partial(_read, task, split, parquet_files))
-    return Source(splits, revision, files, synthetic=False)
+        found = SourceSplit(task, name, list(located.splits[name].values()))
+        found = replace(found, has_class_names=_check_classes(found, located.card))
+        splits[name] = _checked(found, choice, located.card.rows(task.data, split))
+    files = {name: digest(file) for name, file in located.files.items()}
+    return Source(splits, located.revision, files, synthetic=False)
 
 
-def _split(task: Task, name: str, choice: DataChoice, read: Callable[[], Iterator[Rows]]) -> SourceSplit:
-    """A split whose rows were read once. Raises BenchError for an empty split and at the first bad row."""
-    count = sum(len(block.numbers) for block in read())
-    split = SourceSplit(task, name, _limited(task, name, count, choice), read)
+def _checked(split: SourceSplit, choice: DataChoice, declared: int | None) -> SourceSplit:
+    """The split with the numbers of its rows, each of which was read once.
+
+    Raises BenchError for an empty split, for another number of rows than declared, and at the first bad row.
+    """
+    count, unlabelled = _count(split)
+    if count == 0:
+        raise BenchError(f"{split.title}: it has no row")
+    if declared is not None and count != declared:
+        raise BenchError(
+            f"{split.title}: it has {count:,} rows, but the data set declares {declared:,}: files are missing, cut off "
+            f"or too many ({', '.join(str(file) for file in split.files[:3])})"
+        )
+    usable: Sequence[int] = range(count)
+    if unlabelled:
+        usable = sorted(set(usable) - unlabelled.keys())
+        _check_unlabelled(split, count, unlabelled)
+    split = replace(split, numbers=_limited(split.name, usable, choice), dropped=len(unlabelled))
     for _ in split.blocks():
         pass
     return split
+
+
+def _count(split: SourceSplit) -> tuple[int, dict[int, Any]]:
+    """The number of rows, and the targets of those that have none, by their numbers."""
+    count = 0
+    unlabelled: dict[int, Any] = {}
+    for start, _, block in split.read([split.task.data.columns.target]):
+        targets = block.columns[-1]
+        unlabelled |= {start + i: value for i, value in enumerate(targets) if is_unlabelled(split.task, value)}
+        count = start + len(targets)
+    return count, unlabelled
+
+
+def _check_unlabelled(split: SourceSplit, count: int, unlabelled: dict[int, Any]) -> None:
+    """Log how many rows are left out. Raises BenchError unless the task says that they may be, and others remain."""
+    first, value = next(iter(unlabelled.items()))
+    where = f"{split.title}, row {first}: column {split.task.data.columns.target!r} holds {short(value)}"
+    if len(unlabelled) == count:
+        raise BenchError(f"{where}, as do all others: the split is unlabeled (as GLUE's test splits are)")
+    share = f"{len(unlabelled):,} of {count:,} rows {'is' if len(unlabelled) == 1 else 'are'} unlabeled"
+    if not split.task.data.drop_unlabelled:
+        raise BenchError(f"{where}: {share}; `drop_unlabelled: true` in the task's `data` leaves such rows out")
+    logger.info("%s: %s and left out", split.title, share)
+
+
+def _check_classes(split: SourceSplit, card: Card) -> bool:
+    """Whether the data name the classes. Raises BenchError where these contradict the task's labels."""
+    task, column = split.task, split.task.data.columns.target
+    if not task.labels:
+        return False
+    of_files = [(str(file), class_names_of(file, column)) for file in split.files]
+    declared = [("the data set's card", card.class_names(task.data, column)), *of_files]
+    named = [(where, names) for where, names in declared if names is not None]
+    for where, names in named:
+        check_class_names(task, names, f"{split.title}: column {column!r} in {where}")
+    return bool(named)
+
+
+def _limited(name: str, usable: Sequence[int], choice: DataChoice) -> Sequence[int]:
+    """As many rows as `choice` allows: for training the first of a fixed permutation, for evaluation the first rows."""
+    limit = choice.train_rows if name == "train" else choice.evaluation_rows
+    if limit is None or limit >= len(usable):
+        return usable
+    if name != "train":
+        return usable[:limit]
+    import numpy as np
+
+    order = np.random.default_rng(ORDER_SEED).permutation(len(usable))[:limit]
+    return [usable[i] for i in sorted(order.tolist())]
 
 
 def all_rows(split: SourceSplit) -> Rows:
     """Every row of `split` in memory, for splits that are known to be small."""
     blocks = list(split.blocks())
     return Rows(*([value for block in blocks for value in getattr(block, f.name)] for f in fields(Rows)))
-
-
-def _in_blocks(rows: Rows) -> Iterator[Rows]:
-    for start in range(0, len(rows.numbers), BLOCK):
-        part = slice(start, start + BLOCK)
-        yield Rows(rows.texts[part], rows.targets[part], rows.numbers[part])
-
-
-def split_files(folder: Path, data: Data, split: str) -> list[Path]:
-    """The parquet files of a split, as the README in `folder` lists them, else by the hub's naming.
-
-    >>> split_files(Path("mirror/datasets/nyu-mll/glue"), task.data, "train")
-    [PosixPath('mirror/datasets/nyu-mll/glue/cola/train-00000-of-00001.parquet')]
-
-    Raises BenchError where there are none, or where they are outside of `folder` or of another format.
-    """
-    config = data.config
-    configs = _configs(folder / "README.md")
-    listed = _listed(_chosen(configs, data))
-    if listed:
-        patterns = listed.get(split, [])
-    else:
-        subfolders = ([f"{config}/"] if config else []) + ["", "data/"]
-        patterns = [f"{subfolder}{split}{end}.parquet" for subfolder in subfolders for end in ("-*-of-*", "")]
-    files: list[Path] = []
-    for pattern in patterns:
-        if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-            raise BenchError(f"{folder / 'README.md'}: path {pattern!r} leaves the data set's folder")
-        files = sorted(p for p in folder.glob(pattern) if p.is_file())
-        if files:
-            break
-    if not files:
-        where = f"data set {data.hub} ({config or 'no config'}): no parquet file of split {split!r} in {folder}"
-        subfolders_with_files = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
-        names = set(configs) or subfolders_with_files - {".", "data"}
-        if names and config not in names and not listed:
-            raise BenchError(f"{where}; `config` should be one of {', '.join(sorted(names))}")
-        file_names = [path.name for path in folder.rglob("*.parquet")]
-        known = set(listed) or {re.sub(r"(-\d+-of-\d+)?\.parquet$", "", name) for name in file_names}
-        raise BenchError(f"{where}{nearest(split, known - {split})}")
-    wrong = [path for path in files if path.suffix != ".parquet" or not path.resolve().is_relative_to(_root(folder))]
-    if wrong:
-        raise BenchError(f"{wrong[0]}: only parquet files inside the data set's folder are read")
-    return files
-
-
-def _root(folder: Path) -> Path:
-    """Where files of `folder` may be: inside it, or in the hub's cache, whose snapshots hold links to its blobs."""
-    folder = folder.resolve()
-    return folder.parent.parent if folder.parent.name == "snapshots" else folder
-
-
-def _configs(readme: Path) -> dict[str, dict[str, Any]]:
-    """The entries of `configs` in the front matter of a README, by name; empty where there are none."""
-    if not readme.is_file():
-        return {}
-    text = readme.read_text(encoding="utf-8", errors="replace")
-    if not text.startswith("---"):
-        return {}
-    try:
-        front = yaml.safe_load(text[3:].partition("\n---")[0])
-    except yaml.YAMLError:
-        return {}
-    entries = front.get("configs") if isinstance(front, dict) else None
-    entries = entries if isinstance(entries, list) else []
-    return {str(entry.get("config_name", "default")): entry for entry in entries if isinstance(entry, dict)}
-
-
-def _chosen(configs: dict[str, dict[str, Any]], data: Data) -> dict[str, Any]:
-    """The config whose splits are read: the one that the task names, else the default, else the only one.
-
-    Raises BenchError where there are several and none is the default.
-    """
-    if data.config is not None or not configs:
-        return configs.get(data.config or "", {})
-    default = [entry for entry in configs.values() if entry.get("default") is True]
-    if default or "default" in configs:
-        return default[0] if default else configs["default"]
-    if len(configs) > 1:
-        names = ", ".join(sorted(configs))
-        raise BenchError(f"data set {data.hub} has several configs and no default: give `config`, one of {names}")
-    return next(iter(configs.values()))
-
-
-def _listed(config: dict[str, Any]) -> dict[str, list[str]]:
-    """The paths of each split, as a config lists them in `data_files`."""
-    files = config.get("data_files")
-    listed: dict[str, list[str]] = {}
-    for item in files if isinstance(files, list) else []:
-        if isinstance(item, dict) and "split" in item:
-            path = item.get("path") or []
-            listed.setdefault(str(item["split"]), [str(p) for p in (path if isinstance(path, list) else [path])])
-    return listed
-
-
-def _mirror_folder(mirror: Path, data: Data) -> Path:
-    folder = mirror / "datasets" / data.hub
-    if not folder.is_dir():
-        raise BenchError(f"the mirror has no data set {data.hub}: expected the folder {folder}")
-    return folder
-
-
-def _download(data: Data) -> tuple[Path, str]:
-    """Download the README and the parquet files of the config; return their folder and revision."""
-    wanted = "*.parquet" if data.config is None else f"*{data.config}*/*.parquet"
-    return fetch("dataset", data.hub, data.revision, ["README.md", wanted])
-
-
-def _read(task: Task, split: str, files: Sequence[Path]) -> Iterator[Rows]:
-    """All rows of `files`. Raises BenchError where one is no parquet file or lacks a column of the task."""
-    import pyarrow
-    import pyarrow.parquet
-
-    columns = [*task.data.columns.text, task.data.columns.target]
-    number = 0
-    for file in files:
-        try:
-            parquet = pyarrow.parquet.ParquetFile(file)
-            names = parquet.schema_arrow.names
-            missing = [column for column in columns if column not in names]
-            if missing:
-                raise BenchError(
-                    f"data set {task.data.hub}, split {split!r}: expected the column {missing[0]!r}, found "
-                    f"{', '.join(names)}{nearest(missing[0], names)} ({file})"
-                )
-            for batch in parquet.iter_batches(BLOCK, columns=columns):
-                *texts, targets = [batch.column(name).to_pylist() for name in columns]
-                rows = [list(row) for row in zip(*texts, strict=True)]
-                yield Rows(rows, targets, list(range(number, number + len(targets))))
-                number += len(targets)
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise BenchError(f"{file}: no readable parquet file: {error}") from error
-
-
-def _limited(task: Task, name: str, count: int, choice: DataChoice) -> Sequence[int]:
-    """As many of `count` rows as `choice` allows: for training the first of a fixed permutation, else the first rows.
-
-    Raises BenchError for an empty split.
-    """
-    if count == 0:
-        raise BenchError(f"data set {task.data.hub}, split {name!r}: it has no row")
-    limit = choice.train_rows if name == "train" else choice.evaluation_rows
-    if limit is None or limit >= count:
-        return range(count)
-    if name != "train":
-        return range(limit)
-    import numpy as np
-
-    chosen: list[int] = sorted(np.random.default_rng(ORDER_SEED).permutation(count)[:limit].tolist())
-    return chosen
-
-
-def _checked(task: Task, name: str, rows: Rows) -> Rows:
-    """`rows` with targets as the task's kind has them. Raises BenchError at the first bad text or target."""
-    where = f"data set {task.data.hub}, split {name!r}, row"
-    targets = []
-    for texts, target, number in zip(rows.texts, rows.targets, rows.numbers, strict=True):
-        for column, text in zip(task.data.columns.text, texts, strict=True):
-            if not isinstance(text, str):
-                raise BenchError(f"{where} {number}: column {column!r} should hold a text, found {text!r}")
-        targets.append(_target(task, target, f"{where} {number}: column {task.data.columns.target!r}"))
-    return Rows(rows.texts, targets, rows.numbers)
-
-
-def _target(task: Task, value: Any, where: str) -> Any:
-    """A target as the task's kind has it: a text, a number, or the index of a label. Raises BenchError."""
-    if task.kind == "summarization":
-        if isinstance(value, str) and value.strip():
-            return value
-        raise BenchError(f"{where} should hold the target text, found {value!r}")
-    if task.kind == "regression":
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
-            return float(value)
-        raise BenchError(f"{where} should hold a number, found {value!r}")
-    if value in (-1, None):
-        raise BenchError(f"{where} holds {value!r}: the split is unlabeled (as GLUE's test splits are)")
-    if isinstance(value, str) and value in task.labels:
-        return task.labels.index(value)
-    if isinstance(value, int) and 0 <= value < len(task.labels):
-        return int(value)
-    hint = nearest(value, task.labels) if isinstance(value, str) else ""
-    raise BenchError(f"{where} should hold 0 to {len(task.labels) - 1} or one of {task.labels}, found {value!r}{hint}")

@@ -10,10 +10,11 @@ from pydantic.fields import FieldInfo
 
 from bench.config.backbone import Backbone, PackageSource
 from bench.config.budget import Budget
+from bench.config.data import Columns, Data
 from bench.config.method import Growth, Method, PeftChoice
 from bench.config.recipe import RankPhases, Recipe
 from bench.config.study import Grid, Limits, Study
-from bench.config.task import Columns, Data, Generation, Resources, Task
+from bench.config.task import Generation, Resources, Task
 
 MODELS: tuple[type[BaseModel], ...] = (
     Backbone,

@@ -91,7 +91,7 @@ def test_a_missing_column_names_the_nearest(rte: Path) -> None:
 
 def test_missing_files_and_splits_are_named(rte: Path) -> None:
     data = {**RTE["data"], "evaluation": {"validation": "validatio"}}
-    with pytest.raises(BenchError, match=r"no parquet file of split 'validatio'.*did you mean 'validation'"):
+    with pytest.raises(BenchError, match=r"no file of split 'validatio'.*did you mean 'validation'"):
         read_source(Task.model_validate({**RTE, "data": data}), HUB, rte)
     with pytest.raises(BenchError, match=r"the mirror has no data set nobody/nothing"):
         read_source(Task.model_validate({**RTE, "data": {**RTE["data"], "hub": "nobody/nothing"}}), HUB, rte)
@@ -115,7 +115,7 @@ def several(folder: Path, *entries: str) -> None:
         ("two", (), 1),
         (None, ("", "default: true"), 1),
         (None, (), "several configs and no default: .*one, two"),
-        (None, ("default: true",), "no parquet file of split 'validation'"),
+        (None, ("default: true",), "no file of split 'validation'"),
         ("thre", (), "one of one, two"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_path_that_leaves_the_folder_is_refused(rte: Path) -> None:
     file = rte / "datasets/nyu-mll/glue/rte/train-00000-of-00001.parquet"
     file.unlink()
     file.symlink_to(rte / "outside/train-00000-of-00001.parquet")
-    with pytest.raises(BenchError, match="only parquet files inside"):
+    with pytest.raises(BenchError, match="only files inside"):
         read_source(Task.model_validate(RTE), HUB, rte)
 
 

@@ -10,12 +10,9 @@ import random
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, nearest
-
-if TYPE_CHECKING:
-    from bench.inputs.sources import Rows
+from bench.inputs.rows import Rows
 
 SIZES = {"train": 1600}
 EVALUATION_SIZE = 400
@@ -30,8 +27,6 @@ def rows(generator: str, split: str) -> Rows:
     """The rows of `split`, the same on every machine. No text is in two splits. Raises BenchError if unknown."""
     if generator not in generators():
         raise BenchError(f"unknown embedded generator {generator!r}{nearest(generator, generators())}")
-    from bench.inputs.sources import Rows
-
     make_row = importlib.import_module(f"{__name__}.{generator}").row
     rng = random.Random(zlib.crc32(generator.encode()))
     wanted = SIZES.get(split, EVALUATION_SIZE)

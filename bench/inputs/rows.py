@@ -1,0 +1,25 @@
+"""Rows in memory: those of a block, never of a whole split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+BLOCK = 1000  # rows that are in memory at once
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of one split: a block of what `SourceSplit.blocks` reads, or all rows of a generator."""
+
+    texts: list[list[str]]  # one or two texts per row
+    targets: list[Any]  # labels, numbers or texts
+    numbers: list[int]  # number of each row in the source
+
+
+@dataclass(frozen=True)
+class Block:
+    """At most BLOCK rows of a file: one list of values per column, and the line of each row where it has lines."""
+
+    columns: list[list[Any]]
+    lines: list[int] | None = None
