@@ -101,7 +101,7 @@ def _options(config: Mapping[str, Any]) -> RunOptions:
 
 def _folder(key: str, value: Any) -> Path:
     """The folder that a key names. In a YAML file of --configfile, 2024 without quotes is a number, and taken."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, bool) or not isinstance(value, str | int | Path):
         raise BenchError(f"{key}: expected the name of a folder, found {value!r}; write it in quotes")
     return named_folder(key, str(value))
 
