@@ -25,7 +25,8 @@ from bench.config.peft_fields import config_class
 from bench.config.rank_schedule import largest_rank
 from bench.engine.fused_layers import ADAPTER
 from bench.errors import BenchError
-from bench.models.backbone import head_modules, load_backbone
+from bench.models.backbone import head_modules, load_backbone, load_reported
+from bench.models.load_report import check_adapter
 from bench.models.sites import AdapterSite
 from bench.paths import ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_WEIGHTS, MODEL_FOLDER, MODEL_WEIGHTS
 
@@ -200,17 +201,33 @@ def reload_trained(model: Any, cell: Cell, folder: Path, base: Path, device: tor
     fresh one, from the prepared folder `base`.
     """
     if cell.method.adapter == "full":
-        return load_backbone(cell, folder, device)
+        whole, report = load_reported(cell, folder, device)
+        report.require_all(whole)
+        return whole
     return reload_adapter(load_backbone(cell, base, device) if cell.method.adapter == "peft" else model, folder)
 
 
 def reload_adapter(model: Any, folder: Path) -> Any:
-    """The base of `model`, with or without an adapter, as a PeftModel with the adapter that was saved in `folder`."""
+    """The base of `model`, with or without an adapter, as a PeftModel with the adapter that was saved in `folder`.
+
+    Raises BenchError where the adapter's file lacks a tensor, or has one that the adapter of its config does not have:
+    PEFT warns and goes on.
+    """
     from peft import PeftModel
 
     with _without_known_warnings():
         base = model.unload() if isinstance(model, PeftModel) else model
-        return PeftModel.from_pretrained(base, folder, adapter_name=ADAPTER)
+        peft_model = PeftModel.from_pretrained(base, folder, adapter_name=ADAPTER)
+    check_adapter(peft_model, ADAPTER, folder, saved_tensors(folder))
+    return peft_model
+
+
+def saved_tensors(folder: Path) -> list[str]:
+    """The names of the tensors in the adapter's file in `folder`."""
+    from safetensors import safe_open
+
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+        return list(file.keys())
 
 
 @contextmanager

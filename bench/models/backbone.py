@@ -15,6 +15,7 @@ import torch
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
 from bench.errors import BenchError
+from bench.models.load_report import LoadReport
 from bench.models.precision import matmul_dtype, multiply_in_float32
 from bench.models.sites import AdapterSite
 
@@ -26,12 +27,20 @@ def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
     """The model of `cell` with the head of its task, from the prepared `folder`; frozen, in training mode, offline.
 
     Under nf4 every linear layer outside of the heads is 4-bit; what else there is (embeddings, norms, biases) stays in
-    bfloat16. The caller seeds before, because the new head's weights are drawn here.
+    bfloat16. The caller seeds before, because the new head's weights are drawn here. Raises BenchError where the folder
+    lacks a tensor that is not one of the heads'.
 
     Example:
         >>> folder = prepare_backbone(cell.backbone, mirror=None, cache=Path("cache"))
         >>> model = load_backbone(cell, folder, torch.device("cpu"))
     """
+    model, report = load_reported(cell, folder, device)
+    report.require_backbone(head_modules(model, cell.backbone))
+    return model
+
+
+def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, LoadReport]:
+    """As load_backbone, whatever the folder lacks; and which tensors it lacks, or has in vain."""
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
@@ -52,20 +61,22 @@ def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
     if storage == "nf4":
         options["quantization_config"] = _nf4_config(cell)
         options["device_map"] = {"": str(device)}  # quantization happens on the way to the device
-    model = auto.from_pretrained(
+    model, info = auto.from_pretrained(
         folder,
         config=config,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
         attn_implementation=cell.backbone.attention,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused by name, from the report
         **options,
     )
     if storage == "nf4":
         _forbid_repacking(model)
     else:
         model.to(device)
-    return prepare_for_training(model, cell, device.type)
+    return prepare_for_training(model, cell, device.type), LoadReport.of(folder, info)
 
 
 def prepare_for_training(model: Any, cell: Cell, device: str) -> Any:
