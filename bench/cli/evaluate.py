@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.options import FOLDER, cache_option, mirror_option, results_option, workflow_option
+from bench.cli.options import FOLDER, cache_option, check_writable, mirror_option, results_option, workflow_option
 from bench.errors import BenchError, nearest
 from bench.paths import CellPaths, default_cache, evaluation_folder
 
@@ -43,6 +43,10 @@ class Named:
 )
 @click.option("--embedded", is_flag=True, help="score on the generated rows, not on the hub's")
 @click.option("--rows", type=int, metavar="N", help="evaluate at most so many rows of a split")
+@click.option(
+    "--label", multiple=True, metavar="NAME", help="class of the model's first output, of its second, and so on"
+)
+@click.option("--any-base", is_flag=True, help="score an adapter whose config names another base than the backbone")
 @click.option("--out", type=FOLDER, metavar="DIR", help=OUT)
 @results_option
 @cache_option
@@ -55,6 +59,8 @@ def evaluate(
     storage: str | None,
     embedded: bool,
     rows: int | None,
+    label: tuple[str, ...],
+    any_base: bool,
     out: Path | None,
     results: Path,
     cache: Path | None,
@@ -64,10 +70,11 @@ def evaluate(
     """Score a saved adapter or a plain checkpoint on a task; print the scores and leave a record of kind `evaluation`.
 
     PATH is the folder of a cell, of an adapter (adapter_config.json) or of a checkpoint (config.json), in safetensors.
-    Beside a cell's record nothing else need be said; else --task and --backbone name rows, tokenizer and base.
+    Beside a cell's record nothing else need be said; else --task and --backbone name rows and base. A model that names
+    its classes is scored by these names, and its own tokenizer is used if it is saved with one.
     """
     from bench.config.catalog import load_catalog
-    from bench.evaluation.saved import Saved, evaluate_saved, recorded_cell
+    from bench.evaluation.saved import Saved, Stated, evaluate_saved, fit_of, recorded_cell
     from bench.inputs.backbones import prepare_backbone
     from bench.inputs.datasets import prepare_task
     from bench.pipeline.gpus import hold_gpus
@@ -79,12 +86,14 @@ def evaluate(
     cell = _cell_to_score(path, Named(task, backbone, storage, embedded, rows), recorded, load_catalog(workflow))
     name = f"{recorded.study}/{cell.id}" if recorded else f"{cell.task.name}/{path.resolve().name}"
     out = out or evaluation_folder(results, _checked(name, path))
+    check_writable("--out", out)
     _refuse_training_record(out)
     cache = cache or default_cache(results)
-    prepare_backbone(cell.backbone, mirror=mirror, cache=cache)
-    prepare_task(cell.task, cell.backbone, cell.data, mirror=mirror, cache=cache)
+    base = prepare_backbone(cell.backbone, mirror=mirror, cache=cache)
+    fit = fit_of(cell, saved, Stated(label, recorded, any_base), base)
+    prepare_task(cell.task, cell.backbone, cell.data, mirror=mirror, cache=cache, reader=fit.reader)
     with hold_gpus(1):
-        record = evaluate_saved(cell, saved, out=out, cache=cache, mirror=mirror)
+        record = evaluate_saved(cell, saved, fit, out=out, cache=cache, mirror=mirror)
     for split, scores in record.metrics.items():
         for metric, value in scores["last"].items():
             print(f"{cell.task.name} {split} {metric}: {'undefined' if value is None else f'{100 * value:z.2f}'}")
@@ -132,11 +141,17 @@ def _cell_to_score(path: Path, named: Named, recorded: Cell | None, catalog: Cat
     backbone = catalog.backbones[named.backbone].item if named.backbone else recorded.backbone  # type: ignore[union-attr]
     if task.kind not in backbone.kinds:
         raise BenchError(f"backbone {backbone.name!r} serves {', '.join(backbone.kinds)}, not {task.kind}")
+    method = _method(named, recorded)
+    if method.adapter == "full" and method.storage != "fp32":
+        raise BenchError(
+            f"{path}: method {method.name!r} trained the whole model, which is scored as it was stored: leave out "
+            f"--storage {method.storage}"
+        )
     return Cell(
         study="evaluation",
         task=task,
         backbone=backbone,
-        method=_method(named, recorded),
+        method=method,
         budget_name=recorded.budget_name if recorded else "saved",
         budget=recorded.budget if recorded else Budget(rank=1),
         seed=recorded.seed if recorded else 0,

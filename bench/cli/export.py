@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli.options import FOLDER
+from bench.cli.options import FOLDER, check_writable
 from bench.errors import BenchError
 from bench.paths import ADAPTER_CONFIG, CellPaths
 
@@ -23,6 +23,7 @@ def export(cell: Path, form: str, out: Path) -> None:  # noqa: ARG001 (there is 
     adapter = CellPaths(cell).adapter
     if not (adapter / ADAPTER_CONFIG).is_file():
         raise BenchError(f"{cell}: expected the folder of a cell, with adapter/adapter_config.json in it")
+    check_writable("--out", out)
     if out.exists() and any(out.iterdir()):
         raise BenchError(f"{out}: is not empty")
 

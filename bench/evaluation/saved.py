@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import textwrap
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,16 @@ from safetensors import SafetensorError
 
 from bench.config.cell import Cell
 from bench.errors import BenchError
+from bench.evaluation.described import (
+    PROBLEM,
+    check_adapter_config,
+    check_checkpoint,
+    check_same_vocabulary,
+    class_names,
+    class_order,
+    only_numbers,
+    read_description,
+)
 from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.evaluate_modules import try_modules
 from bench.evaluation.predictions_file import write_predictions
@@ -19,14 +32,17 @@ from bench.files import digest
 from bench.inputs.backbones import check_backbone, open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import open_data
-from bench.inputs.reader import load_tokenizer
-from bench.models.adapters import reload_adapter
-from bench.models.backbone import load_backbone
+from bench.inputs.reader import Reader, has_tokenizer, load_tokenizer
+from bench.models.adapters import reload_adapter, saved_tensors
+from bench.models.backbone import head_modules, load_reported
+from bench.models.load_report import check_heads, listed
 from bench.models.precision import matmul_precision
 from bench.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, PREDICTIONS, CellPaths
 from bench.records.environment import environment
 from bench.records.io import read_record, write_record
 from bench.records.schema import CellKey, Record, Reported
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,43 +65,143 @@ class Saved:
         config = folder / (ADAPTER_CONFIG if is_adapter else MODEL_CONFIG)
         return cls(folder, is_adapter, {file.name: digest(file) for file in (config, *weights)})
 
+    @property
+    def config(self) -> Path:
+        """The file in which it describes itself."""
+        return self.folder / (ADAPTER_CONFIG if self.is_adapter else MODEL_CONFIG)
 
-def evaluate_saved(cell: Cell, saved: Saved, *, out: Path, cache: Path, mirror: Path | None) -> Record:
+
+@dataclass(frozen=True)
+class Fit:
+    """How a saved model that fits its task is read.
+
+    order: which of its outputs stands for each class of the task (None: its own order). reader: the tokenizer that it
+    is saved with (None: the backbone's). notes: what a reader of its scores should know.
+    """
+
+    order: list[int] | None = None
+    reader: Reader | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What is said about a saved model elsewhere than in its folder.
+
+    labels: on the command line, the names of its classes in the order of its outputs. recorded: the cell whose record
+    lies beside it. any_base: whether an adapter may name another base than the backbone.
+    """
+
+    labels: tuple[str, ...] = ()
+    recorded: Cell | None = None
+    any_base: bool = False
+
+
+def fit_of(cell: Cell, saved: Saved, stated: Stated, base: Path) -> Fit:
+    """Hold what `saved` says of itself, and what is `stated`, against the task and the backbone of `cell`.
+
+    `base` is the prepared backbone. Raises BenchError that names both sides where they contradict each other.
+    """
+    config = read_description(saved.config)
+    prepared = read_description(base / MODEL_CONFIG)
+    names = None
+    if saved.is_adapter:
+        check_adapter_config(saved.config, config, cell.task, cell.backbone, any_base=stated.any_base)
+    else:
+        check_checkpoint(saved.config, config, cell.task, prepared, cell.backbone.name)
+        names = class_names(saved.config, config)
+    order, notes = _order(cell, saved, stated, names), []
+    if order is not None:
+        pairs = [f"output {output} is {label}" for output, label in zip(order, cell.task.labels, strict=True)]
+        notes.append(f"{saved.folder}: its classes are in another order than the task's: {', '.join(pairs)}")
+    reader = None
+    if has_tokenizer(saved.folder):
+        reader = Reader(saved.folder, base if saved.is_adapter else saved.folder)
+    elif not saved.is_adapter:
+        check_same_vocabulary(saved.config, config, prepared, cell.backbone.name)
+    if reader is None and stated.recorded is None:
+        notes.append(f"{saved.folder}: no tokenizer in it, so that of backbone {cell.backbone.name!r} is used")
+    return Fit(order, reader, tuple(notes))
+
+
+def _order(cell: Cell, saved: Saved, stated: Stated, names: Sequence[str] | None) -> list[int] | None:
+    """By the names on the command line, else those in the model's config, else those of the record beside it."""
+    if stated.labels:
+        return class_order("the model, as --label says,", stated.labels, cell.task)
+    recorded = stated.recorded.task if stated.recorded else None
+    if recorded is not None and recorded.kind in PROBLEM and (names is None or only_numbers(names)):
+        labels = recorded.labels if recorded.kind == "classification" else ["a number"]
+        return class_order(f"{saved.folder}, by the record beside it,", labels, cell.task)
+    return class_order(f"{saved.config}: the model", names, cell.task)
+
+
+def evaluate_saved(cell: Cell, saved: Saved, fit: Fit, *, out: Path, cache: Path, mirror: Path | None) -> Record:
     """Score `saved` on the splits of the cell's task; write the record and the predictions to `out`.
 
-    Of `cell` count the task, the rows, the storage and the backbone, which gives the tokenizer and the base under an
-    adapter. Rows and backbone must be prepared. Raises BenchError where `saved` does not fit the task or the backbone.
+    Of `cell` count the task, the rows, the storage and the backbone, which gives the base under an adapter. Rows and
+    backbone must be prepared. Raises BenchError where tensors are missing from `saved` or do not fit.
     """
     try_modules(cell.task)
     torch.set_num_threads(cell.threads)
-    torch.manual_seed(cell.seed)  # a head that was not saved is drawn at random
+    torch.manual_seed(cell.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = backbone_folder(cell.backbone, mirror, cache)
-    data = open_data(data_folder(cell.task, cell.backbone, cell.data, mirror, cache))
+    key = fit.reader.key if fit.reader else None
+    data = open_data(data_folder(cell.task, cell.backbone, cell.data, mirror, cache, key))
     manifest = open_backbone(base, cell.backbone)
     check_backbone(base, manifest)
     began = time.monotonic()
-    model = _load(cell, saved, base, device)
+    model, notes = _load(cell, saved, base, device)
+    for note in (*fit.notes, *notes):
+        logger.warning("%s", note)
+    if fit.order is not None:
+        model.register_forward_hook(_in_order(fit.order))
     load_seconds = time.monotonic() - began
     batch_size = cell.recipe.evaluation_batch_size
-    evaluated = evaluate(model, cell.task, data.evaluation, load_tokenizer(base), batch_size, device)
-    out.mkdir(parents=True, exist_ok=True)
-    write_predictions(out / PREDICTIONS, data.evaluation, evaluated.predictions, evaluated.scores)
-    record = _record(cell, saved, evaluated, data.manifest, manifest, out, device)
-    seconds = {"load": load_seconds, "evaluation": time.monotonic() - began - load_seconds}
-    record = record.model_copy(update={"evaluation": {**record.evaluation, "seconds": seconds}})
-    write_record(record, out)
+    tokenizer = load_tokenizer(fit.reader.tokenizer if fit.reader else base)
+    evaluated = evaluate(model, cell.task, data.evaluation, tokenizer, batch_size, device)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_predictions(out / PREDICTIONS, data.evaluation, evaluated.predictions, evaluated.scores)
+        record = _record(cell, saved, evaluated, data.manifest, manifest, out, device)
+        seconds = {"load": load_seconds, "evaluation": time.monotonic() - began - load_seconds}
+        about = {**record.evaluation, "seconds": seconds, "outputs": fit.order}
+        record = record.model_copy(update={"evaluation": about, "notes": (*fit.notes, *notes)})
+        write_record(record, out)
+    except OSError as error:
+        raise BenchError(f"{out}: can't be written: {error}") from error
     return record
 
 
-def _load(cell: Cell, saved: Saved, base: Path, device: torch.device) -> Any:
+def _load(cell: Cell, saved: Saved, base: Path, device: torch.device) -> tuple[Any, tuple[str, ...]]:
+    """The model with all that was saved, and what is worth a note. Raises BenchError where something is missing."""
     try:
         if saved.is_adapter:
-            return reload_adapter(load_backbone(cell, base, device), saved.folder)
-        return load_backbone(cell, saved.folder, device)
-    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
+            model, report = load_reported(cell, base, device)
+            heads = head_modules(model, cell.backbone)
+            report.require_backbone(heads)
+            model = reload_adapter(model, saved.folder)
+            check_heads(report.missing, saved.folder, saved_tensors(saved.folder))
+            return model, ()
+        model, report = load_reported(cell, saved.folder, device)
+        report.require_all(model)
+        spare = report.without_module(model)
+        note = f"{saved.folder}: of no use to {cell.task.name!r}: {listed('of modules that the model lacks', spare)}"
+        return model, (note,) if spare else ()
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
         what = f"as a model of {cell.backbone.name!r} with the head of {cell.task.name!r}"
-        raise BenchError(f"{saved.folder}: does not load {what}: {type(error).__name__}: {error}") from error
+        said = textwrap.shorten(f"{type(error).__name__}: {error}", 400)  # PEFT lists every tensor, one a line
+        raise BenchError(f"{saved.folder}: does not load {what}: {said}") from error
+
+
+def _in_order(outputs: Sequence[int]) -> Callable[[torch.nn.Module, Any, Any], Any]:
+    """A forward hook that puts a classifier's logits into the order of the task's classes."""
+
+    def reorder(module: torch.nn.Module, inputs: Any, output: Any) -> Any:  # noqa: ARG001
+        output.logits = output.logits[..., list(outputs)]
+        return output
+
+    return reorder
 
 
 def _record(

@@ -26,7 +26,7 @@ from bench.config.rank_schedule import largest_rank
 from bench.engine.fused_layers import ADAPTER
 from bench.errors import BenchError
 from bench.models.backbone import head_modules, load_backbone, load_reported
-from bench.models.load_report import check_adapter
+from bench.models.load_report import check_adapter, listed
 from bench.models.sites import AdapterSite
 from bench.paths import ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_WEIGHTS, MODEL_FOLDER, MODEL_WEIGHTS
 
@@ -217,7 +217,13 @@ def reload_adapter(model: Any, folder: Path) -> Any:
 
     with _without_known_warnings():
         base = model.unload() if isinstance(model, PeftModel) else model
-        peft_model = PeftModel.from_pretrained(base, folder, adapter_name=ADAPTER)
+        try:
+            peft_model = PeftModel.from_pretrained(base, folder, adapter_name=ADAPTER)
+        except KeyError as error:  # PEFT looks up each tensor of `modules_to_save`
+            if "." not in str(error.args[0]):
+                raise
+            missing = listed("missing", [str(error.args[0])])
+            raise BenchError(f"{folder}: {missing} in the adapter's file") from error
     check_adapter(peft_model, ADAPTER, folder, saved_tensors(folder))
     return peft_model
 

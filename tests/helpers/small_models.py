@@ -39,6 +39,22 @@ def save_small_model(model: Path, kind: str) -> None:
         BertModel(bert).save_pretrained(model)
 
 
+def save_bert_of_pairs(folder: Path, rows: int = 12) -> None:
+    """Save a BERT whose random weights are large enough to see a difference, and a BERT tokenizer of the words of the
+    first generated premises and hypotheses."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    texts = [text for pair in synthetic.rows("inference", "train").texts[:rows] for text in pair]
+    words = sorted({word for text in texts for word in text.lower().rstrip(".").split()})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]) + "\n")
+    BertTokenizer.from_pretrained(folder).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(words) + 6, initializer_range=0.5, **sizes)).save_pretrained(folder)
+
+
 def _tokenizer(folder: Path, generator: str, *, start: str, end: str) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

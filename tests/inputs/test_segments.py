@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small_models import save_bert_of_pairs
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel, BertTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from bench.config.backbone import Backbone
 from bench.config.catalog import load_catalog
@@ -24,7 +25,6 @@ from bench.inputs.reader import load_tokenizer
 from bench.inputs.segments import SEGMENT_IDS, has_segments
 from bench.training.holdout import hold_out
 
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 ROWS = 12
 
 
@@ -34,20 +34,9 @@ def tasks() -> dict[str, Task]:
 
 
 @pytest.fixture(scope="module")
-def pairs() -> list[list[str]]:
-    return synthetic.rows("inference", "train").texts[:ROWS]
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory, pairs: list[list[str]]) -> Path:
-    """A BERT whose random weights are large enough to see a difference, and a tokenizer of the words."""
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bert")
-    words = sorted({word for pair in pairs for text in pair for word in text.lower().rstrip(".").split()})
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words]) + "\n")
-    BertTokenizer.from_pretrained(folder).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(words) + 6, initializer_range=0.5, **SIZES)
-    BertModel(config).save_pretrained(folder)
+    save_bert_of_pairs(folder, ROWS)
     return folder
 
 

@@ -22,7 +22,9 @@ def _trained(lab: Lab, method: str, out: Path) -> Path:
 
 @pytest.mark.parametrize("method", ["lora", "qlora_adalora", "full"])
 @pytest.mark.parametrize("kind", ["classification", "summarization"])
-def test_a_saved_cell_gives_its_predictions_again(tmp_path: Path, kind: str, method: str) -> None:
+def test_a_saved_cell_gives_its_predictions_again(
+    tmp_path: Path, kind: str, method: str, capsys: pytest.CaptureFixture
+) -> None:
     lab = make_lab(tmp_path / "lab", kind)
     cell = _trained(lab, method, tmp_path / "study" / "cell")
     out = tmp_path / "out"
@@ -33,6 +35,9 @@ def test_a_saved_cell_gives_its_predictions_again(tmp_path: Path, kind: str, met
     assert again.reported == trained.reported
     frames = [pd.read_parquet(folder / "predictions.parquet") for folder in (cell, out)]
     pd.testing.assert_frame_equal(*frames)
+    if method == "full":
+        assert main(["evaluate", str(cell), "--cache", str(lab.cache), "--out", str(out), "--storage", "nf4"]) == 2
+        assert "leave out --storage nf4" in capsys.readouterr().err
 
 
 def test_labels_that_are_words_are_said_again(tmp_path: Path) -> None:

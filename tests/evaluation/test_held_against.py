@@ -1,0 +1,316 @@
+"""`bench evaluate` holds a saved model's own description and its tensors against the task."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from helpers.small_models import save_bert_of_pairs
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification
+
+from bench.cli.app import main
+from bench.config.catalog import WORKFLOW
+from bench.records.io import read_record
+from bench.records.schema import Record
+
+ORDER = [2, 1, 0]  # contradiction, neutral, entailment: as many published checkpoints have it
+NAMES = ["entailment", "neutral", "contradiction"]
+BACKBONE = """\
+name: small
+path: {path}
+kinds: [classification, regression]
+matrices: [query, intermediate.dense]
+head: [pooler, classifier]
+"""
+
+
+class World:
+    """A workflow of a few tasks and one small backbone, models saved from it, and one cache for all of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.base = folder, folder / "small"
+        save_bert_of_pairs(self.base)
+        workflow = folder / "workflow"
+        for name in ("tasks", "backbones"):
+            (workflow / name).mkdir(parents=True)
+        for task in ("mnli", "cola", "stsb"):
+            shutil.copyfile(WORKFLOW / "tasks" / f"{task}.yaml", workflow / "tasks" / f"{task}.yaml")
+        (workflow / "backbones" / "small.yaml").write_text(BACKBONE.format(path=self.base))
+        torch.manual_seed(1)
+        self.model = AutoModelForSequenceClassification.from_pretrained(self.base, num_labels=3)
+        torch.nn.init.normal_(self.model.classifier.weight)
+        self.model.save_pretrained(folder / "checkpoint")
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(self.base / name, folder / "checkpoint" / name)
+        config = LoraConfig(target_modules=["query"], modules_to_save=["pooler"], task_type="SEQ_CLS", r=2)
+        adapted = get_peft_model(self.model, config)
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter)
+        adapted.save_pretrained(folder / "adapter")
+
+    def score(self, model: Path, *options: str, task: str = "mnli") -> int:
+        places = ["--cache", str(self.folder / "cache"), "--workflow", str(self.folder / "workflow")]
+        rows = ["--embedded", "--rows", "30"]
+        out = ["--out", str(model.parent / "out")]
+        return main(["evaluate", str(model), "--task", task, "--backbone", "small", *places, *rows, *out, *options])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def copy(world: World, tmp_path: Path) -> Callable[..., Path]:
+    """A function that copies the checkpoint or the adapter, with other values in its config (None removes one)."""
+
+    def copied(name: str, **config: Any) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(world.folder / name, folder)
+        file = folder / ("config.json" if name == "checkpoint" else "adapter_config.json")
+        changed = {**json.loads(file.read_text()), **config}
+        file.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
+        return folder
+
+    return copied
+
+
+def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    (file,) = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def named(names: list[str]) -> dict[str, Any]:
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+
+
+def recorded(folder: Path) -> tuple[Record, pd.DataFrame]:
+    return read_record(folder / "out" / "record.json"), pd.read_parquet(folder / "out" / "predictions.parquet")
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_classes_are_matched_by_name(
+    world: World, copy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture, upper: bool
+) -> None:
+    """The same model with its outputs in another order: the same predictions, the same loss."""
+    straight = copy("checkpoint")
+    assert world.score(straight) == 0
+    expected, rows = recorded(tmp_path)
+    assert expected.evaluation["outputs"] is None
+    assert rows["prediction"].nunique() > 1
+    capsys.readouterr()
+
+    names = [NAMES[k] for k in ORDER]
+    turned = tmp_path / "turned" / "checkpoint"
+    shutil.copytree(straight, turned)
+    config = json.loads((turned / "config.json").read_text()) | named([n.upper() for n in names] if upper else names)
+    (turned / "config.json").write_text(json.dumps(config))
+
+    def turn(tensors: dict[str, torch.Tensor]) -> None:
+        for name in ("classifier.weight", "classifier.bias"):
+            tensors[name] = tensors[name][ORDER]
+
+    change_tensors(turned, turn)
+    assert world.score(turned) == 0
+    found, again = recorded(turned.parent)
+    assert found.metrics == expected.metrics
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert found.evaluation["outputs"] == ORDER
+    pd.testing.assert_frame_equal(rows, again)
+    assert "output 2 is entailment" in capsys.readouterr().err
+    assert "output 2 is entailment" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (named(["yes", "maybe", "no"]), "yes, maybe, no, but task 'mnli' has entailment, neutral, contradiction"),
+        (named(["entailment", "not_entailment"]), "2 classes .entailment, not_entailment., but task 'mnli' has 3"),
+        ({**named(NAMES), "label2id": dict(zip(NAMES[::-1], range(3), strict=True))}, "but label2id says 0: contra"),
+        ({"id2label": {"0": "a", "2": "b", "3": "c"}}, "should name the outputs 0 to 2"),
+        ({"id2label": {"x": "a"}}, "should map outputs to names"),
+        ({"problem_type": "regression"}, "problem_type is 'regression', but task 'mnli' is classification"),
+        ({"problem_type": "multi_label_classification"}, "problem_type is 'multi_label"),
+        ({"model_type": "roberta"}, "type 'roberta', but backbone 'small' is 'bert'"),
+        ({"num_hidden_layers": 3}, "16 tensors are missing: bert.encoder.layer.2"),
+        ({"num_hidden_layers": 1}, "16 tensors are unknown to the model"),
+        ({"intermediate_size": 16}, r"another shape.*\[32, 32\] \(expected \[16, 32\]\)"),
+        ({"vocab_size": 8}, "ids up to .* has 8 embeddings"),
+    ],
+)
+def test_a_checkpoint_that_contradicts_the_task_is_refused(
+    world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture, config: dict[str, Any], message: str
+) -> None:
+    folder = copy("checkpoint", **config)
+    assert world.score(folder) == 2
+    assert_said(capsys, message)
+    assert not (folder.parent / "out").exists()
+
+
+def assert_said(capsys: pytest.CaptureFixture, message: str) -> None:
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert re.search(message, error.splitlines()[-1]), error
+
+
+def test_names_can_be_given(world: World, copy: Callable[..., Path], tmp_path: Path) -> None:
+    """Classes called otherwise, and an order that nothing in the folder tells."""
+    folder = copy("checkpoint", **named(["yes", "maybe", "no"]))
+    assert world.score(folder, *[f"--label={NAMES[k]}" for k in ORDER]) == 0
+    assert recorded(tmp_path)[0].evaluation["outputs"] == ORDER
+    numbered = copy("adapter")
+    assert world.score(numbered) == 0
+    assert recorded(tmp_path)[0].evaluation["outputs"] is None
+
+
+@pytest.mark.parametrize("names", [["LABEL_0", "LABEL_1", "LABEL_2"], ["0", "1", "2"]])
+def test_numbers_are_positions(world: World, copy: Callable[..., Path], tmp_path: Path, names: list[str]) -> None:
+    assert world.score(copy("checkpoint", **named(names))) == 0
+    assert recorded(tmp_path)[0].evaluation["outputs"] is None
+
+
+def test_a_regression_is_no_classifier(world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
+    assert world.score(copy("checkpoint", **named(NAMES)), task="stsb") == 2
+    assert_said(capsys, "has 3 outputs .entailment, neutral, contradiction., but 'stsb' is regression")
+
+
+def test_its_own_tokenizer_reads_the_rows(world: World, copy: Callable[..., Path], tmp_path: Path) -> None:
+    """A checkpoint with its vocabulary in another order, as its tokenizer has it, scores the same."""
+    assert world.score(copy("checkpoint")) == 0
+    expected, rows = recorded(tmp_path)
+    turned = tmp_path / "turned" / "checkpoint"
+    shutil.copytree(tmp_path / "checkpoint", turned)
+    tokenizer = json.loads((turned / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    words = [word for word in vocabulary if not word.startswith("[")]
+    ids = sorted(vocabulary[word] for word in words)
+    vocabulary.update(zip(words, ids[::-1], strict=True))
+    (turned / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    def turn(tensors: dict[str, torch.Tensor]) -> None:
+        embedding = tensors["bert.embeddings.word_embeddings.weight"]
+        embedding[ids] = embedding[ids[::-1]].clone()
+
+    change_tensors(turned, turn)
+    assert world.score(turned) == 0
+    found, again = recorded(turned.parent)
+    pd.testing.assert_frame_equal(rows, again)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+
+
+def test_without_a_tokenizer_the_backbones_is_used_and_said(
+    world: World, copy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = copy("checkpoint")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    assert world.score(folder) == 0
+    assert "no tokenizer in it, so that of backbone 'small' is used" in recorded(tmp_path)[0].notes[0]
+    file = folder / "config.json"
+    file.write_text(file.read_text().replace('"vocab_size": ', '"vocab_size": 9'))
+    assert world.score(folder) == 2
+    assert_said(capsys, "vocab_size is 9.* but backbone 'small', whose tokenizer would be used")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"base_model_name_or_path": "roberta-base"}, "trained on 'roberta-base', but backbone 'small'.*--any-base"),
+        ({"task_type": "CAUSAL_LM"}, "task_type is 'CAUSAL_LM', but task 'mnli' .classification. needs 'SEQ_CLS'"),
+        ({"peft_type": "NONESUCH"}, "does not load"),
+        (
+            {"target_modules": ["query", "key"]},
+            "4 tensors are missing: .*self.key.lora_A.weight.* in the adapter",
+        ),
+        ({"r": 3}, "does not load .*size mismatch"),
+        ({"target_modules": ["nonesuch"]}, "does not load .*No modules were targeted"),
+    ],
+)
+def test_an_adapter_that_contradicts_the_backbone_is_refused(
+    world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture, config: dict[str, Any], message: str
+) -> None:
+    assert world.score(copy("adapter", **config)) == 2
+    assert_said(capsys, message)
+
+
+def test_the_same_base_by_another_name(world: World, copy: Callable[..., Path]) -> None:
+    folder = copy("adapter", base_model_name_or_path="somebody/of-another-name")
+    assert world.score(folder, "--any-base") == 0
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("layer.1.attention", "2 tensors are missing: .*layer.1.attention.self.query.lora_A.weight, .*lora_B"),
+        ("classifier", "1 tensor is missing: base_model.model.classifier.weight"),
+        ("pooler.dense.bias", "1 tensor is missing: base_model.model.bert.pooler.dense.bias"),
+    ],
+)
+def test_an_adapter_that_lost_tensors_is_refused(
+    world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture, lost: str, message: str
+) -> None:
+    folder = copy("adapter")
+    change_tensors(folder, lambda tensors: [tensors.pop(name) for name in list(tensors) if lost in name])
+    assert world.score(folder) == 2
+    assert_said(capsys, message)
+
+
+def test_a_head_that_nobody_saved_is_refused(
+    world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture
+) -> None:
+    """An adapter of no task type, whose config asks for no head: the base's would be random."""
+    folder = copy("adapter", task_type=None, modules_to_save=None)
+    change_tensors(folder, lambda tensors: [tensors.pop(name) for name in list(tensors) if "lora_" not in name])
+    assert world.score(folder) == 2
+    assert_said(capsys, "neither the base nor the adapter has the head's weights")
+
+
+def test_a_tensor_too_many_is_refused(world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
+    folder = copy("adapter")
+    change_tensors(folder, lambda tensors: tensors.update({"base_model.model.bert.extra.lora_A.weight": torch.ones(2)}))
+    assert world.score(folder) == 2
+    assert_said(capsys, "1 tensor is unknown to the adapter")
+
+
+def test_the_head_of_the_pretraining_is_let_pass_and_named(
+    world: World, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = copy("checkpoint")
+    change_tensors(folder, lambda tensors: tensors.update({"cls.predictions.bias": torch.ones(2)}))
+    assert world.score(folder) == 0
+    assert "cls.predictions.bias" in recorded(tmp_path)[0].notes[-1]
+
+
+def test_a_cut_file_is_refused(world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
+    folder = copy("checkpoint")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert world.score(folder) == 2
+    assert_said(capsys, "does not load")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_a_place_that_is_no_folder_is_refused(
+    world: World, copy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture, command: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "cell").mkdir()
+    copy("adapter").rename(tmp_path / "cell" / "adapter")
+    out = ["--out", str(tmp_path / "file" / "below")]
+    if command == "evaluate":
+        assert world.score(tmp_path / "cell", *out) == 2
+    else:
+        assert main(["export", str(tmp_path / "cell"), *out]) == 2
+    assert_said(capsys, "file is a file")
