@@ -22,6 +22,7 @@ def check(workflow: Path) -> None:
     from bench.config.resolve import resolve
     from bench.config.yaml_source import place_of
     from bench.evaluation.evaluate_modules import locate_modules
+    from bench.inputs.located import locate
 
     catalog = load_catalog(workflow)
     problems: list[Problem] = peft_problems(catalog.methods.values())
@@ -30,6 +31,11 @@ def check(workflow: Path) -> None:
             locate_modules([entry.item])
         except BenchError as error:
             problems.append(Problem(entry.file, str(error), *place_of(entry.places, ("metrics",))))
+        try:
+            if entry.item.data.files is not None:
+                locate(entry.item, mirror=None)
+        except BenchError as error:
+            problems.append(Problem(entry.file, str(error), *place_of(entry.places, ("data", "files"))))
     cells: dict[str, int] = {}
     for name in catalog.study_names():
         try:

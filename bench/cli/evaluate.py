@@ -82,7 +82,7 @@ def evaluate(
     of_cell = CellPaths(path)
     folder = next((place for place in (of_cell.adapter, of_cell.model) if place.is_dir()), path)
     saved = Saved.at(folder)
-    recorded = recorded_cell(folder)
+    recorded = recorded_cell(folder, workflow / "tasks")
     cell = _cell_to_score(path, Named(task, backbone, storage, embedded, rows), recorded, load_catalog(workflow))
     name = f"{recorded.study}/{cell.id}" if recorded else f"{cell.task.name}/{path.resolve().name}"
     out = out or evaluation_folder(results, _checked(name, path))

@@ -238,12 +238,14 @@ def _record(
     )
 
 
-def recorded_cell(folder: Path) -> Cell | None:
+def recorded_cell(folder: Path, tasks: Path | None = None) -> Cell | None:
     """The cell of the record in `folder` or in the folder above, beside which `folder` was saved; None without one.
+
+    The files that its task names are looked up in `tasks`, where the task's file is, and in the working folder.
 
     Raises BenchError where the record is damaged.
     """
     for paths in (CellPaths(folder), CellPaths(folder.parent)):
         if paths.record.is_file():
-            return Cell.model_validate(read_record(paths.record).spec)
+            return Cell.model_validate(read_record(paths.record).spec, context={"folder": tasks})
     return None

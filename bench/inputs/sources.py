@@ -77,10 +77,13 @@ class SourceSplit:
                 part = slice(start, start + BLOCK)
                 yield start, None, Block([*(list(text[part]) for text in texts), self.generated.targets[part]])
             return
-        for file in self.files:
-            for block in read_blocks(file, columns, self.task.data):
-                yield start, file, block
-                start += len(block.columns[0])
+        try:
+            for file in self.files:
+                for block in read_blocks(file, columns, self.task.data):
+                    yield start, file, block
+                    start += len(block.columns[0])
+        except BenchError as error:
+            raise BenchError(f"{self.title}: {error}") from error
 
     def _checked(self, block: Block, at: int, number: int, file: Path | None) -> tuple[list[str], Any]:
         """Texts and target of one row of a block. Raises BenchError that names row, column, file and line."""
