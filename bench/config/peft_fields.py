@@ -83,6 +83,7 @@ def peft_problems(methods: Iterable[Entry[Method]]) -> list[Problem]:
     for entry in methods:
         if entry.item.peft is not None:
             problems += _config_problems(entry.item.peft, entry.places, entry.file)
+            problems += _bias_problems(entry.item, entry.places, entry.file)
     return problems
 
 
@@ -113,6 +114,15 @@ def _config_problems(choice: PeftChoice, places: Places, file: Path) -> Iterator
             message = f"{name}: expected {_written(types[name])}, found {value!r}"
         if message:
             yield Problem(file, f"peft.fields: {message}", *place_of(places, ("peft", "fields", name)))
+
+
+def _bias_problems(method: Method, places: Places, file: Path) -> Iterator[Problem]:
+    """Biases of the base that PEFT trains (`bias: all`, `lora_only`, ...) must be stored in the type of training."""
+    assert method.peft is not None  # the caller's methods all have one
+    bias = method.peft.fields.get("bias", "none")
+    if isinstance(bias, str) and bias != "none" and method.storage != "fp32":
+        message = f"peft.fields: bias: {bias} trains the base's biases: storage must be fp32, not {method.storage}"
+        yield Problem(file, message, *place_of(places, ("peft", "fields", "bias")))
 
 
 def _accepts(expected: Any, value: Any) -> bool:

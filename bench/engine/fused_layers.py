@@ -126,10 +126,12 @@ def fused_forward(layer: Any, x: Tensor, **options: Any) -> Tensor:
     if layer.disable_adapters or layer.merged or options or layer.active_adapters != [site.adapter]:
         return type(layer).forward(layer, x, **options)
     base: nn.Module = layer.base_layer
-    if not site.rank:
-        return base(x)
     dropout = layer.lora_dropout[site.adapter]
     drops = layer.training and isinstance(dropout, nn.Dropout) and dropout.p > 0
+    if not site.rank:
+        if drops:  # drawn and thrown away: else all dropout after this layer would depend on whether its ranks left
+            dropout(x.detach().float())
+        return base(x)
     # A base whose forward was replaced (4-bit, or unpacked to float32 for its product) must compute its own product.
     if type(base) is nn.Linear and "forward" not in vars(base) and not drops:
         return AdaptedLinear.apply(x, site.anchor, base.weight, base.bias, site)

@@ -14,11 +14,13 @@ from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
+from bench.config.method import Storage
 from bench.config.rank_schedule import largest_rank, rank_cost, schedule_of, start_rank
 from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
 from bench.models.adapters import attach
-from bench.models.backbone import find_sites, head_modules
+from bench.models.backbone import check_heads, find_sites, head_modules
+from bench.models.quantization import pack_layers, unpacked_layers
 from bench.models.sites import AdapterSite, chosen_sites
 from bench.records.schema import BaseBytes
 
@@ -34,18 +36,26 @@ NESTED_CODEBOOK = 256 * 4
 NESTED_MEAN = 4
 
 
+class Unpredictable(BenchError):
+    """Something that only a model with weights on a real device can tell."""
+
+
 @dataclass(frozen=True)
 class ModelShape:
     """A backbone with its task's head, in numbers.
 
     sites: the matrices that can carry an adapter. head: parameters by module. total: all parameters, heads included.
-    linear_sizes: elements of each matrix that nf4 packs. buffers: bytes.
+    packed_sizes: elements of each matrix that is packed into 4 bits. unpacked: parameters of the other linear layers
+    outside of the heads, by the last part of their name; empty where nothing is packed. weights: bytes of what is
+    neither packed nor in a head. buffers: bytes.
     """
 
     sites: tuple[AdapterSite, ...]
     head: dict[str, int]
     total: int
-    linear_sizes: tuple[int, ...]
+    packed_sizes: tuple[int, ...]
+    unpacked: dict[str, int]
+    weights: int
     buffers: int
 
     @property
@@ -65,6 +75,7 @@ class Prediction:
         head: parameters that are trained in full beside the adapter, by module.
         total: all parameters of the backbone and the heads, without the adapter.
         base: bytes of the frozen model as stored.
+        unpacked: under nf4, parameters of the linear layers that stay in 16 bits all the same, by their name.
         gradients, optimizer, importance: bytes, at their largest: at the start, or at the end where ranks grow.
         folded: bytes of the copies of B times E that AdaLoRA's layers multiply by.
         schedule: the rank schedule; None where the task's file does not declare its number of rows.
@@ -78,6 +89,7 @@ class Prediction:
     head: dict[str, int]
     total: int
     base: BaseBytes
+    unpacked: dict[str, int]
     gradients: int
     optimizer: int
     importance: int
@@ -99,7 +111,7 @@ def predict_parameters(cell: Cell) -> Prediction:
         331776
     """
     labels = label_count(cell)
-    shape = model_shape(cell.backbone.model_dump_json(), cell.task.kind, labels, cell.method.storage != "fp32")
+    shape = model_shape(cell.backbone.model_dump_json(), cell.task.kind, labels, cell.method.storage)
     sites = chosen_sites(shape.sites, cell.method)
     sizes = [(site.in_features, site.out_features) for site in sites]
     start = _adapter_at_start(cell, shape, sites, labels)
@@ -116,7 +128,8 @@ def predict_parameters(cell: Cell) -> Prediction:
         adapter_end=end,
         head=shape.head,
         total=shape.total,
-        base=_base_bytes(cell, shape),
+        base=_base_bytes(cell, shape, sites, labels),
+        unpacked=shape.unpacked,
         gradients=4 * trainable,
         optimizer=2 * 4 * trainable,  # AdamW's two moments
         importance=_importance_bytes(cell, schedule) * largest_adapter,
@@ -124,7 +137,7 @@ def predict_parameters(cell: Cell) -> Prediction:
         schedule=schedule if rows else None,
         sites=sites,
         rank=rank,
-        largest_matrix=max(shape.linear_sizes, default=0),
+        largest_matrix=max(shape.packed_sizes, default=0),
     )
 
 
@@ -134,26 +147,35 @@ def label_count(cell: Cell) -> int:
 
 
 @lru_cache(maxsize=64)
-def model_shape(backbone_json: str, kind: str, labels: int, half: bool) -> ModelShape:
-    """The numbers of a backbone with a head for `labels` outputs; `half`: loaded in bfloat16.
+def model_shape(backbone_json: str, kind: str, labels: int, storage: Storage) -> ModelShape:
+    """The numbers of a backbone with a head for `labels` outputs, as `storage` holds it.
 
     The backbone comes as JSON because a cache needs keys that can be hashed: a study asks for the same few models once
     per cell. Raises BenchError if the backbone's file has no `config`.
     """
     backbone = Backbone.model_validate_json(backbone_json)
-    model = meta_model(backbone, kind, labels, half=half)
+    model = meta_model(backbone, kind, labels, half=storage != "fp32")
+    check_heads(model, backbone)
+    sizes = {name: p.element_size() for name, p in model.named_parameters()}
+    packed = pack_layers(model, backbone) if storage == "nf4" else {}
+    unpacked: dict[str, int] = {}
     heads = head_modules(model, backbone)
-    unpacked = [*heads, "lm_head"]  # what the quantization skips: see bench/models/backbone.py
-    linear_sizes = [
-        module.weight.numel()
-        for name, module in model.named_modules()
-        if type(module).__name__ == "Linear" and not any(name == n or name.startswith(f"{n}.") for n in unpacked)
-    ]
+    of_heads = {id(p) for name in heads for p in model.get_submodule(name).parameters()}
+    for name, layer in unpacked_layers(model, packed).items() if packed else ():
+        if id(layer.weight) not in of_heads:
+            last = name.rsplit(".", 1)[-1]
+            unpacked[last] = unpacked.get(last, 0) + layer.weight.numel()
+    of_packed = {id(layer.weight) for layer in packed.values()}
     return ModelShape(
         sites=find_sites(model, backbone),
         head={name.split(".")[-1]: sum(p.numel() for p in model.get_submodule(name).parameters()) for name in heads},
         total=sum(p.numel() for p in model.parameters()),
-        linear_sizes=tuple(linear_sizes),
+        packed_sizes=tuple(layer.weight.numel() for layer in packed.values()),
+        unpacked=unpacked,
+        # What is loaded has the type that the model's own code gave it: a few vectors of DeBERTa are always float32.
+        weights=sum(
+            p.numel() * sizes[name] for name, p in model.named_parameters() if id(p) not in of_heads | of_packed
+        ),
         buffers=sum(b.numel() * b.element_size() for b in model.buffers()),
     )
 
@@ -189,10 +211,28 @@ def _adapter_at_start(cell: Cell, shape: ModelShape, sites: Sequence[AdapterSite
     if cell.method.adapter == "full":
         return shape.frozen
     if cell.method.adapter == "peft":  # what PEFT makes of the config only PEFT can say: attach it and count
-        model = attach(meta_model(cell.backbone, cell.task.kind, labels).requires_grad_(False), cell, sites)
-        return int(sum(p.numel() for p in model.parameters() if p.requires_grad)) - sum(shape.head.values())
+        return _peft_parameters(cell, sites, labels)[0]
     sizes = [(site.in_features, site.out_features) for site in sites]
     return start_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+
+
+def _peft_parameters(cell: Cell, sites: Sequence[AdapterSite], labels: int) -> tuple[int, int]:
+    """What a PEFT adapter trains beside the heads, and how much of it are the base's own parameters, such as biases.
+
+    Raises Unpredictable if PEFT can't attach it without weights.
+    """
+    model = meta_model(cell.backbone, cell.task.kind, labels).requires_grad_(False)
+    own = {id(p) for p in model.parameters()}
+    try:
+        model = attach(model, cell, sites)
+    except (RuntimeError, NotImplementedError) as error:
+        assert cell.method.peft is not None  # only such a method attaches PEFT's layers
+        raise Unpredictable(
+            f"method {cell.method.name!r}: PEFT can't attach {cell.method.peft.config} without the base's weights, so "
+            f"nothing can be planned for it ({type(error).__name__})"
+        ) from error
+    trained = [p for name, p in model.named_parameters() if p.requires_grad and ".modules_to_save." not in name]
+    return sum(p.numel() for p in trained), sum(p.numel() for p in trained if id(p) in own)
 
 
 def _adapter_at_end(
@@ -219,16 +259,14 @@ def _importance_bytes(cell: Cell, schedule: RankSchedule) -> int:
     return IMPORTANCE_BYTES[cell.method.importance] if schedule.prunes else 0
 
 
-def _base_bytes(cell: Cell, shape: ModelShape) -> BaseBytes:
+def _base_bytes(cell: Cell, shape: ModelShape, sites: Sequence[AdapterSite], labels: int) -> BaseBytes:
     """Bytes of the frozen model without its heads, as the method stores it."""
-    storage = cell.method.storage
     if cell.method.adapter == "full":  # nothing is frozen
         return BaseBytes(weights=0, quantization=0, buffers=shape.buffers)
-    if storage != "nf4":
-        return BaseBytes(weights=shape.frozen * (4 if storage == "fp32" else 2), quantization=0, buffers=shape.buffers)
-    # Two elements per byte in the linear layers; embeddings, norms and biases stay in 16 bits.
-    weights = sum(math.ceil(n / 2) for n in shape.linear_sizes) + 2 * (shape.frozen - sum(shape.linear_sizes))
-    constants = sum(_quantization_bytes(n, cell.method.double_quantization) for n in shape.linear_sizes)
+    # Two elements per byte in the packed matrices; embeddings, norms, biases and unpacked layers stay as they are.
+    trained = _peft_parameters(cell, sites, labels)[1] if cell.method.adapter == "peft" else 0
+    weights = shape.weights - 4 * trained + sum(math.ceil(n / 2) for n in shape.packed_sizes)
+    constants = sum(_quantization_bytes(n, cell.method.double_quantization) for n in shape.packed_sizes)
     return BaseBytes(weights=weights, quantization=constants, buffers=shape.buffers)
 
 

@@ -16,8 +16,8 @@ from bench.config.study import Study
 from bench.errors import BenchError
 from bench.estimate.duration import Forecaster, forecaster
 from bench.estimate.jobs import gpus, memory_mb, minutes
-from bench.estimate.memory import PredictedPeak, declared_batch, predict_peak
-from bench.estimate.parameters import Prediction, predict_parameters
+from bench.estimate.memory import declared_batch, predict_peak
+from bench.estimate.parameters import Prediction, Unpredictable, predict_parameters
 from bench.estimate.tracing import BatchShape, Device
 from bench.inputs.cache_keys import data_folder
 from bench.paths import RESULTS, default_cache
@@ -38,7 +38,8 @@ def plan(
 
     `device` is where training will run. Durations come from the records below `results`, the lengths of prepared rows
     from `cache` (default: cache/ below `results`). In a row, `steps` is None if neither the task's file nor prepared
-    data says how many rows there are, and `seconds` is None if there is no record of a cell like it.
+    data says how many rows there are, `seconds` is None if there is no record of a cell like it, and `predicted_peak`
+    holds a reason (`unknown`) in place of bytes if the model's code can't be followed without values.
 
     Raises BenchError if a backbone's file has no `config`, or if no row would be left to train on.
 
@@ -105,6 +106,7 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
         "head_parameters": predicted.head,
         "total_parameters": predicted.total,
         "base_bytes": predicted.base.model_dump(),
+        "unpacked_parameters": predicted.unpacked,
         "adapter_bytes": 4 * predicted.adapter_start,
         "gradient_bytes": predicted.gradients,
         "optimizer_bytes": predicted.optimizer,
@@ -115,7 +117,7 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
             "target_length": batch.target,
             "from": "prepared data" if lengths else "recipe",
         },
-        "predicted_peak": _peak_row(predict_peak(cell, predicted, batch, device)),
+        "predicted_peak": _peak_row(cell, predicted, batch, device),
         "seconds": forecast.seconds if forecast else None,
         "seconds_from": (
             {"records": forecast.records, "same": forecast.by, "device": times.device} if forecast else None
@@ -129,7 +131,12 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
     }
 
 
-def _peak_row(peak: PredictedPeak) -> dict[str, Any]:
+def _peak_row(cell: Cell, predicted: Prediction, batch: BatchShape, device: Device) -> dict[str, Any]:
+    """The predicted peak in bytes; where it can't be predicted, the device and the reason alone."""
+    try:
+        peak = predict_peak(cell, predicted, batch, device)
+    except Unpredictable as error:
+        return {"device": device, "unknown": str(error)}
     return {
         "device": peak.device,
         "loaded_bytes": peak.loaded,

@@ -38,7 +38,6 @@ def show_plan(rows: Sequence[dict[str, Any]]) -> str:
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
     """One cell's columns, in the order of COLUMNS."""
     low, high = row["adapter_parameters_end"]
-    peak = row["predicted_peak"]
     return (
         row["cell"],
         "unknown" if row["steps"] is None else f"{row['steps']:,}",
@@ -48,20 +47,29 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
         f"{sum(row['base_bytes'].values()) / MIB:.2f}",
         f"{row['optimizer_bytes'] / MIB:.2f}",
         f"{row['importance_bytes'] / MIB:.2f}",
-        f"{peak['total_bytes' if peak['device'] == 'cuda' else 'growth_bytes'] / MIB:,.1f}",
+        _peak_mib(row["predicted_peak"]),
         "unknown" if row["seconds"] is None else f"{row['seconds'] / HOUR:,.3f}",
     )
+
+
+def _peak_mib(peak: dict[str, Any]) -> str:
+    if "unknown" in peak:
+        return "unknown"
+    return f"{peak['total_bytes' if peak['device'] == 'cuda' else 'growth_bytes'] / MIB:,.1f}"
 
 
 def _totals(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return ["0 cells"]
     device, sources = rows[0]["predicted_peak"]["device"], {row["batch"]["from"] for row in rows}
+    unpacked = sorted({name for row in rows for name in row["unpacked_parameters"]})
     peak = "allocated" if device == "cuda" else "growth over the loaded model"
     return [
         f"{len(rows)} cells; disk {sum(row['disk_bytes'] for row in rows) / MIB:,.1f} MiB (prepared data, models and "
         "checkpoints apart)",
         f"peak: predicted for {device}, {peak}, for the largest batch by {' or '.join(sorted(sources))}",
+        *sorted({row["predicted_peak"]["unknown"] for row in rows if "unknown" in row["predicted_peak"]}),
+        *([f"not packed by nf4, in 16 bits: {', '.join(unpacked)}"] if unpacked else []),
         *_run_time(rows),
     ]
 

@@ -20,12 +20,13 @@ from bench.config.cell import Cell
 from bench.config.method import Method
 from bench.config.rank_schedule import schedule_of
 from bench.estimate.counters import FusedKernels, LiveBytes, MatmulOperations
-from bench.estimate.parameters import label_count, meta_model
+from bench.estimate.parameters import Unpredictable, label_count, meta_model
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, prepare_for_training
 from bench.models.core import build_core
+from bench.models.quantization import pack_layers, use_linear_layers
 from bench.models.sites import AdapterSite, chosen_sites
 
 Device = Literal["cpu", "cuda"]
@@ -58,7 +59,8 @@ def trace(cell: Cell, batch: BatchShape, device: Device, sites: Sequence[Adapter
     """Count what one micro-batch of `cell` takes on a device of that type, without having one.
 
     `sites` are the adapted matrices and `rank` is the rank that each of them starts with; both matter only where the
-    adapter's layers are ours. Raises BenchError if the backbone's file has no `config`.
+    adapter's layers are ours. Raises BenchError if the backbone's file has no `config`, Unpredictable if the code of
+    the model looks at values, which tensors on the meta device don't have.
 
     Example:
         >>> predicted = predict(cell)
@@ -96,6 +98,19 @@ def _anonymous(cell: Cell, method: Method, budget: Budget) -> str:
 @lru_cache(maxsize=256)
 def _traced(cell_json: str, batch: BatchShape, device: Device) -> Traced:
     cell = Cell.model_validate_json(cell_json)
+    try:
+        return _extrapolated(cell, batch, device)
+    except (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError) as error:
+        # Some models look at values, as T5's classifier looks for the end of a text; some adapters at the weights.
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+        raise Unpredictable(
+            f"memory and operations of {cell.backbone.name!r} with {cell.method.adapter!r} can't be counted without "
+            f"values: {reason}"
+        ) from error
+
+
+def _extrapolated(cell: Cell, batch: BatchShape, device: Device) -> Traced:
+    """Forward and backward with one layer per stack, and as often what a second one adds as there are more of them."""
     depths = {key: cell.backbone.config[key] for key in DEPTHS if cell.backbone.config.get(key)}
     shallow = dict.fromkeys(depths, 1)
     first = _training_step(cell, shallow, batch, device)
@@ -114,6 +129,8 @@ def _training_step(cell: Cell, depths: dict[str, int], batch: BatchShape, device
     model = meta_model(backbone, cell.task.kind, label_count(cell))
     if cell.method.storage != "fp32":
         model.bfloat16()  # nf4 too: its activations are those of bfloat16, and what it unpacks is counted as workspace
+    if cell.method.storage == "nf4":
+        use_linear_layers(model, pack_layers(model, backbone))
     prepare_for_training(model, cell, device)
     kernels: AbstractContextManager[Any] = nullcontext()
     if device == "cuda":

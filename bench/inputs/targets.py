@@ -14,6 +14,8 @@ from bench.errors import BenchError, nearest
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INDEX = re.compile(r"(0|[1-9]\d*)(\.0+)?", re.ASCII)
 
+FLOAT32_MAX = 3.4028234663852886e38
+
 
 class BadValue(ValueError):
     """A text or target that can't be used; its message continues 'column X ...'."""
@@ -93,7 +95,8 @@ def _plain(name: str) -> str:
 def _number(value: Any) -> float:
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value):
+    # Targets are float32, where a larger number is infinite. NaN fails the comparison.
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and abs(value) <= FLOAT32_MAX:
         return float(value)
     raise BadValue(f"should hold a finite number, found {short(value)}")
 

@@ -25,10 +25,12 @@ from bench.config.peft_fields import config_class
 from bench.config.rank_schedule import largest_rank
 from bench.engine.fused_layers import ADAPTER
 from bench.errors import BenchError
-from bench.models.backbone import head_modules, load_backbone, load_reported
+from bench.models.backbone import check_heads, head_modules, load_backbone, load_reported
 from bench.models.load_report import check_adapter, listed
 from bench.models.sites import AdapterSite
 from bench.paths import ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_WEIGHTS, MODEL_FOLDER, MODEL_WEIGHTS
+
+INITIALIZATIONS = ("init_lora_weights", "init_weights")  # fields of PEFT's configs
 
 
 def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
@@ -36,7 +38,8 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
 
     Returns a PeftModel; where the method has no adapter (`full`), the bare model with every parameter trainable. The
     layers are PEFT's own, but its rank allocator and its regularizer are never called. The caller seeds before, because
-    the adapter's first values are drawn here. Raises BenchError if PEFT refuses the method's config.
+    the adapter's first values are drawn here. Raises BenchError if PEFT refuses the method's config, by itself or on
+    this model.
 
     Example:
         >>> model = load_backbone(cell, folder, torch.device("cpu"))
@@ -47,9 +50,14 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
         return model.requires_grad_(True)
     from peft import get_peft_model
 
+    check_heads(model, cell.backbone)
     config = _adapter_config(model, cell, sites)
-    with _without_known_warnings():
-        peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
+    try:
+        with _without_known_warnings():
+            peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
+    except ValueError as error:  # how PEFT says that sizes or the kind of model do not suit an adapter
+        what = f"method {cell.method.name!r}: {type(config).__name__} does not fit {cell.backbone.name!r}"
+        raise BenchError(f"{what}: {error}") from error
     # PEFT notes the folder from which the base was loaded, which exists on this machine only.
     config.base_model_name_or_path = cell.backbone.hub or cell.backbone.name
     for name, parameter in peft_model.named_parameters():
@@ -84,8 +92,12 @@ def _adapter_config(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any
     kind = config_class(method.peft.config)
     offered = {**common, "r": rank, "alpha": recipe.alpha_at(rank)}
     known = {field.name for field in fields(kind)}  # not every adapter has a rank, an alpha or dropout
+    chosen = dict(method.peft.fields)
+    if next(model.parameters()).is_meta:
+        # An initialization that is computed from the base's weights (PiSSA, OLoRA, ...) changes no count.
+        chosen |= {name: True for name in INITIALIZATIONS if isinstance(chosen.get(name), str)}
     try:
-        return kind(**{name: value for name, value in offered.items() if name in known}, **method.peft.fields)
+        return kind(**{name: value for name, value in offered.items() if name in known}, **chosen)
     except (TypeError, ValueError) as error:
         raise BenchError(f"method {method.name!r}: {method.peft.config} refuses it: {error}") from error
 

@@ -6,7 +6,6 @@ linear layer that can carry an adapter. The backbone's file names both.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,10 @@ from bench.config.cell import Cell
 from bench.errors import BenchError
 from bench.models.load_report import LoadReport
 from bench.models.precision import matmul_dtype, multiply_in_float32
+from bench.models.quantization import nf4_config
 from bench.models.sites import AdapterSite
 
+USUAL_CLASSIFIERS = ("classifier", "score")  # PEFT trains modules of these names whatever its config says
 # Where the configs of transformers keep the dropout before a classification head.
 HEAD_DROPOUT_KEYS = ("classifier_dropout", "cls_dropout", "pooler_dropout")
 
@@ -26,9 +27,9 @@ HEAD_DROPOUT_KEYS = ("classifier_dropout", "cls_dropout", "pooler_dropout")
 def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
     """The model of `cell` with the head of its task, from the prepared `folder`; frozen, in training mode, offline.
 
-    Under nf4 every linear layer outside of the heads is 4-bit; what else there is (embeddings, norms, biases) stays in
-    bfloat16. The caller seeds before, because the new head's weights are drawn here. Raises BenchError where the folder
-    lacks a tensor that is not one of the heads'.
+    Under nf4 linear layers outside of the heads are 4-bit, apart from those that quantization.py names; what else there
+    is (embeddings, norms, biases) stays in bfloat16. The caller seeds before, because the new head's weights are drawn
+    here. Raises BenchError where the folder lacks a tensor that is not one of the heads'.
 
     Example:
         >>> folder = prepare_backbone(cell.backbone, mirror=None, cache=Path("cache"))
@@ -59,7 +60,7 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
     # Nothing that comes with a checkpoint is executed: no remote code, and safetensors in place of pickle.
     options: dict[str, Any] = {"dtype": torch.float32 if storage == "fp32" else torch.bfloat16}
     if storage == "nf4":
-        options["quantization_config"] = _nf4_config(cell)
+        options["quantization_config"] = nf4_config(cell.backbone, double_quantization=cell.method.double_quantization)
         options["device_map"] = {"": str(device)}  # quantization happens on the way to the device
     model, info = auto.from_pretrained(
         folder,
@@ -147,19 +148,19 @@ def head_modules(model: Any, backbone: Backbone) -> list[str]:
     ]
 
 
-def _nf4_config(cell: Cell) -> Any:
-    from transformers import BitsAndBytesConfig
+def check_heads(model: Any, backbone: Backbone) -> None:
+    """Raises BenchError where PEFT would train a module in full that the backbone's file does not name as a head.
 
-    # By default transformers quantizes new heads too, which then can't be trained. The patterns match each head and
-    # what is inside it, wherever it stands in the model.
-    unpacked = [rf"(.*\.)?{re.escape(head)}(\..*)?" for head in [*cell.backbone.head, "lm_head"]]
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=cell.method.double_quantization,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=unpacked,  # the name is of bitsandbytes' first days: it applies to 4-bit too
-    )
+    PEFT takes every module whose path ends in the name of a head or of a usual classifier, so that DistilBERT's
+    `pre_classifier` is trained with its `classifier`.
+    """
+    heads = head_modules(model, backbone)
+    endings = {name.rsplit(".", 1)[-1] for name in heads} | set(USUAL_CLASSIFIERS)
+    for name, _ in model.named_modules():
+        inside = any(name == head or name.startswith(f"{head}.") for head in heads)
+        if name.endswith(tuple(endings)) and not inside:
+            last = name.rsplit(".", 1)[-1]
+            raise BenchError(f"backbone {backbone.name!r}: PEFT trains {name!r} in full: add {last} to `head`")
 
 
 def _forbid_repacking(model: Any) -> None:

@@ -102,10 +102,13 @@ def frozen_parameters(model: nn.Module) -> int:
 
 
 def head_parameters(model: nn.Module) -> dict[str, int]:
-    """Trained parameters outside of the adapter, by the head's module (classifier, pooler, ...)."""
+    """Trained parameters of the heads, by the head's module (classifier, pooler, ...).
+
+    What else is trained belongs to the adapter, the biases of the base included that a config with `bias` trains.
+    """
     heads: dict[str, int] = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not _adapter(name):
+        if parameter.requires_grad and ".modules_to_save." in name:
             head = name.split(".modules_to_save.")[0].rsplit(".", 1)[-1]
             heads[head] = heads.get(head, 0) + parameter.numel()
     return heads

@@ -14,7 +14,7 @@ from bench.config.cell import Cell
 from bench.engine.step import Core
 from bench.errors import BenchError
 from bench.estimate.memory import predict_peak
-from bench.estimate.parameters import predict_parameters
+from bench.estimate.parameters import Unpredictable, predict_parameters
 from bench.estimate.tracing import BatchShape, trace
 from bench.evaluation.evaluate import Evaluated
 from bench.files import digest
@@ -241,14 +241,14 @@ def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:
     """The predicted peak in bytes if `largest` is the largest batch.
 
     On a GPU it counts what is allocated, on the CPU the growth over the loaded model. None if the backbone's file has
-    no `config`, or if the adapter can't be attached on the meta device.
+    no `config`, or if the model can't be followed on the meta device.
     """
     if not cell.backbone.config:
         return None
     batch = BatchShape(len(largest.rows), largest.length, largest.target)
     try:
         prediction = predict_peak(cell, predict_parameters(cell), batch, "cuda" if device == "cuda" else "cpu")
-    except (RuntimeError, NotImplementedError) as error:  # some of PEFT's adapters compute while they are attached
+    except Unpredictable as error:
         logger.warning("the peak can't be predicted: %s", error)
         return None
     return prediction.total if device == "cuda" else prediction.growth
@@ -268,7 +268,7 @@ def utilization_of(
     try:
         predicted = predict_parameters(cell)
         operations = trace(cell, shape, "cpu", predicted.sites, predicted.rank).operations
-    except (RuntimeError, NotImplementedError) as error:
+    except Unpredictable as error:
         logger.warning("the operations can't be counted: %s", error)
         return None
     rate = matrix_rate(device, matmul_dtype(device.type, cell.method.storage))

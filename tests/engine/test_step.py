@@ -141,6 +141,26 @@ def test_compaction_leaves_outputs_moments_and_importance_as_they_were(target):
         assert core.allocator.bytes() == 0
     if target < len(SHAPES):
         assert 0 in compact.live_ranks().values()
+
+
+def test_compaction_changes_no_dropout():
+    """Matrices that have lost all ranks draw as before, so that the dropout of later layers stays the same."""
+    settings = {"orthogonality": 0.0, "gradient_clip": None}
+    compact, whole = (
+        core_of(SHAPES, 4, schedule_of(target=1), cell_of(method={"compact": c}, **settings), dropout=0.3)
+        for c in (True, False)
+    )
+    for step, x in zip(range(16), batches(0, 8, 16), strict=False):
+        losses, states = [], []
+        for core in (compact, whole):
+            torch.manual_seed(step)
+            losses.append(loss_of(core.model, x))
+            states.append(torch.get_rng_state())
+            core.accumulate(losses[-1])
+            core.step()
+        torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+        assert torch.equal(*states)
+    assert list(compact.live_ranks().values()).count(0) == len(SHAPES) - 1
     assert compact.bytes()["optimizer"] == 8 * compact.flat.elements
 
 

@@ -83,6 +83,15 @@ def test_bad_rows_are_named(rte: Path, changes: dict[str, list[Any]], message: s
         read_source(Task.model_validate(RTE), HUB, rte)
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e39])
+def test_a_number_that_training_cannot_hold_is_named(rte: Path, value: float) -> None:
+    task = {**RTE, "kind": "regression", "labels": [], "metrics": ["pearson"]}
+    write(rte / "datasets/nyu-mll/glue/rte", "train", label=[1.0, 2.0, 3.4e38])
+    write(rte / "datasets/nyu-mll/glue/rte", "validation", label=[1.0, value, 2.0])
+    with pytest.raises(BenchError, match=r"split 'validation', row 1: .*'label' should hold a finite number"):
+        read_source(Task.model_validate(task), HUB, rte)
+
+
 def test_a_missing_column_names_the_nearest(rte: Path) -> None:
     data = {**RTE["data"], "columns": {"text": ["sentence_1"], "target": "label"}}
     with pytest.raises(BenchError, match=r"expected the column 'sentence_1'.*did you mean 'sentence1'"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +15,12 @@ from helpers.small_cells import Lab, Moment, outcome, record_of
 from bench.config.catalog import read_entry
 from bench.config.cell import Cell
 from bench.config.method import Method
+from bench.config.peft_fields import peft_problems
 from bench.config.resolve import load_study
-from bench.estimate.parameters import predict_parameters
+from bench.errors import BenchError
+from bench.estimate.parameters import Prediction, predict_parameters
+from bench.estimate.plan import plan
+from bench.estimate.plan_table import show_plan
 from bench.evaluation.evaluate import predict
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import open_data
@@ -93,18 +99,75 @@ def test_predicted_equals_measured_on_a_real_model(tmp_path: Path, method: str) 
     assert trained == predicted.adapter_start + sum(heads.values())
 
 
+def _method(config: str, **fields: object) -> Method:
+    return Method(name="m", label="M", adapter="peft", peft={"config": config, "fields": fields})
+
+
+def _planned_and_real(lab: Lab, method: Method) -> tuple[Prediction, object]:
+    cell = lab.cell()
+    config = json.loads((lab.model / "config.json").read_text())
+    backbone = cell.backbone.model_copy(update={"config": config})
+    cell = cell.model_copy(update={"method": method, "backbone": backbone})
+    folder = prepare_backbone(backbone, mirror=None, cache=lab.cache)
+    model = load_backbone(cell, folder, torch.device("cpu"))
+    return predict_parameters(cell), attach(model, cell, find_sites(model, backbone))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"bias": "all"}, {"bias": "lora_only"}, {"lora_bias": True}, {"use_dora": True}], ids=str
+)
+def test_all_that_peft_trains_beside_the_heads_is_the_adapter(lab: Lab, fields: dict[str, object]) -> None:
+    planned, model = _planned_and_real(lab, _method("LoraConfig", **fields))
+    heads = head_parameters(model)
+    assert planned.head == heads == {"pooler": 64 * 65, "classifier": 2 * 65}
+    trained, _ = model.get_nb_trainable_parameters()
+    assert planned.adapter_start == trained - sum(heads.values())
+    assert planned.base == base_bytes(model)
+
+
+def test_biases_are_not_trained_in_16_bits(tmp_path: Path) -> None:
+    file = tmp_path / "biases.yaml"
+    method = "name: biases\nlabel: B\nadapter: peft\nstorage: bf16\npeft:\n  config: LoraConfig\n"
+    file.write_text(f"{method}  fields:\n    bias: all\n")
+    (problem,) = peft_problems([read_entry(Method, file)])
+    assert (problem.line, "bias: all" in problem.message, "not bf16" in problem.message) == (8, True, True)
+
+
+def test_an_initialization_from_the_base_is_planned(lab: Lab) -> None:
+    """PiSSA takes a base apart by its values, which a plan doesn't have; they change no count."""
+    planned, model = _planned_and_real(lab, _method("LoraConfig", init_lora_weights="pissa"))
+    assert planned.adapter_start + sum(planned.head.values()) == model.get_nb_trainable_parameters()[0]
+    assert planned.base == base_bytes(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("ShiraConfig", "method 'm': PEFT can't attach ShiraConfig without the base's weights"),
+        ("C3AConfig", "method 'm': C3AConfig does not fit 'minilm': The block size should be a factor of the input"),
+    ],
+)
+def test_what_can_not_be_planned_is_said_in_a_sentence(config: str, message: str) -> None:
+    study = load_study("demo", ["tasks=[sst2]", "methods=[lora]"])
+    cell = study.cells[0].model_copy(update={"method": _method(config)})
+    with pytest.raises(BenchError, match=message):
+        plan(replace(study, cells=(cell,)))
+
+
+def test_a_peak_that_can_not_be_counted_is_unknown() -> None:
+    study = load_study("demo", ["tasks=[sst2]", "methods=[lora]"])
+    rows = plan(replace(study, cells=(study.cells[0].model_copy(update={"method": _method("WaveFTConfig")}),)))
+    assert rows[0]["adapter_parameters_start"] > 0
+    assert "can't be counted without values" in rows[0]["predicted_peak"]["unknown"]
+    assert "unknown" in show_plan(rows)
+
+
 @pytest.mark.slow
 def test_an_adapter_that_no_plan_can_attach_is_trained_all_the_same(tmp_path: Path) -> None:
-    """PiSSA computes on the base's weights, which a plan doesn't have: it costs two figures beside the record's."""
+    """It costs two figures beside the record's."""
     short = ["recipe.max_steps=2", "limits.train_rows=32", "limits.evaluation_rows=16"]
     cell = load_study("demo", short).find("cola", "lora", "small", 0)
-    pissa = Method(
-        name="pissa",
-        label="PiSSA",
-        adapter="peft",
-        peft={"config": "LoraConfig", "fields": {"init_lora_weights": "pissa"}},
-    )
-    cell = cell.model_copy(update={"method": pissa})
+    cell = cell.model_copy(update={"method": _method("ShiraConfig")})
     lab = Lab(tmp_path / "cache", Path(), "classification")
     assert lab.train(lab.prepare(cell), tmp_path / "out", every=None) == 0
     record = record_of(tmp_path / "out")
