@@ -95,8 +95,9 @@ def _plain(name: str) -> str:
 def _number(value: Any) -> float:
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
-    # Targets are float32, where a larger number is infinite. NaN fails the comparison.
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and abs(value) <= FLOAT32_MAX:
+    is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+    # Targets are float32, where a larger number is infinite.
+    if is_number and math.isfinite(value) and -FLOAT32_MAX <= value <= FLOAT32_MAX:
         return float(value)
     raise BadValue(f"should hold a finite number, found {short(value)}")
 

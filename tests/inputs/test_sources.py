@@ -83,7 +83,7 @@ def test_bad_rows_are_named(rte: Path, changes: dict[str, list[Any]], message: s
         read_source(Task.model_validate(RTE), HUB, rte)
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e39])
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), 1e39])
 def test_a_number_that_training_cannot_hold_is_named(rte: Path, value: float) -> None:
     task = {**RTE, "kind": "regression", "labels": [], "metrics": ["pearson"]}
     write(rte / "datasets/nyu-mll/glue/rte", "train", label=[1.0, 2.0, 3.4e38])
