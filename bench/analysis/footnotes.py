@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from bench.analysis.results import Results
+from bench.analysis.stats.comparison import Comparison
+from bench.analysis.stats.limits import Limit, Missing
+from bench.analysis.wording import metric_name
 from bench.errors import BenchError
 from bench.records.schema import Record
 
 SHORT = 12  # hex digits of a hash that are printed
+MAX_PLACES = 8  # differences that a footnote names
+LIMIT_NOTES = {
+    Limit.EXAMPLES: f"Wide, {Limit.EXAMPLES.value}",
+    Limit.DISCORDANT: f"Wide, {Limit.DISCORDANT.value}",
+    Limit.GROUPS: f"Uncertain, {Limit.GROUPS.value} (coverage: docs/results.md)",
+}
 
 
 def footnotes(results: Results) -> tuple[str, ...]:
-    """The backbones, the commits if there are several, then every caution."""
+    """The backbones, the commits if there are several, the share of failed runs, then every caution."""
     tasks_by_backbone: dict[str, list[str]] = {}
     for cell in results.cells:
         tasks_by_backbone.setdefault(cell.backbone.name, []).append(cell.task.name)
@@ -22,7 +31,47 @@ def footnotes(results: Results) -> tuple[str, ...]:
     commits = Counter(str(record.environment.get("commit"))[:SHORT] for record in results.records.values())
     if len(commits) > 1:
         notes.append(f"Commits: {_counts(commits)}.")
-    return (*notes, *cautions(results))
+    return (*notes, *_failed(results), *cautions(results))
+
+
+def comparison_notes(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
+    """Why differences have no interval, which of them lack seeds, and which meet a limit of coverage."""
+    notes = []
+    for missing in Missing:
+        without = [c for c in comparisons if c.missing is missing]
+        if without:
+            notes.append(f"No interval, {missing.value}: {_places(results, without)}.")
+    incomplete = [c for c in comparisons if not c.complete]
+    if incomplete:
+        notes.append(f"Never bold, a seed of one method is missing or failed: {_places(results, incomplete)}.")
+    for limit in Limit:
+        limited = [c for c in comparisons if limit in c.limits]
+        if limited:
+            notes.append(f"{LIMIT_NOTES[limit]}: {_places(results, limited)}.")
+    return notes
+
+
+def _places(results: Results, comparisons: Sequence[Comparison]) -> str:
+    """'cola MCC, small: AdaLoRA − LoRA; ...', or how many where they are more than a reader would read."""
+    if len(comparisons) > MAX_PLACES:
+        return f"{len(comparisons)} differences"
+    return "; ".join(
+        f"{c.contrast.task} {metric_name(c.contrast.metric)} on {c.contrast.split}, {c.contrast.budget}: "
+        f"{results.labels[c.contrast.second]} − {results.labels[c.contrast.first]}"
+        for c in comparisons
+    )
+
+
+def _failed(results: Results) -> Iterator[str]:
+    """Per method, the share of the recorded runs that failed: a result beside the means, which are over survivors."""
+    shares = []
+    for method, label in results.labels.items():
+        statuses = [record.status for record in results.records.values() if record.cell.method == method]
+        failed = sum(status != "ok" for status in statuses)
+        if failed:
+            shares.append(f"{label} {failed} of {len(statuses)} runs ({100 * failed / len(statuses):.0f}%)")
+    if shares:
+        yield f"Failed: {', '.join(shares)}."
 
 
 def cautions(results: Results) -> tuple[str, ...]:

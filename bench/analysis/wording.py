@@ -48,9 +48,9 @@ def p_value_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def points_text(fraction: float) -> str:
+def points_text(fraction: float, digits: int = 2) -> str:
     """A signed difference in points: 0.012 becomes '+1.20'."""
-    return with_minus_signs(f"{100 * fraction:+z.2f}")
+    return with_minus_signs(f"{100 * fraction:+z.{digits}f}")
 
 
 def number_text(value: float, digits: int = 2) -> str:

@@ -7,6 +7,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from bench.analysis.stats.examples import Spread, spread_of_resamples, spread_of_share
+from bench.analysis.stats.limits import in_two_groups
 from bench.analysis.stats.overall import iqm, probability_of_improvement
 from bench.analysis.stats.paired import holm, mcnemar, paired_interval, sign_flip, sign_flip_floor
 
@@ -73,45 +75,96 @@ def test_sign_flips_of_many_seeds_are_drawn_and_repeatable() -> None:
     assert p == sign_flip(list(numbers))
 
 
-def test_the_interval_over_seeds_alone_is_the_paired_t_test() -> None:
-    differences = [0.011, 0.024, 0.003, 0.017, 0.029]
-    interval = paired_interval(differences)
-    expected = stats.ttest_1samp(differences, 0.0)
+SEED_DIFFERENCES = [0.011, 0.024, 0.003, 0.017, 0.029]
+
+
+def test_the_interval_of_seeds_that_all_examples_agree_on_is_the_paired_t_test() -> None:
+    interval = paired_interval(SEED_DIFFERENCES, Spread(total=1e-30, single=1e-30, freedom=100))
+    expected = stats.ttest_1samp(SEED_DIFFERENCES, 0.0)
     assert interval is not None
     low, high = expected.confidence_interval(0.95)
     assert (interval.low, interval.high, interval.p) == pytest.approx((low, high, expected.pvalue), rel=1e-9)
 
 
-def test_the_interval_over_examples_alone_is_the_normal_one() -> None:
-    resampled = np.random.default_rng(0).normal(0.02, 0.01, (2000, 1))
-    interval = paired_interval([0.02], resampled)
+def test_the_interval_of_one_seed_is_that_of_its_examples() -> None:
+    """For a metric that is a mean over rows with equal influences, the paired t-test of the rows, up to the draws."""
+    rows = np.array([0.3, -0.1] * 10)
+    weights = np.random.default_rng(0).multinomial(20, np.full(20, 0.05), size=20_000) / 20
+    interval = paired_interval([0.1], spread_of_resamples((weights @ rows)[:, None], -rows[:, None]))
     assert interval is not None
-    low, high = stats.norm.interval(0.95, 0.02, resampled.std())
-    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-9)
-    assert interval.p == pytest.approx(2 * stats.norm.sf(0.02 / resampled.std()), rel=1e-9)
+    expected = stats.t.interval(0.95, 19, 0.1, rows.std() / 20**0.5)
+    assert (interval.low, interval.high) == pytest.approx(expected, abs=0.001)
+    assert interval.example_freedom == pytest.approx(19)
+
+
+def test_the_interval_of_a_share_is_that_of_bonett_and_price() -> None:
+    """20 examples: 4 right in the first alone, 9 in the second alone; one more of either kind is added."""
+    rows = np.array([1.0] * 9 + [-1.0] * 4 + [0.0] * 7)
+    interval = paired_interval([0.25], spread_of_share(rows[:, None]))
+    center, error = 5 / 22, ((15 / 22 - (5 / 22) ** 2) / 22) ** 0.5
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx(stats.t.interval(0.95, 21, center, error))
+    assert interval.p == pytest.approx(2 * stats.t.sf(center / error, 21))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("difference", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("examples", [1, 10, 200])
+def test_a_share_has_an_interval_with_a_width_where_nothing_varies(
+    seeds: int, difference: float, examples: int
+) -> None:
+    interval = paired_interval([difference] * seeds, spread_of_share(np.full((examples, seeds), difference)))
+    assert interval is not None
+    assert -1 <= interval.low <= difference <= interval.high <= 1
+    assert interval.high - interval.low > 2 / (examples + 2)
+    assert interval.p > 0
+    assert interval.excludes_zero == (difference != 0 and examples > 1)
+
+
+def test_a_p_is_never_zero() -> None:
+    thousands = np.ones(5000, dtype=bool)
+    assert mcnemar(thousands, ~thousands) > 0
+    interval = paired_interval([1.0] * 3, spread_of_share(np.ones((5000, 3))))
+    assert interval is not None
+    assert interval.p > 0
 
 
 def test_the_p_of_an_interval_that_ends_at_zero_is_its_level() -> None:
-    resampled = np.random.default_rng(1).normal(0, 0.02, (500, 3))
-    interval = paired_interval([0.01, -0.02, 0.03], resampled)
+    spread = Spread(total=2e-4, single=4e-4, freedom=12.5)
+    interval = paired_interval([0.01, -0.02, 0.03], spread)
     assert interval is not None
     half = (interval.high - interval.low) / 2
-    shifted = paired_interval([x - interval.difference + half for x in (0.01, -0.02, 0.03)], resampled)
+    shifted = paired_interval([x - interval.difference + half for x in (0.01, -0.02, 0.03)], spread)
     assert shifted is not None
     assert shifted.low == pytest.approx(0.0, abs=1e-12)
     assert shifted.p == pytest.approx(0.05, rel=1e-6)
 
 
 def test_without_a_spread_there_is_no_interval() -> None:
-    assert paired_interval([0.1]) is None
-    assert paired_interval([0.1, 0.1]) is None
-    assert paired_interval([]) is None
+    assert paired_interval([0.1, 0.2], None) is None
+    assert paired_interval([], None) is None
+    resampled = np.random.default_rng(0).normal(size=(50, 1))
+    alike, one, two = (np.zeros((30, 1)) for _ in range(3))
+    one[0], two[:2] = 0.1, 0.1
+    assert spread_of_resamples(resampled, alike) is None
+    assert spread_of_resamples(resampled, alike + 0.3) is None  # as where each row differs by the same
+    assert spread_of_resamples(resampled, one) is None
+    assert spread_of_resamples(resampled, two) is not None
 
 
-def test_equal_predictions_give_an_interval_of_zero_width() -> None:
-    interval = paired_interval([0.0, 0.0], np.zeros((100, 2)))
-    assert interval is not None
-    assert (interval.low, interval.high, interval.p, interval.excludes_zero) == (0.0, 0.0, 1.0, False)
+@pytest.mark.parametrize(
+    ("scores", "groups"),
+    [
+        ([0.91, 0.90, 0.52], True),
+        ([0.5, 0.91, 0.51, 0.9], True),
+        ([0.91, 0.90, 0.88], False),
+        ([0.9, 0.7, 0.5], False),
+        ([0.9, 0.5], False),
+        ([0.8] * 3, False),
+    ],
+)
+def test_seeds_in_two_groups_are_noticed(scores: list[float], groups: bool) -> None:
+    assert in_two_groups(scores) == groups
 
 
 @pytest.mark.parametrize("runs", [2, 3, 5, 10])

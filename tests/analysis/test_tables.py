@@ -132,9 +132,9 @@ def test_missing_and_failed_cells_are_words_not_numbers(study: ResolvedStudy, tm
         write_record(record(cell, None, status), tmp_path / "fair-budget/cells" / cell.id)
     make_tables(study, tmp_path)
     assert row(tmp_path, "methods", "sst2", "accuracy", "validation") == [
-        "82.50 ± 3.54 (2), 1 missing",
+        "82.50 ± 3.54 (2), 1 of 3 missing",
         "— (0)",
-        "1 OOM, 1 diverged, 1 failed",
+        "1 of 3 OOM, 1 of 3 diverged, 1 of 3 failed",
     ]
 
 
@@ -143,7 +143,7 @@ def test_an_undefined_score_is_named(study: ResolvedStudy, tmp_path: Path) -> No
     cell = study.find("sst2", "lora", "small", 0)
     write_record(record(cell, None), tmp_path / "fair-budget/cells" / cell.id)
     make_tables(study, tmp_path)
-    assert row(tmp_path, "methods", "sst2", "accuracy", "validation")[0] == "87.50 ± 3.54 (2), 1 undefined"
+    assert row(tmp_path, "methods", "sst2", "accuracy", "validation")[0] == "87.50 ± 3.54 (2), 1 of 3 undefined"
 
 
 def test_strict_refuses_mixed_devices(study: ResolvedStudy, tmp_path: Path) -> None:

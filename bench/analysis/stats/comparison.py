@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from bench.analysis.results import Results, metric_value
+from bench.analysis.stats.examples import Spread, spread_of_resamples, spread_of_share
+from bench.analysis.stats.limits import Limit, Missing, limits_met
 from bench.analysis.stats.paired import Interval, detectable, detectable_bounds, mcnemar, paired_interval, sign_flip
-from bench.analysis.stats.resampling import DRAWS, Array, Floats, Sums, replicates, sums_of
-from bench.errors import BenchError
+from bench.analysis.stats.predictions import Columns, Predictions, checked_sums, in_order, read_predictions, same_rows
+from bench.analysis.stats.resampling import DRAWS, Floats, Sums, leave_one_out, replicates
 
-REQUIRED_COLUMNS = ("split", "row", "reference", "prediction")
-TOLERANCE = 1e-6  # between a recorded metric and the same metric computed from the saved predictions
-Predictions = dict[str, dict[str, Array]]  # by split and column: an array over the examples
+MIN_SEEDS_TO_CLAIM = 3  # two seeds that agree by luck look like two that always agree
 
 
 @dataclass(frozen=True)
@@ -40,10 +37,12 @@ class Comparison:
     Attributes:
         seeds: those on which both methods have a score.
         difference: mean over these seeds.
-        interval: None where nothing shows the spread (one seed without predictions, or seeds that agree exactly).
-        examples: how many; None if the predictions are not known, so that the interval stands on seeds alone.
+        interval: None where nothing shows what the examples add; `missing` says why.
+        examples: how many; None where the pairs were not scored on the same rows, or no score per row is known.
         sign_flip_p: see `paired.sign_flip`.
         mcnemar_p: one exact p per seed; empty for metrics other than a share of right examples.
+        complete: whether both methods have a score on all seeds that the study asks for, and on the same ones.
+        limits: what the coverage of the interval suffers from.
     """
 
     contrast: Contrast
@@ -53,11 +52,19 @@ class Comparison:
     examples: int | None
     sign_flip_p: float
     mcnemar_p: tuple[float, ...]
+    complete: bool = True
+    missing: Missing | None = None
+    limits: tuple[Limit, ...] = ()
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes zero and stands on more than one seed."""
-        return self.interval is not None and self.interval.excludes_zero and len(self.seeds) > 1
+        """Whether the interval excludes zero, and stands on enough seeds of which none is missing."""
+        return self.decidable and self.interval is not None and self.interval.excludes_zero
+
+    @property
+    def decidable(self) -> bool:
+        """Whether there is enough to say that one method is better: an interval, and enough seeds, none missing."""
+        return self.interval is not None and self.complete and len(self.seeds) >= MIN_SEEDS_TO_CLAIM
 
     @cached_property
     def detectable(self) -> float | None:
@@ -71,19 +78,42 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Resamples:
-    """The metric of several cells on the same resamples: `draws` (draws x cells), and the column of each cell id."""
+class Scored:
+    """One cell with a score, and its predictions: the metric as sums over the examples, and the rows of these."""
 
-    columns: dict[str, int]
-    draws: Floats
-    examples: int
+    cell_id: str
+    value: float
+    sums: Sums | None = None
+    rows: int | None = None  # cells that were scored on the same rows have the same number
 
-    def differences(self, pairs: Sequence[tuple[str, str]]) -> Floats | None:
-        """draws x pairs: second cell minus first. None if the predictions of some cell are not known."""
-        if not all(cell_id in self.columns for pair in pairs for cell_id in pair):
-            return None
-        first, second = ([self.columns[pair[side]] for pair in pairs] for side in (0, 1))
-        return self.draws[:, second] - self.draws[:, first]
+
+@dataclass(frozen=True)
+class Split:
+    """All cells of a task, scored in one metric on one split."""
+
+    name: str
+    cells: dict[str, Scored]
+    draws: int
+    _resamples: dict[int, dict[str, Floats]] = field(default_factory=dict)
+    _left_out: dict[str, Floats] = field(default_factory=dict)
+
+    def resampled(self, cell_id: str) -> Floats:
+        """The metric of a cell on each resample of its examples, which are those of all cells with the same rows."""
+        rows = self.cells[cell_id].rows
+        assert rows is not None  # called only for cells whose predictions are known
+        if rows not in self._resamples:
+            sums = {cell.cell_id: cell.sums for cell in self.cells.values() if cell.rows == rows and cell.sums}
+            draws = replicates(list(sums.values()), self.name, self.draws)
+            self._resamples[rows] = dict(zip(sums, draws.T, strict=True))
+        return self._resamples[rows][cell_id]
+
+    def left_out(self, cell_id: str) -> Floats:
+        """The metric of a cell without each of its examples."""
+        sums = self.cells[cell_id].sums
+        assert sums is not None  # as above
+        if cell_id not in self._left_out:
+            self._left_out[cell_id] = leave_one_out(sums)
+        return self._left_out[cell_id]
 
 
 @dataclass
@@ -98,125 +128,113 @@ class Comparer:
     results: Results
     predictions: dict[str, Predictions | None] = field(default_factory=dict)
     draws: int = DRAWS
-    _resamples: dict[tuple[str, str, str], Resamples] = field(default_factory=dict)
+    _splits: dict[tuple[str, str, str], Split] = field(default_factory=dict)
 
     def compare(self, contrast: Contrast) -> Comparison | None:
         """The estimate of a contrast; None if no seed has a score of both methods.
 
         Raises BenchError if saved predictions cannot be read or do not give the recorded metric.
         """
-        first, second = self._scores(contrast, contrast.first), self._scores(contrast, contrast.second)
+        split = self._split(contrast.task, contrast.split, contrast.metric)
+        first, second = self._scores(split, contrast, contrast.first), self._scores(split, contrast, contrast.second)
         seeds = tuple(sorted(first.keys() & second.keys()))
         if not seeds:
             return None
         # Only seeds that both methods finished, so that an easier seed favors neither.
-        differences = [second[seed][1] - first[seed][1] for seed in seeds]
-        pairs = [(first[seed][0], second[seed][0]) for seed in seeds]
-        # All cells of the task are resampled at once, also those outside this contrast: later contrasts reuse them.
-        resamples = self._resample(contrast.task, contrast.split, contrast.metric)
-        resampled = resamples.differences(pairs)
+        pairs = [(first[seed], second[seed]) for seed in seeds]
+        differences = [second.value - first.value for first, second in pairs]
+        missing = _missing(pairs)
+        spread = None if missing else _spread(split, pairs)
+        interval = paired_interval(differences, spread)
+        planned = [
+            self.results.seeds_planned(contrast.task, m, contrast.budget) for m in (contrast.first, contrast.second)
+        ]
         return Comparison(
             contrast=contrast,
             seeds=seeds,
             difference=float(np.mean(differences)),
-            interval=paired_interval(differences, resampled),
-            examples=None if resampled is None else resamples.examples,
+            interval=interval,
+            examples=None if missing else _examples(pairs),
             sign_flip_p=sign_flip(differences),
-            mcnemar_p=() if resampled is None else self._mcnemar(contrast, pairs),
+            mcnemar_p=() if missing else _mcnemar(contrast, pairs),
+            complete=first.keys() == second.keys() and planned == [len(seeds), len(seeds)],
+            missing=missing or (None if interval else Missing.DISCORDANT),
+            limits=_limits(pairs) if interval else (),
         )
 
-    def _scores(self, contrast: Contrast, method: str) -> dict[int, tuple[str, float]]:
-        """By seed: cell id and score, for the seeds that have a score."""
-        scores = {}
-        for record in self.results.successful(contrast.task, method, contrast.budget):
-            value = metric_value(record, contrast.split, contrast.metric)
-            if value is not None:
-                scores[record.cell.seed] = (record.cell.id, value)
-        return scores
+    def _scores(self, split: Split, contrast: Contrast, method: str) -> dict[int, Scored]:
+        """By seed, for the seeds that have a score."""
+        records = self.results.successful(contrast.task, method, contrast.budget)
+        return {record.cell.seed: split.cells[record.cell.id] for record in records if record.cell.id in split.cells}
 
-    def _mcnemar(self, contrast: Contrast, pairs: Sequence[tuple[str, str]]) -> tuple[float, ...]:
-        if contrast.metric not in ("accuracy", "exact_match"):  # only these are a share of right examples
-            return ()
-        return tuple(
-            mcnemar(self._is_right(contrast, first), self._is_right(contrast, second)) for first, second in pairs
-        )
-
-    def _is_right(self, contrast: Contrast, cell_id: str) -> NDArray[np.bool_]:
-        sums = self._sums(contrast.task, contrast.split, contrast.metric, cell_id)
-        assert sums is not None  # called only for cells whose predictions are known
-        return np.asarray(sums.columns[:, 0] == 1)
-
-    def _resample(self, task: str, split: str, metric: str) -> Resamples:
-        """Resample the split's examples for all cells of the task, once."""
+    def _split(self, task: str, split: str, metric: str) -> Split:
         key = (task, split, metric)
-        if key not in self._resamples:
-            sums, examples = self._sums_of_same_rows(task, split, metric)
-            draws = replicates(list(sums.values()), f"{task}/{split}", self.draws) if sums else np.empty((0, 0))
-            columns = {cell_id: column for column, cell_id in enumerate(sums)}
-            self._resamples[key] = Resamples(columns, draws, examples)
-        return self._resamples[key]
+        if key not in self._splits:
+            cells: dict[str, Scored] = {}
+            # Cells that were scored on the same rows are found by comparison with one cell of each kind of rows.
+            kinds: list[Columns] = []
+            for cell in self.results.cells:
+                record = self.results.records.get(cell.id)
+                value = metric_value(record, split, metric) if record and cell.task.name == task else None
+                if value is not None:
+                    cells[cell.id] = self._scored(cell.id, value, key, kinds)
+            self._splits[key] = Split(f"{task}/{split}", cells, self.draws)
+        return self._splits[key]
 
-    def _sums_of_same_rows(self, task: str, split: str, metric: str) -> tuple[dict[str, Sums], int]:
-        """By cell id, for the cells that were scored on the same rows as the first one; and how many rows these are.
-
-        A cell that was scored on other rows, or against other references, can be paired by seed alone.
-        """
-        sums_by_cell: dict[str, Sums] = {}
-        rows: tuple[Array, Array] | None = None
-        for cell in self.results.cells:
-            if cell.task.name != task or cell.id not in self.results.records:
-                continue
-            sums = self._sums(task, split, metric, cell.id)
-            predictions = self._predictions_of(cell.id)
-            if sums is None or predictions is None:
-                continue
-            # The first cell sets the rows. Records of several data sets come with a caution, see footnotes.py.
-            cell_rows = (predictions[split]["row"], predictions[split]["reference"])
-            rows = rows or cell_rows
-            if np.array_equal(rows[0], cell_rows[0]) and np.array_equal(rows[1], cell_rows[1]):
-                sums_by_cell[cell.id] = sums
-        return sums_by_cell, 0 if rows is None else len(rows[0])
-
-    def _sums(self, task: str, split: str, metric: str, cell_id: str) -> Sums | None:
-        """From the saved predictions; None where there are none, or where the metric cannot be computed from them.
-
-        Raises BenchError if the predictions give another value than the record holds.
-        """
-        recorded = metric_value(self.results.records[cell_id], split, metric)
-        predictions = None if recorded is None else self._predictions_of(cell_id)
-        if recorded is None or predictions is None or split not in predictions:
-            return None
-        columns = predictions[split]
-        reference, prediction, score = columns["reference"], columns["prediction"], columns.get("score")
-        sums = sums_of(self.results.tasks[task], metric, reference, prediction, score)
-        if sums is not None:
-            # Guards against predictions left over from another run of the cell.
-            computed = float(sums.metric(sums.columns.sum(axis=0)))
-            if abs(computed - recorded) > TOLERANCE:
-                file = self.results.paths.cell(cell_id).predictions
-                raise BenchError(
-                    f"{file}: gives {metric} {computed:.6f} on {split}, but the record beside it says {recorded:.6f}: "
-                    "they are not of the same run; delete the record and train the cell again"
-                )
-        return sums
-
-    def _predictions_of(self, cell_id: str) -> Predictions | None:
+    def _scored(self, cell_id: str, value: float, key: tuple[str, str, str], kinds: list[Columns]) -> Scored:
+        """One cell; where its rows are like those of none before, they are added to `kinds`."""
+        task, split, metric = key
+        file = self.results.paths.cell(cell_id).predictions
         if cell_id not in self.predictions:
-            self.predictions[cell_id] = _read_predictions(self.results.paths.cell(cell_id).predictions)
-        return self.predictions[cell_id]
+            self.predictions[cell_id] = read_predictions(file)
+        predictions = self.predictions[cell_id]
+        if predictions is None or split not in predictions:
+            return Scored(cell_id, value)
+        columns = in_order(predictions[split])
+        sums = checked_sums(self.results.tasks[task], metric, columns, value, file)
+        rows = next((number for number, kind in enumerate(kinds) if same_rows(kind, columns)), len(kinds))
+        if rows == len(kinds):
+            kinds.append(columns)
+        return Scored(cell_id, value, sums, rows)
 
 
-def _read_predictions(file: Path) -> Predictions | None:
-    """None if there is no file. Raises BenchError if it cannot be read or lacks a column."""
-    if not file.is_file():
-        return None
-    try:
-        frame = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{file}: no readable parquet file: {error}") from error
-    missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
-    if missing:
-        raise BenchError(f"{file}: column {missing[0]!r} is missing; found {list(frame.columns)}")
-    names = [name for name in ("row", "reference", "prediction", "score") if name in frame.columns]
-    by_split = frame.groupby("split", sort=False)
-    return {str(split): {name: part[name].to_numpy() for name in names} for split, part in by_split}
+Pairs = Sequence[tuple[Scored, Scored]]  # one pair per seed
+
+
+def _missing(pairs: Pairs) -> Missing | None:
+    """Why the examples of these pairs cannot be compared; None where they can."""
+    if any(cell.sums is None for pair in pairs for cell in pair):
+        return Missing.ROW_SCORES
+    # One resample of the examples serves all seeds, so these must have the same rows, too.
+    return Missing.SAME_ROWS if len({cell.rows for pair in pairs for cell in pair}) > 1 else None
+
+
+def _columns(pairs: Pairs) -> list[tuple[Floats, Floats]]:
+    """Per pair: examples x k of the first and the second cell."""
+    return [(first.sums.columns, second.sums.columns) for first, second in pairs if first.sums and second.sums]
+
+
+def _examples(pairs: Pairs) -> int:
+    return len(_columns(pairs)[0][0])
+
+
+def _spread(split: Split, pairs: Pairs) -> Spread | None:
+    if all(cell.sums and cell.sums.share for pair in pairs for cell in pair):
+        return spread_of_share(np.concatenate([second - first for first, second in _columns(pairs)], axis=1))
+    resampled, left_out = (
+        np.stack([of_cell(second.cell_id) - of_cell(first.cell_id) for first, second in pairs], axis=1)
+        for of_cell in (split.resampled, split.left_out)
+    )
+    return spread_of_resamples(resampled, left_out)
+
+
+def _limits(pairs: Pairs) -> tuple[Limit, ...]:
+    discordant = np.any([(first != second).any(axis=1) for first, second in _columns(pairs)], axis=0)
+    scores = [[first.value for first, _ in pairs], [second.value for _, second in pairs]]
+    return limits_met(len(discordant), int(discordant.sum()), scores)
+
+
+def _mcnemar(contrast: Contrast, pairs: Pairs) -> tuple[float, ...]:
+    if contrast.metric not in ("accuracy", "exact_match"):  # only these are a share of right examples
+        return ()
+    return tuple(mcnemar(first[:, 0] == 1, second[:, 0] == 1) for first, second in _columns(pairs))

@@ -14,6 +14,8 @@ from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from bench.analysis.stats.examples import Spread
+
 Floats = NDArray[np.float64]
 LEVEL = 0.95
 POWER = 0.80
@@ -32,6 +34,7 @@ class Interval:
         seed_variance, example_variance: the parts of the variance of `difference` that come from seeds and from
             examples, in the squared unit of the data.
         degrees_of_freedom: of `seed_variance`: the number of seeds less one.
+        example_freedom: the degrees of freedom of `example_variance`.
     """
 
     difference: float
@@ -41,71 +44,82 @@ class Interval:
     low: float
     high: float
     p: float
+    example_freedom: float = math.inf
 
     @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 
 
-def paired_interval(differences: Sequence[float], resampled: Floats | None = None) -> Interval | None:
-    """The 95% interval of the mean of paired differences; None where nothing shows the spread.
+def paired_interval(differences: Sequence[float], examples: Spread | None) -> Interval | None:
+    """The 95% interval of the mean of paired differences; None where nothing shows what the examples add.
 
     Args:
         differences: one difference per seed.
-        resampled: draws x seeds; the same differences on bootstrap resamples of the examples. Each draw uses one
-            resample for all seeds. None if the examples are not known.
+        examples: how the differences vary with the examples; None if that is not known.
 
     Seeds and examples are crossed random factors, so the variance of the mean has three parts, for S seeds and N
     examples: seeds/S + examples/N + interaction/(S N). The first and the last come from the spread over seeds. The
-    second comes from the bootstrap over examples, less the interaction that the resamples of single seeds contain
+    second comes from the spread over examples, less the interaction that the examples of single seeds contain
     (Cameron, Gelbach and Miller 2011, for two crossed clusters).
 
-    The half-width is that of Banerjee (1960), sqrt(t^2 seeds + z^2 examples), which covers at least 95%. Alternatives
-    fall short: bootstrap percentiles cover 74% (3 seeds) to 85% (5 seeds) where seeds dominate, and Student's t with
-    Satterthwaite's degrees of freedom is too narrow wherever two or three seeds agree by luck.
+    The half-width is that of Banerjee (1960), sqrt(t^2 seeds + t^2 examples), each t with its own degrees of freedom,
+    which covers at least 95% where both parts are normal. Alternatives fall short: bootstrap percentiles cover 74% (3
+    seeds) to 85% (5 seeds) where seeds dominate, and Student's t with Satterthwaite's degrees of freedom is too narrow
+    wherever two or three seeds agree by luck. The table of measured coverage is in docs/results.md.
 
     With one seed, the interval holds for the two trained models, not for the methods.
     """
     values = np.asarray(differences, dtype=float)
     seeds = len(values)
-    seed_variance = float(values.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    example_variance = 0.0
-    if resampled is not None and seeds:
-        # What varies over draws for the mean of the seeds, and what varies over draws for a single seed. The excess of
-        # the second is the interaction, since it averages out over seeds and the examples' own part does not.
-        total = float(resampled.mean(axis=1).var())
-        interaction = (float(resampled.var(axis=0).mean()) - total) / (seeds - 1) if seeds > 1 else 0.0
-        # The variance over seeds contains the interaction, so a larger estimate of it is noise and is not subtracted.
-        example_variance = max(0.0, total - interaction, total - seed_variance)
-    if not seeds or (resampled is None and seed_variance < ZERO_VARIANCE):
+    if not seeds or examples is None:
         return None
-    mean, freedom = float(values.mean()), seeds - 1
-    if seed_variance + example_variance < ZERO_VARIANCE:  # both methods made the same predictions
-        return Interval(mean, 0.0, 0.0, freedom, mean, mean, 1.0 if abs(mean) < 1e-12 else 0.0)
-    half_width = float(_half_width(1 - LEVEL, seed_variance, example_variance, freedom))
-    p = _p_value(abs(mean), seed_variance, example_variance, freedom)
-    return Interval(mean, seed_variance, example_variance, freedom, mean - half_width, mean + half_width, p)
+    seed_variance = float(values.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    # The excess of a single seed's variance over that of the mean is the interaction, since it averages out over seeds
+    # and the examples' own part does not.
+    interaction = (examples.single - examples.total) / (seeds - 1) if seeds > 1 else 0.0
+    # The variance over seeds contains the interaction, so a larger estimate of it is noise and is not subtracted.
+    example_variance = max(0.0, examples.total - interaction, examples.total - seed_variance)
+    if seed_variance + example_variance < ZERO_VARIANCE:
+        return None
+    variances = Variances(seed_variance, example_variance, seeds - 1, examples.freedom)
+    mean = float(values.mean())
+    center = mean if examples.center is None else examples.center
+    half_width = float(variances.half_width(1 - LEVEL))
+    low, high = max(center - half_width, -examples.limit), min(center + half_width, examples.limit)
+    p = variances.p_value(abs(center))
+    return Interval(mean, seed_variance, example_variance, seeds - 1, low, high, p, examples.freedom)
 
 
-def _half_width(p: float, seed_variance: float | Floats, example_variance: float, freedom: int) -> Floats:
-    """Banerjee's half-width of a two-sided interval that misses the truth with probability p at most."""
-    t = stdtrit(freedom, p / 2) if freedom else 0.0
-    return np.asarray(np.sqrt(t**2 * np.asarray(seed_variance) + ndtri(p / 2) ** 2 * example_variance))
+@dataclass(frozen=True)
+class Variances:
+    """The two parts of a variance, each with its degrees of freedom (of seeds: 0 for a single one)."""
 
+    seeds: float | Floats
+    examples: float
+    seed_freedom: int
+    example_freedom: float
 
-def _p_value(size: float, seed_variance: float, example_variance: float, freedom: int) -> float:
-    """The p at which the interval around a difference of this size ends at zero."""
+    def half_width(self, p: float) -> Floats:
+        """Banerjee's half-width of a two-sided interval that misses the truth with probability p at most."""
+        t_seeds = stdtrit(self.seed_freedom, p / 2) if self.seed_freedom else 0.0
+        # scipy's t has no quantile at infinitely many degrees of freedom, where it is the normal one.
+        t_examples = ndtri(p / 2) if math.isinf(self.example_freedom) else stdtrit(self.example_freedom, p / 2)
+        return np.asarray(np.sqrt(t_seeds**2 * np.asarray(self.seeds) + t_examples**2 * self.examples))
 
-    def excess(log_p: float) -> float:
-        return float(_half_width(math.exp(log_p), seed_variance, example_variance, freedom)) - size
+    def p_value(self, size: float) -> float:
+        """The p at which the interval around a difference of this size ends at zero."""
 
-    # The half-width falls from infinity at p = 0 to zero at p = 1, so there is one root. It is searched in log p, since
-    # p spans a hundred orders of magnitude.
-    if excess(0.0) >= 0:
-        return 1.0
-    if excess(LOG_SMALLEST_P) <= 0:
-        return math.exp(LOG_SMALLEST_P)
-    return math.exp(brentq(excess, LOG_SMALLEST_P, 0.0))
+        def excess(log_p: float) -> float:
+            return float(self.half_width(math.exp(log_p))) - size
+
+        # The half-width falls from infinity at p = 0 to zero at p = 1, so there is one root. It is searched in log p,
+        # since p spans a hundred orders of magnitude.
+        if excess(0.0) >= 0:
+            return 1.0
+        if excess(LOG_SMALLEST_P) <= 0:
+            return math.exp(LOG_SMALLEST_P)
+        return math.exp(brentq(excess, LOG_SMALLEST_P, 0.0))
 
 
 def detectable(interval: Interval) -> float | None:
@@ -120,7 +134,10 @@ def detectable(interval: Interval) -> float | None:
     # The variance estimated from seeds is itself random: chi-square / freedom, here at 500 equally likely quantiles.
     quantiles = (np.arange(500) + 0.5) / 500
     variance_ratio = 2 * gammaincinv(freedom / 2, quantiles) / freedom if freedom else np.ones(1)
-    bounds = _half_width(1 - LEVEL, interval.seed_variance * variance_ratio, interval.example_variance, freedom) / error
+    variances = Variances(
+        interval.seed_variance * variance_ratio, interval.example_variance, freedom, interval.example_freedom
+    )
+    bounds = variances.half_width(1 - LEVEL) / error
 
     def excess_power(shift: float) -> float:
         return float((ndtr(shift - bounds) + ndtr(-shift - bounds)).mean()) - POWER
@@ -177,8 +194,9 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     if only_first + only_second == 0:
         return 1.0
-    # Where the two counts are equal, twice the one-sided p exceeds 1.
-    return min(1.0, float(statsmodels_mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue))
+    # Where the two counts are equal, twice the one-sided p exceeds 1; thousands on one side would round p to 0.
+    p = float(statsmodels_mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
+    return min(1.0, max(p, math.exp(LOG_SMALLEST_P)))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,22 +28,27 @@ WEIGHTS_PER_BLOCK = 2_000_000  # 16 MB; all draws at once would take gigabytes f
 
 @dataclass(frozen=True)
 class Sums:
-    """A metric as a function of sums: `columns` is examples x k, and `metric` maps sums (... x k) to values (...)."""
+    """A metric as a function of sums: `columns` is examples x k, and `metric` maps sums (... x k) to values (...).
+
+    `share` marks the share of examples of which something is true: one column of zeros and ones.
+    """
 
     columns: Floats
     metric: Callable[[Floats], Floats]
+    share: bool = False
 
 
 def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score: Array | None = None) -> Sums | None:
     """How `metric` is computed from one cell's predictions; None where these do not hold enough to compute it.
 
-    `reference` and `prediction` are arrays over the examples. `score` is the task's own metric of each example, which
-    is saved for summarization.
+    `reference` and `prediction` are arrays over the examples. `score` is the metric of each example, where it is saved:
+    for ROUGE, and for those metrics of the library `evaluate` that are means over examples.
     """
-    if metric not in METRICS_OF[task.kind]:
-        return None  # a module of the library `evaluate`: judged by its value per seed alone
-    if task.kind == "summarization":
-        return None if score is None or metric != task.metric else _mean(np.asarray(score, dtype=float))
+    if score is not None:
+        scores = np.asarray(score, dtype=float)
+        return replace(_mean(scores), share=bool(np.isin(scores, (0, 1)).all()))
+    if task.kind == "summarization" or metric not in METRICS_OF[task.kind]:
+        return None
     if task.kind == "regression":
         predicted, truth = np.asarray(prediction, dtype=float), np.asarray(reference, dtype=float)
         match metric:
@@ -57,9 +62,9 @@ def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score:
     truth, predicted = _class_indices(task, reference), _class_indices(task, prediction)
     match metric:
         case "accuracy" | "exact_match":
-            return _mean((truth == predicted).astype(float))
+            return _share(truth == predicted)
         case "no_label":
-            return _mean((predicted < 0).astype(float))
+            return _share(predicted < 0)
         case _:
             size = len(task.labels) + 1  # the last class stands for generated text that is no label
             # One code per pair of truth and prediction; the modulus maps -1, no label, to the last class.
@@ -80,6 +85,11 @@ def replicates(cells: Sequence[Sums], name: str, draws: int = DRAWS) -> Floats:
     sums = np.concatenate([weights @ columns for weights in _weights(len(columns), draws, generator)])
     sums_by_cell = np.split(sums, np.cumsum(widths)[:-1], axis=1)
     return np.stack([cell.metric(part) for cell, part in zip(cells, sums_by_cell, strict=True)], axis=1)
+
+
+def leave_one_out(cell: Sums) -> Floats:
+    """The metric without each of the examples, up to a factor for a mean over examples."""
+    return cell.metric(cell.columns.sum(axis=0) - cell.columns)
 
 
 def _weights(examples: int, draws: int, generator: np.random.Generator) -> Iterator[Floats]:
@@ -106,6 +116,10 @@ def _class_indices(task: Task, values: Array) -> NDArray[np.int64]:
 def _mean(values: Floats) -> Sums:
     count = len(values)
     return Sums(values[:, None], lambda sums: sums[..., 0] / count)
+
+
+def _share(holds: NDArray[np.bool_]) -> Sums:
+    return replace(_mean(holds.astype(float)), share=True)
 
 
 def _confusion_matrix(sums: Floats) -> Floats:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.analysis.footnotes import footnotes
+from bench.analysis.footnotes import comparison_notes, footnotes
 from bench.analysis.results import Results
-from bench.analysis.stats.comparison import Comparer, Comparison, Contrast
+from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Comparison, Contrast
 from bench.analysis.stats.paired import holm, sign_flip_floor
+from bench.analysis.tables.marks import ALPHA
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, text_entry
-from bench.analysis.tables.scores import ALPHA, difference_entry
+from bench.analysis.tables.scores import difference_entry
 from bench.analysis.wording import DASH, budget_text, metric_name, p_value_text, two_digits
 from bench.config.method import Method
 
@@ -30,11 +31,12 @@ COLUMNS = (
     Column("examples"),
 )
 NOTE = (
-    "Interval and p: seeds and examples as crossed random factors; the part of the examples by 2,000 bootstrap "
-    "resamples shared by methods and seeds, Student's t for the part of the seeds, combined by Banerjee's rule. "
-    "Without examples (a dash): seeds alone. McNemar: exact, each seed for itself. Detectable: the true difference "
-    "found with 80% power at this spread and n, [95%] as the seeds' variance is itself uncertain. Bold: interval "
-    "without zero and p < 0.05 after Holm over this table."
+    "Interval and p: seeds and examples as crossed random factors, Student's t for either part, combined by Banerjee's "
+    "rule. The part of the examples: for a share of right examples from the examples and two more (Bonett and Price "
+    "2012), else from 2,000 bootstrap resamples shared by methods and seeds. McNemar: exact, each seed for itself. "
+    "Detectable: the true difference found with 80% power at this spread and n, [95%] as the seeds' "
+    "variance is itself uncertain. Bold: interval without zero, p < 0.05 after Holm over this table, and both methods "
+    f"scored on every seed, {MIN_SEEDS_TO_CLAIM} or more."
 )
 # Fields of a method that do not change what is trained, and the storage, in which a pair may differ.
 NOT_COMPARED = {"name", "label", "description", "storage", "double_quantization"}
@@ -71,12 +73,13 @@ def comparison_table(comparer: Comparer) -> Table:
     # By task, as in the other tables; the stable sort keeps the order of the pairs within a task.
     compared.sort(key=lambda item: task_order[item[0].task])
     adjusted = holm([c.interval.p if c and c.interval else None for _, c in compared])
+    known = [comparison for _, comparison in compared if comparison]
     return Table(
         name="comparisons",
         title="Paired comparisons: differences in points (fraction × 100)",
         columns=COLUMNS,
         rows=tuple(_row(results, *item, p) for item, p in zip(compared, adjusted, strict=True)),
-        footnotes=(*_notes([c for _, c in compared if c]), *footnotes(results)),
+        footnotes=(*_notes(known), *comparison_notes(results, known), *footnotes(results)),
     )
 
 

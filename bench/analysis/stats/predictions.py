@@ -1,0 +1,66 @@
+"""Saved predictions of a cell: read in the order of the rows, and checked against the record beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.stats.resampling import Array, Sums, sums_of
+from bench.config.task import Task
+from bench.errors import BenchError
+
+REQUIRED_COLUMNS = ("split", "row", "reference", "prediction")
+TASK_METRIC = "score"  # in files of earlier versions: the row scores of the task's own metric
+ROW_SCORES = "score_"  # before the name of a metric: its row scores
+TOLERANCE = 1e-6  # between a recorded metric and the same metric computed from the saved predictions
+Columns = Mapping[str, Array]  # by column of predictions.parquet: an array over the examples of one split
+Predictions = dict[str, dict[str, Array]]  # by split and column
+
+
+def read_predictions(file: Path) -> Predictions | None:
+    """None if there is no file. Raises BenchError if it cannot be read or lacks a column."""
+    if not file.is_file():
+        return None
+    try:
+        frame = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{file}: no readable parquet file: {error}") from error
+    missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
+    if missing:
+        raise BenchError(f"{file}: column {missing[0]!r} is missing; found {list(frame.columns)}")
+    names = [str(name) for name in frame.columns if name != "split"]
+    by_split = frame.groupby("split", sort=False)
+    return {str(split): {name: part[name].to_numpy() for name in names} for split, part in by_split}
+
+
+def in_order(columns: Columns) -> dict[str, Array]:
+    """The examples by the number of their row, so that two cells can be compared example by example."""
+    order = np.argsort(columns["row"], kind="stable")
+    return {name: np.asarray(values)[order] for name, values in columns.items()}
+
+
+def same_rows(first: Columns, second: Columns) -> bool:
+    """Whether two cells were scored on the same rows against the same references."""
+    return all(np.array_equal(first[name], second[name]) for name in ("row", "reference"))
+
+
+def checked_sums(task: Task, metric: str, columns: Columns, recorded: float, file: Path) -> Sums | None:
+    """The metric of one cell as sums over its examples; None where `file` does not hold enough to compute it.
+
+    Raises BenchError if it holds another value than the `recorded` one, as after another run of the cell.
+    """
+    scores = columns.get(ROW_SCORES + metric)
+    if scores is None and metric == task.metric:
+        scores = columns.get(TASK_METRIC)
+    sums = sums_of(task, metric, columns["reference"], columns["prediction"], scores)
+    if sums is not None:
+        computed = float(sums.metric(sums.columns.sum(axis=0)))
+        if not abs(computed - recorded) <= TOLERANCE:
+            raise BenchError(
+                f"{file}: gives {metric} {computed:.6f} on its rows, but the record beside it says {recorded:.6f}: "
+                "they are not of the same run; delete the record and train the cell again"
+            )
+    return sums
