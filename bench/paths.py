@@ -186,6 +186,10 @@ class CachePaths:
     def model_manifest(self, name: str) -> Path:
         return self.model(name) / MANIFEST
 
+    def unfinished_data(self, name: str) -> Path:
+        """What is tokenized already of rows that are being prepared, or whose preparation was interrupted."""
+        return self.all_data / f".{name}.unfinished"
+
     def checkpoints(self, identity: str, out: Path) -> Path:
         """The checkpoints of the cell with that identity, until it is recorded in the folder `out`.
 

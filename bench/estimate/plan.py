@@ -7,9 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute
-import pyarrow.parquet
-
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.config.study import Study
@@ -20,6 +17,7 @@ from bench.estimate.memory import declared_batch, predict_peak
 from bench.estimate.parameters import Prediction, Unpredictable, predict_parameters
 from bench.estimate.tracing import BatchShape, Device
 from bench.inputs.cache_keys import data_folder
+from bench.inputs.splits import open_split, split_file
 from bench.paths import RESULTS, default_cache
 
 CURVE_BYTES = 170  # one step's line in curve.jsonl
@@ -74,17 +72,15 @@ class Lengths:
 
 def prepared_lengths(cell: Cell, mirror: Path | None, cache: Path) -> Lengths | None:
     """The lengths of the cell's training rows; None if nothing is prepared for it yet."""
-    file = data_folder(cell.task, cell.backbone, cell.data, mirror, cache) / "train.parquet"
+    file = split_file(data_folder(cell.task, cell.backbone, cell.data, mirror, cache), "train")
     return _lengths(file) if file.is_file() else None
 
 
 @lru_cache(maxsize=64)
 def _lengths(file: Path) -> Lengths:
-    table = pyarrow.parquet.ParquetFile(file).read(columns=["input_ids", "label_ids"])
-    source, target = (pyarrow.compute.list_value_length(table.column(name)) for name in ("input_ids", "label_ids"))
-    longest, longest_target = (int(pyarrow.compute.max(lengths).as_py()) for lengths in (source, target))
-    tokens = sum(int(pyarrow.compute.sum(lengths).as_py()) for lengths in (source, target))
-    return Lengths(len(table), longest, longest_target, tokens)
+    split = open_split(file)
+    sources, targets = split.lengths, split.target_lengths
+    return Lengths(len(split), max(sources), max(targets), sum(sources) + sum(targets))
 
 
 def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, times: Forecaster) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from bench.evaluation.generation_settings import generation_settings, overruled_
 from bench.evaluation.loss import task_loss
 from bench.evaluation.metrics import mean_of_rows, rouge_rows, score
 from bench.inputs.collate import Batch, Collator
-from bench.inputs.datasets import Split
+from bench.inputs.splits import Split
 
 # How the allocators of the host and of the device word that memory ran out, where they raise a plain RuntimeError.
 _OUT_OF_MEMORY = (
@@ -149,7 +149,7 @@ def predict(
     """
     collate = Collator(split, task.kind, tokenizer, device)
     # The longest rows come first: if memory runs out, it does so at once and not at the end.
-    by_length = sorted(range(len(split)), key=lambda i: -len(split.input_ids[i]))
+    by_length = split.longest_first()
     starts = process_group.shard(range(0, len(split), batch_size))
     order = [i for start in starts for i in by_length[start : start + batch_size]]
     values: dict[int, Any] = {}
@@ -167,7 +167,7 @@ def predict(
                 continue
             values.update(zip(rows, predicted[0], strict=True))
             # The loss is a mean over target tokens where the model generates, else over rows.
-            batch_weight = sum(len(split.label_ids[i]) for i in rows) if task.generates else len(rows)
+            batch_weight = sum(split.target_lengths[i] for i in rows) if task.generates else len(rows)
             loss, weight = loss + predicted[1] * batch_weight, weight + batch_weight
             done += len(rows)
     finally:

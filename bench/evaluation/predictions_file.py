@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from bench.files import write_atomic
-from bench.inputs.datasets import Split
+from bench.inputs.splits import Split
 
 # By split, then by metric: the score of each row.
 RowScores = Mapping[str, Mapping[str, list[float]]]

@@ -17,7 +17,7 @@ from bench.paths import CachePaths
 
 KEY_LENGTH = 12  # hex digits
 # Raise one of them when the meaning of those prepared files changes, so that all of them are prepared again.
-DATA_FORMAT = 2  # 2: rows hold segment ids where the model takes them
+DATA_FORMAT = 3  # 2: rows hold segment ids where the model takes them; 3: Arrow files
 MODEL_FORMAT = 1
 
 

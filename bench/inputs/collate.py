@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.inputs.datasets import Split
 from bench.inputs.segments import SEGMENT_IDS
+from bench.inputs.splits import Split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

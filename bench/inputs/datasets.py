@@ -1,52 +1,38 @@
 """Tokenized rows: written once per task and tokenizer by `prepare_task`, and only read by cells (`open_data`).
 
-A folder in the cache holds one parquet file per split, with the columns input_ids, target, label_ids (empty where the
+A folder in the cache holds one Arrow file per split, with the columns input_ids, target, label_ids (empty where the
 model generates nothing), row and, where the model is told segments, token_type_ids. A manifest is written last. The
 same rows and tokenizer give the same fingerprint. A file that no longer matches the manifest is refused.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow
-import pyarrow.parquet
 
 from bench.config.backbone import Backbone
 from bench.config.cell import DataChoice
 from bench.config.generation import position_fault
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.files import canonical_json, digest, folder_in_one_step
+from bench.files import canonical_json, digest, digest_json, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
-from bench.inputs.rows import Rows
-from bench.inputs.segments import SEGMENT_IDS, has_segments
-from bench.inputs.sources import all_rows, read_source
-from bench.paths import MANIFEST, MODEL_CONFIG
+from bench.inputs.segments import has_segments
+from bench.inputs.sources import Source, read_source
+from bench.inputs.splits import Split, open_split, split_file
+from bench.inputs.tokenize import Tokenizer, check_lengths, join_blocks, rows_digest, write_blocks
+from bench.log import progress_bar
+from bench.paths import MANIFEST, MODEL_CONFIG, CachePaths
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class Split:
-    """The rows of one split."""
-
-    input_ids: list[np.ndarray]  # one int32 array per row
-    targets: list[Any]  # class indices, numbers or target texts
-    label_ids: list[np.ndarray]  # tokens of the target texts; empty arrays where the model generates nothing
-    rows: list[int]  # number of each row in the source
-    segment_ids: list[np.ndarray] | None = None  # beside each token id; None where the model is told no segments
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
+    pass
 
 
 @dataclass(frozen=True)
@@ -69,8 +55,9 @@ def prepare_task(
 ) -> Path:
     """Read, check and tokenize the rows of `task`, unless that is done; return their folder.
 
-    The backbone, which must be prepared, reads them unless there is another `reader`. Raises BenchError that names the
-    data set, split and row where something is wrong with the rows, or the tokenizer where it does not fit the model.
+    The backbone, which must be prepared, reads them unless there is another `reader`. What an interrupted preparation
+    finished is used. Raises BenchError that names the data set, split and row where something is wrong with the rows,
+    or the tokenizer where it does not fit the model.
     """
     folder = data_folder(task, backbone, choice, mirror, cache, reader.key if reader else None)
     if (folder / MANIFEST).is_file():
@@ -80,14 +67,18 @@ def prepare_task(
     reader = reader or Reader(prepared, prepared)
     _check_length(task, backbone, reader.model)
     source = read_source(task, choice, mirror)
-    tokenizer = load_tokenizer(reader.tokenizer)
-    check_vocabulary(tokenizer, reader)
-    segments = has_segments(task, tokenizer, reader.model)
+    plain = load_tokenizer(reader.tokenizer)
+    check_vocabulary(plain, reader)
+    tokenizer = Tokenizer(task, plain, segments=has_segments(task, plain, reader.model))
+    unfinished = CachePaths(cache).unfinished_data(folder.name)
+    blocks = _tokenized(source, tokenizer, unfinished / _key(source, reader))
     with folder_in_one_step(folder) as new:
         splits = {}
-        for name, rows in source.splits.items():
-            _write(new / f"{name}.parquet", _tokenized(task, name, all_rows(rows), tokenizer, segments))
-            splits[name] = {"rows": len(rows), "sha256": digest(new / f"{name}.parquet")}
+        for name, files in blocks.items():
+            file = split_file(new, name)
+            join_blocks(files, file)
+            check_lengths(file, tokenizer, f"{task.data.title}, split {name!r}")
+            splits[name] = {"rows": len(source.splits[name]), "sha256": digest(file), "content": rows_digest(file)}
         content = {
             "splits": splits,
             "evaluation": list(task.data.evaluation),
@@ -97,10 +88,11 @@ def prepare_task(
             "hub": task.data.hub,
             "tokenizer_sha256": reader.tokenizer_sha256,
             # Only where it is not the usual side, so that the fingerprints of other rows stay what they were.
-            **({"padding_side": "left"} if tokenizer.padding_side == "left" else {}),
+            **({"padding_side": "left"} if plain.padding_side == "left" else {}),
         }
-        fingerprint = _fingerprint(content)
-        (new / MANIFEST).write_bytes(canonical_json({**content, "fingerprint": fingerprint}))
+        content["fingerprint"] = _fingerprint(content)
+        (new / MANIFEST).write_bytes(canonical_json({**content, "sha256": digest_json(content)}))
+    shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -109,12 +101,12 @@ def open_data(folder: Path) -> PreparedData:
     manifest = read_manifest(folder)
     splits = {}
     for name, entry in manifest["splits"].items():
-        file = folder / f"{name}.parquet"
+        file = split_file(folder, name)
         if not file.is_file():
             raise BenchError(f"{file} is missing: {_advice(folder)}")
         if digest(file) != entry["sha256"]:
             raise BenchError(f"{file} is not what was prepared (its SHA-256 differs): {_advice(folder)}")
-        splits[name] = _open(file)
+        splits[name] = open_split(file)
     return PreparedData(splits["train"], {name: splits[name] for name in manifest["evaluation"]}, manifest)
 
 
@@ -125,12 +117,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise BenchError(f"no prepared data: {file} is missing; {_advice(folder)}")
     try:
         manifest: dict[str, Any] = json.loads(file.read_bytes())
-        content = {key: value for key, value in manifest.items() if key != "fingerprint"}
-        is_whole = manifest.get("fingerprint") == _fingerprint(content)
+        content = {key: value for key, value in manifest.items() if key != "sha256"}
+        is_whole = manifest.get("sha256") == digest_json(content)
     except (ValueError, AttributeError) as error:
         raise BenchError(f"{file} is no manifest ({error}): {_advice(folder)}") from error
     if not is_whole:
-        raise BenchError(f"{file}: its content does not match its fingerprint; {_advice(folder)}")
+        raise BenchError(f"{file}: its content does not match its hash; {_advice(folder)}")
     return manifest
 
 
@@ -154,59 +146,25 @@ def _advice(folder: Path) -> str:
     return f"remove {folder} and run `bench prepare STUDY` (it needs the network or the mirror)"
 
 
-def _fingerprint(content: dict[str, Any]) -> str:
-    deciding = ("splits", "evaluation", "tokenizer_sha256", "padding_side")
-    return digest(canonical_json({key: content[key] for key in deciding if key in content}))
+def _fingerprint(content: Mapping[str, Any]) -> str:
+    """The hash of the rows and of what they were tokenized with, for the identity of cells."""
+    deciding = {key: content[key] for key in ("evaluation", "tokenizer_sha256", "padding_side") if key in content}
+    splits = {name: {"rows": entry["rows"], "sha256": entry["content"]} for name, entry in content["splits"].items()}
+    return digest(canonical_json({**deciding, "splits": splits}))
 
 
-def _tokenized(
-    task: Task, name: str, rows: Rows, tokenizer: PreTrainedTokenizerBase, segments: bool
-) -> dict[str, list[Any]]:
-    """The columns of a split's parquet file. Raises BenchError where truncation leaves no row a token."""
-    texts = [[task.prefix + row[0], *row[1:]] for row in rows.texts]
-    columns = [list(column) for column in zip(*texts, strict=True)]
-    encoded = tokenizer(*columns, truncation=True, max_length=task.recipe.max_length)
-    ids = encoded["input_ids"]
-    empty = len(tokenizer("")["input_ids"])  # special tokens alone
-    if all(len(row) <= empty for row in ids):
-        raise BenchError(f"{task.data.title}, split {name!r}: no row has a token left at {task.recipe.max_length}")
-    labels: list[list[int]] = []
-    targets = rows.targets
-    if task.generates:
-        targets = targets if task.kind == "summarization" else [task.labels[index] for index in targets]
-        labels = tokenizer(text_target=targets, truncation=True, max_length=task.recipe.max_target_length)["input_ids"]
-    table = {"input_ids": ids, "target": targets, "label_ids": labels or [[] for _ in ids], "row": rows.numbers}
-    return {**table, SEGMENT_IDS: encoded[SEGMENT_IDS]} if segments else table
+def _key(source: Source, reader: Reader) -> str:
+    """The name for blocks of rows: a hash of what decides their content beside the configuration."""
+    versions = {package: version(package) for package in ("transformers", "tokenizers", "pyarrow")}
+    rows = {name: len(split) for name, split in source.splits.items()}
+    return digest_json({"files": source.files, "rows": rows, "reader": reader.key, "versions": versions})[:12]
 
 
-def _write(file: Path, columns: dict[str, list[Any]]) -> None:
-    ids = pyarrow.list_(pyarrow.int32())
-    arrays = {
-        "input_ids": pyarrow.array(columns["input_ids"], ids),
-        "target": pyarrow.array(columns["target"]),
-        "label_ids": pyarrow.array(columns["label_ids"], ids),
-        "row": pyarrow.array(columns["row"], pyarrow.int64()),
-    }
-    if SEGMENT_IDS in columns:
-        arrays[SEGMENT_IDS] = pyarrow.array(columns[SEGMENT_IDS], ids)
-    pyarrow.parquet.write_table(pyarrow.table(arrays), file, compression="zstd")
-
-
-def _open(file: Path) -> Split:
-    table = pyarrow.parquet.ParquetFile(file).read()  # pyarrow.parquet.read_table would import pandas
-    return Split(
-        input_ids=_arrays(table.column("input_ids")),
-        targets=table.column("target").to_pylist(),
-        label_ids=_arrays(table.column("label_ids")),
-        rows=table.column("row").to_pylist(),
-        segment_ids=_arrays(table.column(SEGMENT_IDS)) if SEGMENT_IDS in table.column_names else None,
-    )
-
-
-def _arrays(column: pyarrow.ChunkedArray) -> list[np.ndarray]:
-    """One array per row, each a view of the column's memory."""
-    arrays: list[np.ndarray] = []
-    for chunk in column.chunks:
-        values = chunk.values.to_numpy(zero_copy_only=False)
-        arrays += [values[start:end] for start, end in itertools.pairwise(chunk.offsets.to_numpy())]
-    return arrays
+def _tokenized(source: Source, tokenizer: Tokenizer, folder: Path) -> dict[str, list[Path]]:
+    """The files of each split's blocks below `folder`. Blocks of another source or tokenizer are removed first."""
+    for other in folder.parent.glob("*"):
+        if other != folder:
+            shutil.rmtree(other)
+    total = sum(len(split) for split in source.splits.values())
+    with progress_bar(total, what=f"{tokenizer.task.name}, tokenization: ", unit="row") as bar:
+        return {name: write_blocks(split, tokenizer, folder, bar) for name, split in source.splits.items()}

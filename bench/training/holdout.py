@@ -13,8 +13,9 @@ from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
-from bench.inputs.datasets import Split, open_data
+from bench.inputs.datasets import open_data
 from bench.inputs.reader import load_tokenizer
+from bench.inputs.splits import Split
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Rows:
 def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
     """`split` without `rows` of its rows, and these: evenly spread, so the same for every method and seed."""
     held = {(k * len(split)) // rows for k in range(rows)}
-    return _part(split, [i for i in range(len(split)) if i not in held]), _part(split, sorted(held))
+    return split.part([i for i in range(len(split)) if i not in held]), split.part(sorted(held))
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class HeldOut:
 
     def loss(self, model: Any) -> float:
         """The task's mean loss over rows or target tokens. Draws no random number. Synchronizes."""
-        order = sorted(range(len(self.split)), key=lambda i: -len(self.split.input_ids[i]))
+        order = self.split.longest_first()
         total, weight = 0.0, 0
         was_training = model.training
         model.eval()
@@ -64,18 +65,8 @@ class HeldOut:
             for start in self.process_group.shard(range(0, len(order), self.batch_size)):
                 rows = order[start : start + self.batch_size]
                 loss, _ = task_loss(model, self.collate(rows), self.task.kind)
-                share = sum(len(self.split.label_ids[i]) for i in rows) if self.task.generates else len(rows)
+                share = sum(self.split.target_lengths[i] for i in rows) if self.task.generates else len(rows)
                 total, weight = total + float(loss) * share, weight + share
         model.train(was_training)
         shares = self.process_group.all_gather_object((total, weight))
         return sum(total for total, _ in shares) / sum(weight for _, weight in shares)
-
-
-def _part(split: Split, rows: list[int]) -> Split:
-    return Split(
-        input_ids=[split.input_ids[i] for i in rows],
-        targets=[split.targets[i] for i in rows],
-        label_ids=[split.label_ids[i] for i in rows],
-        rows=[split.rows[i] for i in rows],
-        segment_ids=None if split.segment_ids is None else [split.segment_ids[i] for i in rows],
-    )

@@ -14,7 +14,7 @@ from bench.engine.report import StepReport
 from bench.engine.step import Core
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
-from bench.inputs.datasets import Split
+from bench.inputs.splits import Split
 from bench.log import progress_bar
 from bench.training.batches import epoch_batches, micro_batches
 from bench.training.best_step import BestStep
@@ -62,13 +62,12 @@ class Loop:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
         recipe, total = self.cell.recipe, self.core.schedule.total_steps
         per_epoch = recipe.steps_per_epoch(len(self.split))
-        lengths = [len(ids) for ids in self.split.input_ids]
         epoch, batches = -1, []
         with progress_bar(total, initial=self.core.completed, enabled=self.core.process_group.is_main) as bar:
             while (step := self.core.completed) < total:
                 if step // per_epoch != epoch:
                     epoch = step // per_epoch
-                    batches = epoch_batches(lengths, recipe.batch_size, self.cell.seed, epoch)
+                    batches = epoch_batches(self.split.lengths, recipe.batch_size, self.cell.seed, epoch)
                 self.train_step(batches[step % per_epoch])
                 stopped, due = self._agreed()
                 if stopped or due or self.core.completed == total:
@@ -99,7 +98,7 @@ class Loop:
     def train_step(self, rows: Sequence[int]) -> None:
         """One optimizer step, what is evaluated after it, and its line of the curve."""
         report = self._optimize(rows)
-        self.counters.tokens += sum(len(self.split.input_ids[i]) + len(self.split.label_ids[i]) for i in rows)
+        self.counters.tokens += sum(self.split.lengths[i] + self.split.target_lengths[i] for i in rows)
         self.counters.rows += len(rows)
         changed, held_out_loss = report.masked, None
         best = self.best if self.best and self.best.due() else None
@@ -154,4 +153,4 @@ class Loop:
             yield
 
     def _weight(self, rows: Sequence[int]) -> int:
-        return sum(len(self.split.label_ids[i]) for i in rows) if self.cell.task.generates else len(rows)
+        return sum(self.split.target_lengths[i] for i in rows) if self.cell.task.generates else len(rows)

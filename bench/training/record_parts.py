@@ -18,7 +18,7 @@ from bench.estimate.parameters import Unpredictable, predict_parameters
 from bench.estimate.tracing import BatchShape, trace
 from bench.evaluation.evaluate import Evaluated
 from bench.files import digest
-from bench.inputs.datasets import Split
+from bench.inputs.splits import Split
 from bench.models.adapters import weights_file
 from bench.models.precision import matmul_dtype, matmul_precision
 from bench.models.sites import AdapterSite
@@ -233,8 +233,8 @@ def training_of(
 
 def batches_of(train: Split, cell: Cell, total: int) -> FirstEpoch:
     """The micro-batches of the training's first epoch, `total` steps at the most."""
-    lengths, targets = [len(ids) for ids in train.input_ids], [len(ids) for ids in train.label_ids]
-    return first_epoch(lengths, targets, cell.recipe.batch_size, cell.recipe.micro_batches, cell.seed, total)
+    recipe = cell.recipe
+    return first_epoch(train.lengths, train.target_lengths, recipe.batch_size, recipe.micro_batches, cell.seed, total)
 
 
 def predicted_peak(cell: Cell, largest: Padded, device: str) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_cells import Lab
+from helpers.splits import split_of
 from peft import LoraConfig, get_peft_model
 from transformers import (
     BartConfig,
@@ -28,7 +29,6 @@ from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.generation_settings import overruled_settings, warn_once
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
-from bench.inputs.datasets import Split
 
 ROWS = np.random.default_rng(0).integers(5, 60, (6, 9)).astype(np.int32)
 IDS = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "decoder_start_token_id": 3}
@@ -96,7 +96,7 @@ def task_of(**generation: Any) -> Task:
 
 def evaluated(model: Any, task: Task) -> Evaluated:
     targets = ["w5 w6"] * len(ROWS)
-    split = Split(list(ROWS), targets, [np.array([5, 6, 3], dtype=np.int32)] * len(ROWS), list(range(len(ROWS))))
+    split = split_of(list(ROWS), targets, [np.array([5, 6, 3], dtype=np.int32)] * len(ROWS))
     return evaluate(model, task, {"validation": split}, Words(), 4, torch.device("cpu"))
 
 

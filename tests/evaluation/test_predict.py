@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_cells import Lab
+from helpers.splits import split_of
 from transformers import T5Config, T5ForConditionalGeneration
 
 from bench.config.task import Task
@@ -20,7 +21,7 @@ from bench.errors import TransientError
 from bench.evaluation.evaluate import evaluate, predict
 from bench.evaluation.predictions_file import write_predictions
 from bench.inputs.cache_keys import backbone_folder, data_folder
-from bench.inputs.datasets import Split, open_data
+from bench.inputs.datasets import open_data
 from bench.inputs.reader import load_tokenizer
 from bench.models.backbone import load_backbone
 
@@ -113,7 +114,7 @@ def test_logits_that_are_no_numbers_are_no_class_and_no_loss(kind: str, values: 
     data = {"hub": "a/b", "columns": {"text": ["t"], "target": "y"}}
     task = Task.model_validate({"name": "t", "kind": kind, "data": data, **about})
     ids = [np.array([1, 2], dtype=np.int32)] * 2
-    split = Split(ids, [0, 1], [np.array([], dtype=np.int32)] * 2, [0, 1])
+    split = split_of(ids, [0, 1], [np.array([], dtype=np.int32)] * 2)
     found = evaluate(Broken(), task, {"validation": split}, TOKENIZER, 2, CPU)
     np.testing.assert_array_equal(found.predictions["validation"], values)
     assert found.loss == {"validation": None}

@@ -10,7 +10,7 @@ import pytest
 from helpers.small_cells import Lab, record_of
 
 from bench.errors import EXIT_BAD_INPUT, EXIT_TRY_AGAIN
-from bench.files import canonical_json
+from bench.files import canonical_json, digest_json
 
 
 def test_fault_15_a_training_changes_nothing_that_was_prepared(lab: Lab, tmp_path: Path) -> None:
@@ -23,8 +23,8 @@ def test_fault_15_a_training_changes_nothing_that_was_prepared(lab: Lab, tmp_pat
 @pytest.mark.parametrize(
     "name",
     [
-        "data/train.parquet",
-        "data/validation.parquet",
+        "data/train.arrow",
+        "data/validation.arrow",
         "data/manifest.json",
         "models/model.safetensors",
         "models/tokenizer.json",
@@ -49,13 +49,12 @@ def test_fault_16_a_changed_byte_is_named_with_the_command(lab: Lab, tmp_path: P
 def test_a_fault_before_the_training_is_recorded_too(lab: Lab, tmp_path: Path) -> None:
     """Rows that no reader takes, though they are what the manifest says: after the last try the record tells why."""
     cell, out = lab.prepare(lab.cell("lora")), tmp_path / "out"
-    (file,) = (lab.cache / "data").rglob("train.parquet")
-    file.write_bytes(b"PAR1 but no more")
+    (file,) = (lab.cache / "data").rglob("train.arrow")
+    file.write_bytes(b"ARROW1 but no more")
     manifest = file.with_name("manifest.json")
     facts = json.loads(manifest.read_bytes())
     facts["splits"]["train"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    known = {key: facts[key] for key in ("splits", "evaluation", "tokenizer_sha256")}
-    facts["fingerprint"] = hashlib.sha256(canonical_json(known)).hexdigest()
+    facts["sha256"] = digest_json({key: value for key, value in facts.items() if key != "sha256"})
     manifest.write_bytes(canonical_json(facts))
     assert lab.train(cell, out, attempt=1, attempts=2) == EXIT_TRY_AGAIN
     assert lab.train(cell, out, attempt=2, attempts=2) == 0

@@ -179,11 +179,11 @@ def test_prepared_rows_are_refused_once_a_byte_differs(tmp_path: Path) -> None:
     data = open_data(folder)
     assert (len(data.train), len(data.evaluation["validation"]), data.manifest["synthetic"]) == (40, 20, True)
     assert data.train.input_ids[0][0] == 101  # [CLS]
-    file = folder / "train.parquet"
+    file = folder / "train.arrow"
     raw = bytearray(file.read_bytes())
     raw[len(raw) // 2] ^= 1
     file.write_bytes(raw)
-    with pytest.raises(BenchError, match=r"train\.parquet is not what was prepared.*bench prepare"):
+    with pytest.raises(BenchError, match=r"train\.arrow is not what was prepared.*bench prepare"):
         open_data(folder)
     (folder / "manifest.json").unlink()
     with pytest.raises(BenchError, match=r"manifest\.json is missing"):

@@ -37,8 +37,8 @@ def test_the_adapter_loads_with_peft_and_predicts_what_is_recorded(lab: Lab, tmp
     assert found.values == recorded["prediction"].tolist()
     assert found.loss == record.loss["validation"]
     assert recorded.columns.tolist() == ["split", "row", "reference", "prediction"]
-    assert recorded["row"].tolist() == split.rows
-    assert record.metrics["validation"]["last"] == score(cell.task, found.values, split.targets)
+    assert recorded["row"].tolist() == list(split.rows)
+    assert record.metrics["validation"]["last"] == score(cell.task, found.values, list(split.targets))
     assert record.reported is not None
     assert record.reported.value == record.metrics["validation"]["last"]["mcc"]
 
@@ -57,7 +57,7 @@ def test_summaries_reload_and_carry_a_score_each(summaries: Lab, tmp_path: Path)
     assert found.values == recorded["prediction"].tolist()
     for metric, value in record.metrics["validation"]["last"].items():
         assert math.fsum(recorded[f"score_{metric}"]) / len(recorded) == value
-    assert recorded["reference"].tolist() == split.targets
+    assert recorded["reference"].tolist() == list(split.targets)
     assert record.evaluation["generation"]["num_beams"] == 2
     assert record.evaluation["generation_overruled"] == {}
 

@@ -1,0 +1,141 @@
+"""The tokenized rows of a split: an Arrow file that is mapped into memory, so that a row is read when it is used.
+
+Any number of rows costs a process only the pages that it touches, and the processes of a machine share these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.ipc
+
+from bench.inputs.segments import SEGMENT_IDS
+
+
+class Column(Sequence[Any]):
+    """The values of one column, by row. A list of numbers comes as an array that is a view of the file, [tokens]."""
+
+    def __init__(self, column: pyarrow.ChunkedArray) -> None:
+        self._chunks = column.chunks
+        self._ends = np.cumsum([len(chunk) for chunk in column.chunks])
+        self._is_list = pyarrow.types.is_list(column.type)
+        if self._is_list:
+            self._values = [chunk.values.to_numpy() for chunk in column.chunks]
+            self._offsets = [chunk.offsets.to_numpy() for chunk in column.chunks]
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        at = row - (int(self._ends[number - 1]) if number else 0)
+        if not self._is_list:
+            return self._chunks[number][at].as_py()
+        start, end = self._offsets[number][at : at + 2]
+        return self._values[number][start:end]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Length of each list, [rows]."""
+        return np.concatenate([np.diff(offsets) for offsets in self._offsets])
+
+    def part(self, rows: np.ndarray) -> Part:
+        """The values of the rows at these indices."""
+        return Part(self, rows)
+
+
+class Part(Sequence[Any]):
+    """Some rows of a column, in a given order."""
+
+    def __init__(self, column: Column, rows: np.ndarray) -> None:
+        self._column, self._rows = column, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self._column[int(i)] for i in self._rows[row]]
+        return self._column[int(self._rows[row])]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Length of each list, [rows]."""
+        lengths: np.ndarray = self._column.lengths[self._rows]
+        return lengths
+
+    def part(self, rows: np.ndarray) -> Part:
+        """The values of the rows at these indices of this part."""
+        return Part(self._column, self._rows[rows])
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split, or a part of them."""
+
+    input_ids: Column | Part  # one int32 array per row
+    targets: Column | Part  # class indices, numbers or target texts
+    label_ids: Column | Part  # tokens of the target texts; empty arrays where the model generates nothing
+    rows: Column | Part  # number of each row in the source
+    segment_ids: Column | Part | None = None  # beside each token id; None where the model is told no segments
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each row's source."""
+        lengths: list[int] = self.input_ids.lengths.tolist()
+        return lengths
+
+    @cached_property
+    def target_lengths(self) -> list[int]:
+        """Tokens of each row's target text; 0 where the model generates nothing."""
+        lengths: list[int] = self.label_ids.lengths.tolist()
+        return lengths
+
+    def part(self, rows: Sequence[int]) -> Split:
+        """The rows at these indices, in this order."""
+        indices = np.asarray(rows, dtype=np.int64)
+        return Split(
+            input_ids=self.input_ids.part(indices),
+            targets=self.targets.part(indices),
+            label_ids=self.label_ids.part(indices),
+            rows=self.rows.part(indices),
+            segment_ids=None if self.segment_ids is None else self.segment_ids.part(indices),
+        )
+
+    def longest_first(self) -> list[int]:
+        """The indices of the rows, those with the most source tokens first."""
+        order: list[int] = np.argsort(-np.asarray(self.lengths), kind="stable").tolist()
+        return order
+
+
+def split_file(folder: Path, name: str) -> Path:
+    """The file of the split called `name` in a prepared folder."""
+    return folder / f"{name}.arrow"
+
+
+def open_split(file: Path) -> Split:
+    """The rows in `file`, whose columns are named as in `bench.inputs.tokenize`.
+
+    Raises pyarrow.ArrowInvalid where it is no Arrow file.
+    """
+    table = pyarrow.ipc.open_file(pyarrow.memory_map(str(file))).read_all()
+    return Split(
+        input_ids=Column(table.column("input_ids")),
+        targets=Column(table.column("target")),
+        label_ids=Column(table.column("label_ids")),
+        rows=Column(table.column("row")),
+        segment_ids=Column(table.column(SEGMENT_IDS)) if SEGMENT_IDS in table.column_names else None,
+    )

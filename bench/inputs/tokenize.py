@@ -1,0 +1,195 @@
+"""Tokenize the rows of a task in blocks, so that memory does not depend on their number.
+
+Each finished block is a file of its own. A preparation that was interrupted, even killed, goes on behind the last of
+them. Blocks do not depend on how many processors tokenize, so neither do the rows that are made of them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.ipc
+import pyarrow.parquet
+
+from bench.config.task import Task
+from bench.errors import BenchError
+from bench.files import write_atomic
+from bench.inputs.rows import Rows
+from bench.inputs.segments import SEGMENT_IDS
+from bench.inputs.sources import SourceSplit
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+    from tqdm import tqdm
+    from transformers import PreTrainedTokenizerBase
+
+IDS = pyarrow.list_(pyarrow.int32())
+# A tokenizer keeps about 200 bytes per token until the rows of a call are returned, cut-off tokens included.
+CALL_ROWS = 256  # rows in one call
+CALL_CHARACTERS = 2**18  # characters in one call, of which a single row may have more
+TABLE_TOKENS = 2**24  # tokens up to which a digest takes all rows as one table
+
+
+class Tokenizer:
+    """Turns rows of a task into the columns input_ids, target, label_ids, row and, if `segments`, token_type_ids."""
+
+    def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, *, segments: bool) -> None:
+        self.task, self.segments = task, segments
+        self._tokenizer = tokenizer
+        self.empty = len(tokenizer("")["input_ids"])  # special tokens alone
+
+    def __call__(self, rows: Rows) -> pyarrow.RecordBatch:
+        """The columns of a block of rows."""
+        recipe, targets = self.task.recipe, rows.targets
+        texts = [[self.task.prefix + row[0], *row[1:]] for row in rows.texts]
+        columns = self._encoded(texts, recipe.max_length)
+        labels = pyarrow.array([[]] * len(texts), IDS)
+        if self.task.generates:
+            targets = targets if self.task.kind == "summarization" else [self.task.labels[i] for i in targets]
+            wanted = [[target] for target in targets]
+            labels = self._encoded(wanted, recipe.max_target_length, as_target=True)["input_ids"]
+        table = {
+            "input_ids": columns["input_ids"],
+            "target": pyarrow.array(targets),
+            "label_ids": labels,
+            "row": pyarrow.array(rows.numbers, pyarrow.int64()),
+        }
+        if self.segments:
+            table[SEGMENT_IDS] = columns[SEGMENT_IDS]
+        return pyarrow.RecordBatch.from_pydict(table)
+
+    def _encoded(self, texts: list[list[str]], length: int, *, as_target: bool = False) -> dict[str, pyarrow.Array]:
+        """What the tokenizer makes of each row's text or pair of texts, by its name, as one array of lists."""
+        parts: dict[str, list[pyarrow.Array]] = {}
+        for call in _calls(texts):
+            columns = [list(column) for column in zip(*call, strict=True)]
+            given = (
+                {"text_target": columns[0]} if as_target else dict(zip(("text", "text_pair"), columns, strict=False))
+            )
+            found = self._tokenizer(**given, truncation=True, max_length=length)
+            for name in ("input_ids", SEGMENT_IDS):
+                if name in found:
+                    parts.setdefault(name, []).append(pyarrow.array(found[name], IDS))
+        return {name: pyarrow.concat_arrays(arrays) for name, arrays in parts.items()}
+
+
+def use_processors(count: int) -> None:
+    """Let the tokenizers of this process work on so many processors. Call it before the first one is used."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if count > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(count)
+
+
+def write_blocks(split: SourceSplit, tokenizer: Tokenizer, folder: Path, bar: tqdm[Any]) -> list[Path]:
+    """Tokenize `split` block by block into files below `folder`, except those that are there; return them in order."""
+    files = []
+    for number, rows in enumerate(split.blocks()):
+        file = folder / f"{split.name}-{number:06}.arrow"
+        if not _holds(file, len(rows.numbers)):
+            write_atomic(file, _as_file(tokenizer(rows)))
+        files.append(file)
+        bar.update(len(rows.numbers))
+    return files
+
+
+def join_blocks(blocks: list[Path], file: Path) -> None:
+    """Write the rows of all `blocks` into one Arrow file, which `open_split` opens."""
+    with pyarrow.ipc.new_file(str(file), _opened(blocks[0]).schema) as writer:
+        for block in blocks:
+            writer.write_table(_opened(block).read_all())
+
+
+def check_lengths(file: Path, tokenizer: Tokenizer, where: str) -> None:
+    """Raises BenchError where truncation leaves no row in `file` a token."""
+    longest = max(
+        pyarrow.compute.max(pyarrow.compute.list_value_length(batch.column("input_ids"))).as_py()
+        for batch in _batches(file)
+    )
+    if longest <= tokenizer.empty:
+        raise BenchError(f"{where}: no row has a token left at {tokenizer.task.recipe.max_length}")
+
+
+def rows_digest(file: Path) -> str:
+    """SHA-256 of the rows in `file`, however they are stored: of the parquet file that they would make.
+
+    It decides a cell's identity, so rows that were prepared as parquet (before Arrow) must keep theirs. Their files had
+    all rows in one group, which takes memory: with more than TABLE_TOKENS tokens each block is a group of its own.
+    """
+    import hashlib
+
+    reader = _opened(file)
+    table = reader.read_all()
+    digest = hashlib.sha256()
+    if sum(_tokens(column) for column in table.columns) <= TABLE_TOKENS:
+        groups: Iterator[pyarrow.Table] = iter([table.combine_chunks()])
+    else:
+        groups = (pyarrow.Table.from_batches([batch]) for batch in _batches(file))
+    with pyarrow.parquet.ParquetWriter(_Hashing(digest), table.schema, compression="zstd") as writer:
+        for group in groups:
+            writer.write_table(group)
+    return digest.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """A file of which only the digest is kept."""
+
+    def __init__(self, digest: _Hash) -> None:
+        self._digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
+
+
+def _calls(texts: list[list[str]]) -> Iterator[list[list[str]]]:
+    """The rows in the portions that a tokenizer takes at once."""
+    call: list[list[str]] = []
+    characters = 0
+    for row in texts:
+        length = sum(map(len, row))
+        if call and (len(call) == CALL_ROWS or characters + length > CALL_CHARACTERS):
+            yield call
+            call, characters = [], 0
+        call.append(row)
+        characters += length
+    if call:
+        yield call
+
+
+def _tokens(column: pyarrow.ChunkedArray) -> int:
+    lists = pyarrow.types.is_list(column.type)
+    return sum(len(chunk.values) for chunk in column.chunks) if lists else 0
+
+
+def _holds(file: Path, rows: int) -> bool:
+    """Whether `file` is a block of so many rows."""
+    try:
+        return int(_opened(file).read_all().num_rows) == rows
+    except (FileNotFoundError, pyarrow.ArrowInvalid):
+        return False
+
+
+def _as_file(batch: pyarrow.RecordBatch) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _opened(file: Path) -> pyarrow.ipc.RecordBatchFileReader:
+    return pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
+
+
+def _batches(file: Path) -> Iterator[pyarrow.RecordBatch]:
+    reader = _opened(file)
+    return (reader.get_batch(number) for number in range(reader.num_record_batches))
