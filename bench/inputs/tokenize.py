@@ -6,9 +6,10 @@ them. Blocks do not depend on how many processors tokenize, so neither do the ro
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,11 @@ from bench.inputs.segments import SEGMENT_IDS
 from bench.inputs.sources import SourceSplit
 
 if TYPE_CHECKING:
-    from hashlib import _Hash
-
     from tqdm import tqdm
     from transformers import PreTrainedTokenizerBase
 
 IDS = pyarrow.list_(pyarrow.int32())
+LISTS = ("input_ids", "label_ids")
 # A tokenizer keeps about 200 bytes per token until the rows of a call are returned, cut-off tokens included.
 CALL_ROWS = 256  # rows in one call
 CALL_CHARACTERS = 2**18  # characters in one call, of which a single row may have more
@@ -100,16 +100,17 @@ def write_blocks(split: SourceSplit, tokenizer: Tokenizer, folder: Path, bar: tq
 
 def join_blocks(blocks: list[Path], file: Path) -> None:
     """Write the rows of all `blocks` into one Arrow file, which `open_split` opens."""
-    with pyarrow.ipc.new_file(str(file), _opened(blocks[0]).schema) as writer:
+    with pyarrow.ipc.new_file(str(file), _Batches(blocks[0]).schema) as writer:
         for block in blocks:
-            writer.write_table(_opened(block).read_all())
+            for batch in _Batches(block):
+                writer.write_batch(batch)
 
 
 def check_lengths(file: Path, tokenizer: Tokenizer, where: str) -> None:
     """Raises BenchError where truncation leaves no row in `file` a token."""
     longest = max(
         pyarrow.compute.max(pyarrow.compute.list_value_length(batch.column("input_ids"))).as_py()
-        for batch in _batches(file)
+        for batch in _Batches(file)
     )
     if longest <= tokenizer.empty:
         raise BenchError(f"{where}: no row has a token left at {tokenizer.task.recipe.max_length}")
@@ -121,16 +122,13 @@ def rows_digest(file: Path) -> str:
     It decides a cell's identity, so rows that were prepared as parquet (before Arrow) must keep theirs. Their files had
     all rows in one group, which takes memory: with more than TABLE_TOKENS tokens each block is a group of its own.
     """
-    import hashlib
-
-    reader = _opened(file)
-    table = reader.read_all()
-    digest = hashlib.sha256()
-    if sum(_tokens(column) for column in table.columns) <= TABLE_TOKENS:
-        groups: Iterator[pyarrow.Table] = iter([table.combine_chunks()])
+    batches = _Batches(file)
+    if sum(len(batch.column(name).values) for batch in batches for name in LISTS) <= TABLE_TOKENS:
+        groups: Iterable[pyarrow.Table] = [pyarrow.Table.from_batches(batches).combine_chunks()]
     else:
-        groups = (pyarrow.Table.from_batches([batch]) for batch in _batches(file))
-    with pyarrow.parquet.ParquetWriter(_Hashing(digest), table.schema, compression="zstd") as writer:
+        groups = (pyarrow.Table.from_batches([batch]) for batch in batches)
+    digest = hashlib.sha256()
+    with pyarrow.parquet.ParquetWriter(_Hashing(digest), batches.schema, compression="zstd") as writer:
         for group in groups:
             writer.write_table(group)
     return digest.hexdigest()
@@ -139,7 +137,7 @@ def rows_digest(file: Path) -> str:
 class _Hashing(io.RawIOBase):
     """A file of which only the digest is kept."""
 
-    def __init__(self, digest: _Hash) -> None:
+    def __init__(self, digest: Any) -> None:
         self._digest = digest
 
     def writable(self) -> bool:
@@ -165,15 +163,10 @@ def _calls(texts: list[list[str]]) -> Iterator[list[list[str]]]:
         yield call
 
 
-def _tokens(column: pyarrow.ChunkedArray) -> int:
-    lists = pyarrow.types.is_list(column.type)
-    return sum(len(chunk.values) for chunk in column.chunks) if lists else 0
-
-
 def _holds(file: Path, rows: int) -> bool:
     """Whether `file` is a block of so many rows."""
     try:
-        return int(_opened(file).read_all().num_rows) == rows
+        return bool(sum(batch.num_rows for batch in _Batches(file)) == rows)
     except (FileNotFoundError, pyarrow.ArrowInvalid):
         return False
 
@@ -186,10 +179,12 @@ def _as_file(batch: pyarrow.RecordBatch) -> bytes:
     return content
 
 
-def _opened(file: Path) -> pyarrow.ipc.RecordBatchFileReader:
-    return pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
+class _Batches:
+    """The blocks of an Arrow file, each read when it is its turn: a mapped file would stay in memory as it is read."""
 
+    def __init__(self, file: Path) -> None:
+        self._reader = pyarrow.ipc.open_file(pyarrow.OSFile(str(file)))
+        self.schema = self._reader.schema
 
-def _batches(file: Path) -> Iterator[pyarrow.RecordBatch]:
-    reader = _opened(file)
-    return (reader.get_batch(number) for number in range(reader.num_record_batches))
+    def __iter__(self) -> Iterator[pyarrow.RecordBatch]:
+        return (self._reader.get_batch(number) for number in range(self._reader.num_record_batches))
