@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.config.cell import DataChoice
@@ -30,9 +30,6 @@ from bench.inputs.splits import Split, open_split, split_file
 from bench.inputs.tokenize import Tokenizer, check_lengths, join_blocks, rows_digest, write_blocks
 from bench.log import progress_bar
 from bench.paths import MANIFEST, MODEL_CONFIG, CachePaths
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
