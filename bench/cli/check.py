@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -17,15 +18,17 @@ def check(workflow: Path) -> None:
 
     All problems of all files are listed, each with its line.
     """
-    from bench.config.catalog import load_catalog, read_study
+    from bench.config.catalog import read_catalog, read_study, unread_files
     from bench.config.peft_fields import peft_problems
     from bench.config.resolve import resolve
-    from bench.config.yaml_source import place_of
+    from bench.config.unknown_names import unknown_names
+    from bench.config.yaml_source import place_of, read_yaml
     from bench.evaluation.evaluate_modules import locate_modules
     from bench.inputs.located import locate
 
-    catalog = load_catalog(workflow)
-    problems: list[Problem] = peft_problems(catalog.methods.values())
+    catalog, problems = read_catalog(workflow)
+    problems += unread_files(workflow)
+    problems += peft_problems(catalog.methods.values())
     for entry in catalog.tasks.values():
         try:
             locate_modules([entry.item])
@@ -39,11 +42,19 @@ def check(workflow: Path) -> None:
     cells: dict[str, int] = {}
     for name in catalog.study_names():
         try:
-            cells[name] = len(resolve(catalog, read_study(catalog, name)).cells)
+            study = read_study(catalog, name)
+        except SpecError as error:
+            problems.extend(error.problems)
+            with suppress(SpecError):  # a study with another fault may name what does not exist, too
+                file = catalog.study_file(name)
+                problems.extend(unknown_names(catalog, *read_yaml(file), file))
+            continue
+        try:
+            cells[name] = len(resolve(catalog, study).cells)
         except SpecError as error:
             problems.extend(error.problems)
     if problems:
-        raise SpecError(problems)
+        raise SpecError(dict.fromkeys(problems))  # studies that share a task or a method share its faults
     print(f"{len(catalog.tasks)} tasks, {len(catalog.methods)} methods, {len(catalog.backbones)} backbones: valid")
     for name, count in cells.items():
         print(f"study {name}: {count} cells")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -173,7 +173,7 @@ def _data(named: Named, recorded: Cell | None) -> DataChoice:
     from bench.config.cell import DataChoice
 
     if recorded is None or named.task is not None:
-        source = "embedded" if named.embedded else "hub"
+        source: Literal["hub", "embedded"] = "embedded" if named.embedded else "hub"
         return DataChoice(source=source, train_rows=1, evaluation_rows=named.rows)
     changes = {
         **({"evaluation_rows": named.rows} if named.rows is not None else {}),

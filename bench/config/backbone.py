@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from bench.config.types import CommitHash, Frozen, HubId, Kind, Name
+from bench.config.types import CommitHash, Frozen, HubId, Kind, Name, Plain
 
 
 class PackageSource(Frozen):
@@ -48,7 +48,7 @@ class Backbone(Frozen):
         description="Modules that are trained in full in float32 and never quantized, such as pooler and classifier. "
         "The default is none.",
     )
-    config: dict[str, Any] = Field(
+    config: dict[str, Plain] = Field(
         {}, description="Fields of the released config.json, so that `bench plan` can count without a download."
     )
     parameters: int | None = Field(

@@ -33,5 +33,5 @@ class Budget(Frozen):
         if (self.rank is None) == (self.parameters is None):
             raise ValueError("give exactly one of rank, parameters")
         if self.rank is not None and self.initial_rank is not None and self.initial_rank < self.rank:
-            raise ValueError(f"initial_rank {self.initial_rank} is smaller than rank {self.rank}")
+            raise ValueError(f"initial_rank {self.initial_rank} is smaller than rank {self.rank:g}")
         return self

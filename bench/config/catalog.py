@@ -25,6 +25,9 @@ WORKFLOW = next(
 )
 
 
+FOLDERS = ("tasks", "methods", "backbones", "studies")
+
+
 @dataclass(frozen=True)
 class Entry(Generic[Item]):
     """One file: the item that it describes, the plain data that the item was built from, and the place of each key."""
@@ -43,16 +46,17 @@ class Catalog:
     methods: dict[str, Entry[Method]] = field(default_factory=dict)
     backbones: dict[str, Entry[Backbone]] = field(default_factory=dict)
     folder: Path = WORKFLOW
+    invalid: dict[str, frozenset[str]] = field(default_factory=dict)  # names of the files that were refused, by folder
 
     def study_file(self, name: str) -> Path:
         """The file of the study `name`. Raises BenchError with the nearest valid name if there is none."""
         file = self.folder / "studies" / f"{name}.yaml"
-        if not file.is_file():
+        if "/" in name or not file.is_file():
             raise BenchError(f"unknown study {name!r}{nearest(name, self.study_names())}")
         return file
 
     def study_names(self) -> list[str]:
-        return sorted(file.stem for file in (self.folder / "studies").glob("*.yaml"))
+        return [file.stem for file in _yaml_files(self.folder / "studies")]
 
 
 def load_catalog(folder: Path = WORKFLOW) -> Catalog:
@@ -61,31 +65,54 @@ def load_catalog(folder: Path = WORKFLOW) -> Catalog:
     The fields of PEFT configs are not checked, because that imports PEFT: see `peft_fields.check_peft_methods`.
     Raises SpecError with all problems of all files, and BenchError if there is no such folder.
     """
-    if not folder.is_dir():
-        raise BenchError(f"{folder}: no such folder of YAML files")
-    if not any((folder / name).is_dir() for name in ("tasks", "methods", "backbones")):
-        raise BenchError(f"{folder}: no tasks/, methods/ or backbones/ in this folder: no YAML file would be read")
-    problems: list[Problem] = []  # collected over all files, so that a user sees every fault at once
-    catalog = Catalog(
-        tasks=_read_folder(Task, folder / "tasks", problems),
-        methods=_read_folder(Method, folder / "methods", problems),
-        backbones=_read_folder(Backbone, folder / "backbones", problems),
-        folder=folder,
-    )
+    catalog, problems = read_catalog(folder)
     if problems:
         raise SpecError(problems)
     return catalog
 
 
+def read_catalog(folder: Path) -> tuple[Catalog, list[Problem]]:
+    """The valid files of `folder`, and every problem of the others. Raises BenchError if there is no such folder."""
+    if not folder.is_dir():
+        raise BenchError(f"{folder}: no such folder of YAML files")
+    if not any((folder / name).is_dir() for name in ("tasks", "methods", "backbones")):
+        raise BenchError(f"{folder}: no tasks/, methods/ or backbones/ in this folder: no YAML file would be read")
+    problems: list[Problem] = []  # collected over all files, so that a user sees every fault at once
+    invalid: dict[str, frozenset[str]] = {}
+    catalog = Catalog(
+        tasks=_read_folder(Task, folder / "tasks", problems, invalid),
+        methods=_read_folder(Method, folder / "methods", problems, invalid),
+        backbones=_read_folder(Backbone, folder / "backbones", problems, invalid),
+        folder=folder,
+        invalid=invalid,
+    )
+    return catalog, problems
+
+
+def unread_files(folder: Path) -> list[Problem]:
+    """A problem for each file of `folder` that is called almost like a YAML file, and is not read."""
+    files = sorted(file for name in FOLDERS for file in (folder / name).glob("*") if not file.name.startswith("."))
+    return [
+        Problem(file, f"is not read: call it {file.stem}.yaml")
+        for file in files
+        if file.suffix.lower() in (".yaml", ".yml") and file.suffix != ".yaml"
+    ]
+
+
 def read_entry(model: type[Item], file: Path) -> Entry[Item]:
     """One file as a `model`. Raises SpecError if it is invalid or if its `name` is not the name of the file."""
     data, places = read_yaml(file)
-    item = build(model, data, places, file)
-    name = getattr(item, "name", None)
-    if name != file.stem:
-        line, column = places.get(("name",), (0, 0))
+    problems = []
+    name = data.get("name")
+    if isinstance(name, str) and name != file.stem:
         message = f"name: expected {file.stem!r} as the file is called, found {name!r}"
-        raise SpecError([Problem(file, message, line, column)])
+        problems.append(Problem(file, message, *places.get(("name",), (0, 0))))
+    try:
+        item = build(model, data, places, file)
+    except SpecError as error:
+        raise SpecError([*problems, *error.problems]) from error
+    if problems:
+        raise SpecError(problems)
     return Entry(item, data, places, file)
 
 
@@ -94,12 +121,21 @@ def read_study(catalog: Catalog, name: str) -> Entry[Study]:
     return read_entry(Study, catalog.study_file(name))
 
 
-def _read_folder(model: type[Item], folder: Path, problems: list[Problem]) -> dict[str, Entry[Item]]:
-    """Every valid file of `folder` by its name; the problems of the others are added to `problems`."""
-    entries = {}
-    for file in sorted(folder.glob("*.yaml")):
+def _read_folder(
+    model: type[Item], folder: Path, problems: list[Problem], invalid: dict[str, frozenset[str]]
+) -> dict[str, Entry[Item]]:
+    """Every valid file of `folder` by its name; problems and names of the others go to `problems` and `invalid`."""
+    entries, refused = {}, set()
+    for file in _yaml_files(folder):
         try:
             entries[file.stem] = read_entry(model, file)
         except SpecError as error:
             problems.extend(error.problems)
+            refused.add(file.stem)
+    invalid[folder.name] = frozenset(refused)
     return entries
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    """The files of a folder that are read. Hidden ones are what editors and file systems leave (._cola.yaml)."""
+    return sorted(file for file in folder.glob("*.yaml") if not file.name.startswith("."))

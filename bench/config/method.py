@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
 from bench.config.module_roles import Role, Third
 from bench.config.recipe import Recipe
-from bench.config.types import Frozen, KeyName, NonNegative, Positive
+from bench.config.types import Frozen, KeyName, NonNegative, Plain, Positive
 from bench.errors import nearest
 
 Storage = Literal["fp32", "bf16", "nf4"]
@@ -36,6 +36,20 @@ def _check_recipe_key(key: str) -> str:
     return key
 
 
+# The fields of a recipe, without what holds between them: a method changes a few of a task's.
+_RecipeValues: type[BaseModel] = create_model(  # type: ignore[call-overload]
+    "_RecipeValues", __base__=Frozen, **{name: (field.annotation, field) for name, field in Recipe.model_fields.items()}
+)
+
+
+def _check_recipe_values(recipe: dict[str, Any]) -> dict[str, Any]:
+    phases = recipe.get("rank_schedule")
+    if isinstance(phases, dict):  # a method may change one phase of the task's
+        phases = {"initial_steps": 0, "final_steps": 0, "interval": 1} | phases
+    _RecipeValues.model_validate({**recipe, **({"rank_schedule": phases} if phases else {})})
+    return recipe
+
+
 RecipeKey = Annotated[str, AfterValidator(_check_recipe_key)]
 
 
@@ -47,7 +61,7 @@ class PeftChoice(Frozen):
     """
 
     config: str = Field(description="Name of the class, such as LoraConfig.")
-    fields: dict[str, Any] = Field({}, description="Arguments of the class. The default is none.")
+    fields: dict[str, Plain] = Field({}, description="Arguments of the class. The default is none.")
 
 
 class Growth(Frozen):
@@ -139,7 +153,7 @@ class Method(Frozen):
         description="Keep the rows of A and the columns of B orthonormal by a penalty. "
         "The default null means: only where the adapter is adalora.",
     )
-    recipe: dict[RecipeKey, Any] = Field(
+    recipe: Annotated[dict[RecipeKey, Any], AfterValidator(_check_recipe_values)] = Field(
         {}, description="Keys of the recipe that this method changes for every task. The default is none."
     )
 

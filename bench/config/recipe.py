@@ -7,11 +7,13 @@ Without `reference_steps` they are absolute.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from bench.config.types import Frozen, NonNegative, Positive
+
+Betas = Annotated[tuple[float, float], Field(strict=False)]  # a list in YAML; its items must be numbers all the same
 
 
 class RankPhases(Frozen):
@@ -69,9 +71,7 @@ class Recipe(Frozen):
     weight_decay: float = Field(
         0.0, ge=0, description="Weight decay of AdamW, on matrices but not on biases and norms. The default is 0."
     )
-    adam_betas: tuple[float, float] = Field(
-        (0.9, 0.999), description="Beta1 and beta2 of AdamW. The default is 0.9 and 0.999."
-    )
+    adam_betas: Betas = Field((0.9, 0.999), description="Beta1 and beta2 of AdamW. The default is 0.9 and 0.999.")
     adam_epsilon: float = Field(1e-8, gt=0, description="Epsilon of AdamW. The default is 1e-8.")
     gradient_clip: float | None = Field(
         1.0, gt=0, description="Largest norm of the gradient; null turns clipping off. The default is 1."
@@ -111,7 +111,7 @@ class Recipe(Frozen):
     orthogonality: float = Field(
         0.1, ge=0, description="Weight of AdaLoRA's regularizer: gamma in the paper. The default is 0.1."
     )
-    importance_betas: tuple[float, float] = Field(
+    importance_betas: Betas = Field(
         (0.85, 0.85), description="Beta1 and beta2 of AdaLoRA's importance. The default is 0.85 for both."
     )
     rank_schedule: RankPhases | None = Field(

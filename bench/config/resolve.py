@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from bench.config.recipe import Recipe
 from bench.config.renamed import suggestion
 from bench.config.study import Grid, Study
 from bench.config.task import Task
+from bench.config.unknown_names import unknown_names
 from bench.config.yaml_source import KeyPath, Places, build, place_of
 from bench.errors import BenchError, Problem, SpecError
 
@@ -80,29 +81,47 @@ def load_study(name: str, overrides: Sequence[str] = (), folder: Path = WORKFLOW
 def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = MappingProxyType({})) -> ResolvedStudy:
     """All cells of a study; `given` is the part of it that comes from the command line.
 
-    Raises SpecError with all problems, each once and not once per cell.
+    Raises SpecError with all problems, each once and not once per cell. What names a file that was refused is left out:
+    that file has its own problems.
     """
-    unknown = _unknown_names(catalog, entry)
-    if unknown:
-        raise SpecError(unknown)
     study = entry.item
+    grids = study.grids or [Grid()]
+    unknown = unknown_names(catalog, entry.data, entry.places, entry.file)
     # Many cells share one fault, so problems are kept by what is wrong and not by cell.
-    problems: dict[Hashable, Problem] = {}
+    problems: dict[Hashable, Problem] = {problem: problem for problem in unknown}
     cells: dict[str, Cell] = {}
     sources: dict[str, str] = {}
     tasks: dict[str, Task] = {}
-    for index, grid in enumerate(study.grids or [Grid()]):
+    with_cells = {name for grid in grids for name in grid.tasks or study.tasks}
+    # All cells of a task share it, so its overrides are validated once; so are those of a task without cells.
+    for name in dict.fromkeys([*study.tasks, *sorted(with_cells), *study.overrides]):
+        if name not in catalog.tasks:
+            continue  # a problem of its own
+        try:
+            task = _resolve_task(catalog, entry, name, recipe_overrides(given, name))
+            faults = list(_task_problems(catalog, entry, task)) if name in with_cells else []
+        except SpecError as error:
+            faults = error.problems
+        if faults:
+            problems |= {problem: problem for problem in faults}
+        elif task.kind in study.backbones and study.backbones[task.kind] in catalog.backbones:
+            tasks[name] = task
+    for index, grid in enumerate(grids):
         source = f"grids[{index}]" if study.grids else "the study's lists"
-        names = grid.tasks or study.tasks
-        for name in names:
-            # All cells of a task share it, so its overrides are validated once.
-            if name not in tasks:
-                tasks[name] = _resolve_task(catalog, entry, name, recipe_overrides(given, name))
         product = itertools.product(
-            names, grid.methods or study.methods, grid.budgets or study.budgets, grid.seeds or study.seeds
+            grid.tasks or study.tasks,
+            grid.methods or study.methods,
+            grid.budgets or study.budgets,
+            grid.seeds or study.seeds,
         )
-        for task, method, budget, seed in product:
-            cell = _resolve_cell(catalog, entry, tasks[task], method, budget, seed, recipe_overrides(given, task))
+        for name, method, budget, seed in product:
+            if name not in tasks or method not in catalog.methods or budget not in study.budgets:
+                continue  # a problem of its own
+            try:
+                cell = _resolve_cell(catalog, entry, tasks[name], method, budget, seed, recipe_overrides(given, name))
+            except SpecError as error:
+                problems |= {problem: problem for problem in error.problems}
+                continue
             for fault, problem in _cell_problems(entry, cell):
                 problems.setdefault(fault, problem)
             if cell.id in cells:
@@ -133,24 +152,23 @@ def _resolve_task(catalog: Catalog, entry: Entry[Study], name: str, last: dict[s
     places |= {path[2:]: place for path, place in entry.places.items() if path[:2] == ("overrides", name)}
     places |= {("recipe", key): (0, 0) for key in last}
     file = entry.file if overrides or recipe else base.file
-    task = build(Task, data, places or base.places, file, folder=base.file.parent)
-    _check_backbone(catalog, entry, task)
-    if entry.item.data == "embedded" and task.data.embedded is None:
-        message = f"task {name!r} has no embedded rows (data.embedded): this study can't hold it"
-        raise SpecError([Problem(entry.file, message, *place_of(entry.places, ("tasks",)))])
-    return task
+    return build(Task, data, places or base.places, file, folder=base.file.parent)
 
 
-def _check_backbone(catalog: Catalog, entry: Entry[Study], task: Task) -> None:
-    """Raises SpecError if the study names no backbone for the task's kind, or one that does not serve it."""
+def _task_problems(catalog: Catalog, entry: Entry[Study], task: Task) -> Iterator[Problem]:
+    """What keeps the study from holding cells of `task`: no backbone that serves it, or no generated rows."""
     backbones = entry.item.backbones
     if task.kind not in backbones:
         message = f"backbones: task {task.name!r} is of kind {task.kind!r}, which has no backbone here"
-        raise SpecError([Problem(entry.file, message, *place_of(entry.places, ("backbones",)))])
-    backbone = catalog.backbones[backbones[task.kind]].item
-    if task.kind not in backbone.kinds:
-        message = f"backbone {backbone.name!r} serves {', '.join(backbone.kinds)}, not {task.kind}"
-        raise SpecError([Problem(entry.file, message, *place_of(entry.places, ("backbones", task.kind)))])
+        yield Problem(entry.file, message, *place_of(entry.places, ("backbones",)))
+    elif backbones[task.kind] in catalog.backbones:
+        backbone = catalog.backbones[backbones[task.kind]].item
+        if task.kind not in backbone.kinds:
+            message = f"backbone {backbone.name!r} serves {', '.join(backbone.kinds)}, not {task.kind}"
+            yield Problem(entry.file, message, *place_of(entry.places, ("backbones", task.kind)))
+    if entry.item.data == "embedded" and task.data.embedded is None:
+        message = f"task {task.name!r} has no embedded rows (data.embedded): this study can't hold it"
+        yield Problem(entry.file, message, *place_of(entry.places, ("tasks",)))
 
 
 def _resolve_cell(
@@ -226,29 +244,6 @@ def _place_for(entry: Entry[Study], cell: Cell, path: KeyPath) -> tuple[int, int
         candidates = [p for p in (("overrides", cell.task.name, *path), path) if p in entry.places]
         path = candidates[0] if candidates else ("tasks",)
     return place_of(entry.places, path)
-
-
-def _unknown_names(catalog: Catalog, entry: Entry[Study]) -> list[Problem]:
-    """A problem for each task, method, backbone and budget that the study names but that does not exist."""
-    study = entry.item
-    named: list[tuple[str, KeyPath, Iterable[tuple[str | int, str]], Collection[str]]] = [
-        ("task", ("tasks",), enumerate(study.tasks), catalog.tasks),
-        ("method", ("methods",), enumerate(study.methods), catalog.methods),
-        ("backbone", ("backbones",), study.backbones.items(), catalog.backbones),
-        ("task", ("overrides",), ((name, name) for name in study.overrides), catalog.tasks),
-    ]
-    for index, grid in enumerate(study.grids):
-        named += [
-            ("task", ("grids", index, "tasks"), enumerate(grid.tasks or []), catalog.tasks),
-            ("method", ("grids", index, "methods"), enumerate(grid.methods or []), catalog.methods),
-            ("budget", ("grids", index, "budgets"), enumerate(grid.budgets or []), study.budgets),
-        ]
-    return [
-        Problem(entry.file, f"unknown {what} {name!r}{suggestion(name, valid)}", *place_of(entry.places, (*path, key)))
-        for what, path, names, valid in named
-        for key, name in names
-        if name not in valid
-    ]
 
 
 def _coordinates(cell: Cell) -> dict[str, str]:

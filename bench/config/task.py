@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -41,8 +41,8 @@ class Resources(Frozen):
     runtime: Positive | None = Field(
         None, description="Time limit of the first attempt, in minutes. The default null is estimated."
     )
-    gpus: Literal[0, 1] | None = Field(
-        None, description="GPUs per process; 0 keeps the job on the CPU. The default null means 1."
+    gpus: int | None = Field(
+        None, ge=0, le=1, description="GPUs per process; 0 keeps the job on the CPU. The default null means 1."
     )
 
 

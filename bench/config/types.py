@@ -2,24 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-# Names become folders and file names, so they hold no slash and no space.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
-KeyName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+MOST_LETTERS = 64  # of a name: five of them make a path, and a component of a path has at most 255 bytes
+
+
+def _named(form: str, expected: str) -> Callable[[str], str]:
+    """A check that a name has this form (a regular expression), which its message calls `expected`."""
+
+    def check(name: str) -> str:
+        if re.fullmatch(form, name) and len(name) <= MOST_LETTERS:
+            return name
+        usable = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:MOST_LETTERS]
+        hint = f" (did you mean {usable!r}?)" if usable != name and re.fullmatch(form, usable) else ""
+        raise ValueError(f"expected {expected}, of at most {MOST_LETTERS}, found {name!r}{hint}")
+
+    return check
+
+
+# Names become folders, files and rules of Snakemake. Small letters alone: file systems differ in what they tell apart.
+Name = Annotated[
+    str,
+    AfterValidator(
+        _named(r"[a-z0-9][a-z0-9_.-]*", "small letters, digits, '_', '.' and '-' that begin with a letter or digit")
+    ),
+]
+KeyName = Annotated[
+    str, AfterValidator(_named(r"[a-z][a-z0-9_]*", "small letters, digits and '_' that begin with a letter"))
+]
 HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]
 CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 
+
+def _is_json(value: Any) -> Any:
+    """`value`, if JSON has such values. Raises ValueError with the place of what it lacks."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"expected a finite number, found {value}")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if isinstance(value, dict) and not isinstance(key, str):
+            raise ValueError(f"expected text as key, found {key!r}: write it in quotes")
+        try:
+            _is_json(item)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    return value
+
+
+# A value whose type somebody else knows, such as PEFT. It is part of a hash, so it is JSON.
+Plain = Annotated[Any, AfterValidator(_is_json)]
+
 # What a task predicts. A text-label task is a classification whose label is generated as text.
 Kind = Literal["classification", "regression", "summarization", "text-label"]
 
 
-class Frozen(BaseModel):
-    """An immutable model. It refuses unknown keys, NaN and infinity."""
+class Stored(BaseModel):
+    """An immutable model of what the harness itself wrote. It refuses unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Frozen(Stored):
+    """An immutable model of what a person wrote. It also takes no value of another type: not true, "1" or 1.0 for 1.
+
+    A whole number is taken where a number is expected.
+    """
+
+    model_config = ConfigDict(strict=True)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bench.config.hints import hint
 from bench.config.renamed import suggestion
 from bench.errors import Problem, SpecError, nearest
 
@@ -25,15 +26,31 @@ Places = dict[KeyPath, tuple[int, int]]  # line and column (from 1) of each key 
 Model = TypeVar("Model", bound=BaseModel)
 
 
+_TAG = "tag:yaml.org,2002:"
+_JSON_TAGS = frozenset(_TAG + name for name in ("null", "bool", "int", "float", "str", "seq", "map"))
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader with the floats of YAML 1.2: PyYAML reads 1e-4 as a string, here it is a number."""
+    """The safe loader for values that JSON has, with the floats of YAML 1.2.
+
+    PyYAML, which reads YAML 1.1, takes 1e-4 as a text, 2026-01-31 as a date, 010 as 8 and 1:30 as 90. Here the first is
+    a number, the second a text, and the others are refused.
+    """
 
 
-# A copy of its own: the resolvers belong to the base class, which other users of PyYAML share.
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+# Copies of its own: both belong to the base class, which other users of PyYAML share.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag in _JSON_TAGS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    f"{_TAG}float",
+    re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
 )
+_Loader.yaml_constructors = {
+    tag: construct for tag, construct in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag in _JSON_TAGS
+}
 
 
 def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
@@ -41,10 +58,25 @@ def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     value: int = loader.construct_yaml_int(node)
     if value.bit_length() > 64:
         raise yaml.constructor.ConstructorError(None, None, "a whole number of more than 64 bits", node.start_mark)
+    _refuse_other_bases(node, value)
     return value
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    value: float = loader.construct_yaml_float(node)
+    _refuse_other_bases(node, value)
+    return value
+
+
+def _refuse_other_bases(node: yaml.ScalarNode, value: float) -> None:
+    """Refuse what YAML 1.1 reads as another number than a person does: 010 (to base 8), 1:30 (to base 60)."""
+    if ":" in node.value or re.match(r"[-+]?0[0-9_]+$", node.value):
+        message = f"{node.value}, which YAML reads as {value}: write the number without a colon or a leading zero"
+        raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+
+
+_Loader.add_constructor(f"{_TAG}int", _whole_number)
+_Loader.add_constructor(f"{_TAG}float", _number)
 
 
 def read_yaml(file: Path) -> tuple[dict[str, Any], Places]:
@@ -159,10 +191,10 @@ def _problems(model: type[BaseModel], error: ValidationError, places: Places, fi
         else:
             value = repr(fault["input"])
             value = value if len(value) <= 80 else value[:77] + "..."
-            hint = ""  # the nearest valid value, where there is a list of them
+            near = ""  # the nearest valid value, where there is a list of them
             if fault["type"] == "literal_error" and isinstance(fault["input"], str):
-                hint = nearest(fault["input"], _expected_literals(fault))
-            message = f"{key}: {_lower_first(fault['msg'])}, found {value}{hint}"
+                near = nearest(fault["input"], _expected_literals(fault))
+            message = f"{key}: {_lower_first(fault['msg'])}, found {value}{near or hint(fault['type'], fault['input'])}"
         problems.append(Problem(file, message, line, column))
     return problems
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from bench.config.cell import Cell
-from bench.config.types import Frozen
+from bench.config.types import Stored
 
 SCHEMA_VERSION = 2
 Status = Literal["ok", "oom", "diverged", "failed"]
 
 
-class CellKey(Frozen):
+class CellKey(Stored):
     """The names of the cell, and the hashes that identify it: `Cell.spec_hash`, and as `hash` `Cell.identity`."""
 
     study: str
@@ -45,7 +45,7 @@ class CellKey(Frozen):
         )
 
 
-class Reported(Frozen):
+class Reported(Stored):
     """The score that the tables show.
 
     `value` is a fraction from 0 to 1 (a correlation: from -1 to 1), or None where the metric is undefined, as the
@@ -57,7 +57,7 @@ class Reported(Frozen):
     value: float | None
 
 
-class StartUp(Frozen):
+class StartUp(Stored):
     """Seconds before the first step.
 
     `libraries`: from the start of the process until everything is imported. `data`: reading the prepared rows and the
@@ -69,7 +69,7 @@ class StartUp(Frozen):
     model: float
 
 
-class Seconds(Frozen):
+class Seconds(Stored):
     """Wall time, measured with the monotonic clock.
 
     `startup` lasts until the first step. `training` excludes evaluation. `evaluation` holds what happens between the
@@ -86,7 +86,7 @@ class Seconds(Frozen):
     parts_of_startup: StartUp | None = None
 
 
-class RankGrowth(Frozen):
+class RankGrowth(Stored):
     """One event in which an allocator added ranks.
 
     After optimizer step `step` all matrices together had `ranks` ranks. `loss` is the held-out loss that triggered the
@@ -99,7 +99,7 @@ class RankGrowth(Frozen):
     loss: float | None = None
 
 
-class Utilization(Frozen):
+class Utilization(Stored):
     """How much of the device the training used.
 
     `flops_per_step`: floating-point operations of one forward and backward pass, counted from the shapes at the mean
@@ -113,7 +113,7 @@ class Utilization(Frozen):
     fraction: float
 
 
-class Training(Frozen):
+class Training(Stored):
     """What the training did.
 
     `rows` and `tokens` are sums over all steps, without padding. `attempt` counts from 1 and says which attempt
@@ -140,7 +140,7 @@ class Training(Frozen):
     selected_step: int | None = None
 
 
-class BudgetUse(Frozen):
+class BudgetUse(Stored):
     """The budget's `limit` and what the finished adapter has `used` of it, both in `unit`.
 
     A record with used > limit is never written with status `ok`.
@@ -151,7 +151,7 @@ class BudgetUse(Frozen):
     used: int
 
 
-class Parameters(Frozen):
+class Parameters(Stored):
     """Parameter counts, by one rule for all methods.
 
     The adapter is counted alone (LoRA's A and B, AdaLoRA's P, Lambda and Q) before and after training. The head is
@@ -166,7 +166,7 @@ class Parameters(Frozen):
     budget: BudgetUse
 
 
-class SiteRank(Frozen):
+class SiteRank(Stored):
     """One adapted matrix and its rank at the start and at the end of training.
 
     `index` is its position in each `live_ranks` of curve.jsonl, which follows the order of the model's modules.
@@ -182,7 +182,7 @@ class SiteRank(Frozen):
     end: int
 
 
-class BaseBytes(Frozen):
+class BaseBytes(Stored):
     """Bytes of the frozen base as stored: weights, quantization constants, buffers."""
 
     weights: int
@@ -194,7 +194,7 @@ class BaseBytes(Frozen):
         return self.weights + self.quantization + self.buffers
 
 
-class PeakBytes(Frozen):
+class PeakBytes(Stored):
     """Peak memory of the training.
 
     On a GPU, `peak` is the most that was allocated and `reserved` the most that PyTorch's allocator held. On the CPU,
@@ -210,7 +210,7 @@ class PeakBytes(Frozen):
     predicted: int | None = None
 
 
-class Bytes(Frozen):
+class Bytes(Stored):
     """Sizes in bytes. None: a failure came before the size was known.
 
     `gradients`, `optimizer` and `importance` are at their largest: at the start if ranks shrink, at the end if they
@@ -225,7 +225,7 @@ class Bytes(Frozen):
     peak: PeakBytes
 
 
-class Record(Frozen):
+class Record(Stored):
     """Everything that one cell leaves in its record.json; `kind` tells a training from an evaluation by itself."""
 
     # Written as constants, a NaN or infinity makes canonical_json refuse the record; the default would write null.
