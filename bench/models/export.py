@@ -6,12 +6,15 @@ PEFT can't do it, although the fold is exact: singular values and scale go into 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
 from bench.files import canonical_json, folder_in_one_step
 from bench.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
+CLASSIFIERS = {"classifier", "score"}
 
 # Keys that both configs have and that mean the same in both.
 SHARED_KEYS = (
@@ -47,8 +50,13 @@ def export_lora(adapter: Path, out: Path) -> None:
         raise BenchError(f"{adapter / ADAPTER_WEIGHTS}: no readable adapter: {error}") from error
     try:
         folded, ranks = _folded(tensors, config["lora_alpha"] / (config["init_r"] + 1e-5))
-    except (KeyError, TypeError, RuntimeError, ArithmeticError, IndexError) as error:
+        missing = _missing(config, tensors, ranks)
+    except (KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError, IndexError) as error:
         raise BenchError(f"{adapter}: no whole AdaLoRA adapter: {type(error).__name__}: {error}") from error
+    if missing:
+        raise BenchError(
+            f"{adapter}: no whole AdaLoRA adapter: {', '.join(missing)} named in its config, not in its file"
+        )
     live = {site: rank for site, rank in ranks.items() if rank}
     if not live:
         raise BenchError(f"{adapter}: no rank is left in any matrix: there is nothing to export")
@@ -75,15 +83,47 @@ def _folded(tensors: dict[str, Any], scale: float) -> tuple[dict[str, Any], dict
     """
     folded, ranks = {}, {}
     for name, tensor in tensors.items():
-        if ".lora_A" in name:
-            site, rank = name.removesuffix(".lora_A"), int(tensor.shape[0])
+        site = name.rpartition(".lora_")[0]
+        if name.endswith(".lora_A"):
+            rank = int(tensor.shape[0])
+            values, columns = tensors[f"{site}.lora_E"], tensors[f"{site}.lora_B"]
+            if list(values.shape) != [rank, 1] or columns.dim() != 2 or columns.shape[1] != rank:
+                shapes = f"A {list(tensor.shape)}, E {list(values.shape)}, B {list(columns.shape)}"
+                raise RuntimeError(f"{site}: expected A [r, in], E [r, 1] and B [out, r], found {shapes}")
             ranks[site.removeprefix("base_model.model.")] = rank
             if rank:  # LoRA has no layer of rank 0
-                folded[f"{site}.lora_A.weight"] = (tensor * tensors[f"{site}.lora_E"] * scale).contiguous()
-                folded[f"{site}.lora_B.weight"] = tensors[f"{site}.lora_B"].contiguous()
-        elif ".lora_" not in name:  # a head
+                folded[f"{site}.lora_A.weight"] = (tensor * values * scale).contiguous()
+                folded[f"{site}.lora_B.weight"] = columns.contiguous()
+        elif not site:  # a head
             folded[name] = tensor
+        elif f"{site}.lora_A" not in tensors:
+            raise KeyError(f"{site}.lora_A")
     return folded, ranks
+
+
+def _missing(config: dict[str, Any], tensors: Collection[str], sites: Collection[str]) -> list[str]:
+    """The matrices and heads that the config names and the file lacks.
+
+    AdaLoRA's `rank_pattern` says of every matrix which ranks live; where there is none, `target_modules` names the
+    matrices or the ends of their paths. PEFT adds both usual names of a classifier, of which a model has one.
+    """
+    masks = {str(name).removesuffix(".lora_E"): mask for name, mask in (config.get("rank_pattern") or {}).items()}
+    targets = config.get("target_modules")
+    named = [name for name, mask in masks.items() if any(mask)] if masks else targets or []
+    # A target that is one text is a regular expression, which only PEFT reads.
+    missing = [] if isinstance(named, str) else [name for name in named if not _has(sites, name)]
+    heads = set(config.get("modules_to_save") or [])
+    usual = heads & CLASSIFIERS
+    missing += sorted(head for head in heads - usual if not _holds(tensors, head))
+    return missing + ([] if not usual or any(_holds(tensors, head) for head in usual) else [" or ".join(sorted(usual))])
+
+
+def _has(sites: Collection[str], target: str) -> bool:
+    return any(site == target or site.endswith(f".{target}") for site in sites)
+
+
+def _holds(tensors: Collection[str], head: str) -> bool:
+    return any(f".{head}." in name for name in tensors)
 
 
 def _config(adapter: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,34 @@ def test_numbers_that_lead_nowhere_are_refused(adapter: Path, tmp_path: Path, ke
     config = adapter / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), key: value}))
     assert main(["export", str(adapter.parent), "--out", str(tmp_path / "lora")]) == 2
+    assert not (tmp_path / "lora").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "message"),
+    [
+        ({"target_modules": ["layer.0.query", "layer.1.query"]}, {}, "layer.1.query named"),
+        ({"rank_pattern": {"model.layer.1.query.lora_E": [True, False]}}, {}, "model.layer.1.query named"),
+        ({"modules_to_save": ["classifier", "score"]}, {}, "classifier or score named"),
+        ({"modules_to_save": ["pooler"]}, {}, "pooler named"),
+        ({}, {"lora_E": torch.ones(1, 1)}, "expected A .r, in., E .r, 1. and B .out, r., found A .2, 4., E .1, 1."),
+        ({}, {"lora_A": None}, "lora_A"),
+    ],
+)
+def test_an_adapter_that_is_not_whole_is_refused(
+    adapter: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    config: dict[str, Any],
+    tensors: dict[str, Any],
+    message: str,
+) -> None:
+    file, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **config}))
+    changed = {**load_file(weights), **{f"base_model.model.layer.0.query.{name}": t for name, t in tensors.items()}}
+    save_file({name: tensor for name, tensor in changed.items() if tensor is not None}, weights)
+    assert main(["export", str(adapter.parent), "--out", str(tmp_path / "lora")]) == 2
+    assert re.search(f"no whole AdaLoRA adapter.*{message}", capsys.readouterr().err)
     assert not (tmp_path / "lora").exists()
 
 
