@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from bench.cli.options import FOLDER, cache_option, check_writable, mirror_option, results_option, workflow_option
+from bench.cli.options import FOLDER, cache_option, mirror_option, results_option, workflow_option
 from bench.errors import BenchError, nearest
 from bench.paths import CellPaths, default_cache, evaluation_folder
+from bench.pipeline.folders import check_writable
 
 if TYPE_CHECKING:
     from bench.config.catalog import Catalog

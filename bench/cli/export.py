@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from bench.cli.options import FOLDER, check_writable
+from bench.cli.options import FOLDER
 from bench.errors import BenchError
 from bench.paths import ADAPTER_CONFIG, CellPaths
+from bench.pipeline.folders import check_writable
 
 
 @click.command(short_help="Write a cell's adapter as a plain LoRA adapter.")

@@ -313,4 +313,4 @@ def test_a_place_that_is_no_folder_is_refused(
         assert world.score(tmp_path / "cell", *out) == 2
     else:
         assert main(["export", str(tmp_path / "cell"), *out]) == 2
-    assert_said(capsys, "file is a file")
+    assert_said(capsys, "--out=.*file/below: cannot be written")
