@@ -31,7 +31,7 @@ from bench.evaluation.predictions_file import write_predictions
 from bench.files import digest
 from bench.inputs.backbones import check_backbone, open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
-from bench.inputs.datasets import open_data
+from bench.inputs.datasets import open_data, recorded_data
 from bench.inputs.reader import Reader, has_tokenizer, load_tokenizer
 from bench.models.adapters import reload_adapter, saved_tensors
 from bench.models.backbone import head_modules, load_reported
@@ -232,7 +232,7 @@ def _record(
             **environment(str(device)),
             "matmul_precision": matmul_precision(device.type, cell.method.storage),
         },
-        data={key: data[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
+        data=recorded_data(data),
         model=model,
         files={PREDICTIONS: digest(out / PREDICTIONS)},
     )

@@ -57,7 +57,7 @@ class Card:
         entries = splits.values() if isinstance(splits, dict) else splits if isinstance(splits, list) else []
         named = {str(entry.get("name")): entry.get("num_examples") for entry in entries if isinstance(entry, dict)}
         count = named.get(split)
-        return count if isinstance(count, int) else None
+        return count if isinstance(count, int) and count > 0 else None  # scripts leave 0
 
     def class_names(self, data: Data, column: str) -> list[str] | None:
         """The declared names of the classes in `column`, in the order of their indices; None where there are none."""

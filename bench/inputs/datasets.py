@@ -84,6 +84,7 @@ def prepare_task(
             "files": source.files,
             "hub": task.data.hub,
             "tokenizer_sha256": reader.tokenizer_sha256,
+            "dropped_unlabelled": {name: split.dropped for name, split in source.splits.items() if split.dropped},
             # Only where it is not the usual side, so that the fingerprints of other rows stay what they were.
             **({"padding_side": "left"} if plain.padding_side == "left" else {}),
         }
@@ -121,6 +122,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not is_whole:
         raise BenchError(f"{file}: its content does not match its hash; {_advice(folder)}")
     return manifest
+
+
+def recorded_data(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of the rows, from the manifest of their folder."""
+    said = {key: manifest[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")}
+    dropped = manifest.get("dropped_unlabelled")
+    return {**said, "dropped_unlabelled": dropped} if dropped else said
 
 
 def _check_length(task: Task, backbone: Backbone, model: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,9 +201,3 @@ def _limited(name: str, usable: Sequence[int], choice: DataChoice) -> Sequence[i
 
     order = np.random.default_rng(ORDER_SEED).permutation(len(usable))[:limit]
     return [usable[i] for i in sorted(order.tolist())]
-
-
-def all_rows(split: SourceSplit) -> Rows:
-    """Every row of `split` in memory, for splits that are known to be small."""
-    blocks = list(split.blocks())
-    return Rows(*([value for block in blocks for value in getattr(block, f.name)] for f in fields(Rows)))

@@ -255,7 +255,11 @@ class Record(Stored):
         "and those of the checkpoint that were overruled",
     )
     environment: dict[str, Any] = Field({}, description="see bench/records/environment.py and slurm.py")
-    data: dict[str, Any] = Field({}, description="fingerprint, revision and files of the data; whether it is synthetic")
+    data: dict[str, Any] = Field(
+        {},
+        description="fingerprint, revision and files of the data; whether it is synthetic; by split, how many rows "
+        "without a target were left out",
+    )
     model: dict[str, Any] = Field({}, description="revision and SHA-256 of the files of the backbone")
     initial_adapter_sha256: str | None = Field(None, description="of the adapter before the first step")
     files: dict[str, str] = Field({}, description="SHA-256 of the files beside the record, by path")

@@ -18,6 +18,7 @@ from bench.estimate.parameters import Unpredictable, predict_parameters
 from bench.estimate.tracing import BatchShape, trace
 from bench.evaluation.evaluate import Evaluated
 from bench.files import digest
+from bench.inputs.datasets import recorded_data
 from bench.inputs.splits import Split
 from bench.models.adapters import weights_file
 from bench.models.precision import matmul_dtype, matmul_precision
@@ -139,7 +140,7 @@ def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, 
         "cell": CellKey.of(cell, inputs.identity),
         "spec": cell.model_dump(mode="json"),
         "selection": cell.selection,
-        "data": {key: rows[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")},
+        "data": recorded_data(rows),
         "model": inputs.model_manifest,
         "environment": {
             **environment(str(device)),

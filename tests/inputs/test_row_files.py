@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
+from helpers.rows import all_rows
 
 from bench.config.cell import DataChoice
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.inputs.sources import SourceSplit, all_rows, read_source
+from bench.inputs.sources import SourceSplit, read_source
 
 HUB = DataChoice(source="hub")
 # Texts that readers have taken for a missing value, a number, a date, or the end of a field or row.

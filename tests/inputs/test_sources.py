@@ -8,15 +8,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.rows import all_rows
 
+from bench.cli.app import main
 from bench.config.catalog import load_catalog
 from bench.config.cell import DataChoice
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.inputs import synthetic
 from bench.inputs.backbones import prepare_backbone
-from bench.inputs.datasets import open_data, prepare_task
-from bench.inputs.sources import all_rows, read_source
+from bench.inputs.datasets import open_data, prepare_task, recorded_data
+from bench.inputs.sources import read_source
 
 HUB = DataChoice(source="hub")
 RTE: dict[str, Any] = {
@@ -170,12 +172,19 @@ def test_generated_rows_repeat_and_never_stand_in_two_splits(name: str) -> None:
     assert len(set(train.targets)) >= 2
 
 
-def test_prepared_rows_are_refused_once_a_byte_differs(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the demo's encoder, which no test changes."""
+    folder = tmp_path_factory.mktemp("cache")
+    prepare_backbone(load_catalog().backbones["minilm"].item, mirror=None, cache=folder)
+    return folder
+
+
+def test_prepared_rows_are_refused_once_a_byte_differs(cache: Path) -> None:
     catalog = load_catalog()
     task, backbone = catalog.tasks["cola"].item, catalog.backbones["minilm"].item
     choice = DataChoice(source="embedded", train_rows=40, evaluation_rows=20)
-    prepare_backbone(backbone, mirror=None, cache=tmp_path)
-    folder = prepare_task(task, backbone, choice, mirror=None, cache=tmp_path)
+    folder = prepare_task(task, backbone, choice, mirror=None, cache=cache)
     data = open_data(folder)
     assert (len(data.train), len(data.evaluation["validation"]), data.manifest["synthetic"]) == (40, 20, True)
     assert data.train.input_ids[0][0] == 101  # [CLS]
@@ -188,3 +197,33 @@ def test_prepared_rows_are_refused_once_a_byte_differs(tmp_path: Path) -> None:
     (folder / "manifest.json").unlink()
     with pytest.raises(BenchError, match=r"manifest\.json is missing"):
         open_data(folder)
+
+
+def test_the_record_says_how_many_rows_were_left_out(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "rows.csv").write_text("sentence1,sentence2,label\na,b,-1\nc,d,entailment\ne,f,\n")
+    files = {"train": str(tmp_path / "rows.csv"), "dev": str(tmp_path / "rows.csv")}
+    data = {"files": files, "columns": RTE["data"]["columns"], "drop_unlabelled": True}
+    task, backbone = Task.model_validate({**RTE, "data": data}), load_catalog().backbones["minilm"].item
+    with caplog.at_level("INFO", logger="bench"):
+        prepared = open_data(prepare_task(task, backbone, HUB, mirror=None, cache=cache))
+    assert [int(row) for row in prepared.train.rows] == [1]
+    assert recorded_data(prepared.manifest)["dropped_unlabelled"] == {"train": 2, "dev": 2}
+    assert "2 of 3 rows are unlabeled and left out" in caplog.text
+
+
+def test_bench_check_names_a_file_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/own.yaml").write_text(
+        "name: own\nkind: classification\ndata:\n  files: {train: rows.csv, dev: row.csv}\n"
+        "  columns: {text: [a], target: b}\nlabels: [x, y]\nmetrics: [accuracy]\n"
+    )
+    (tmp_path / "tasks/rows.csv").write_text("a,b\nc,x\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "--workflow", str(tmp_path)]) == 2
+    assert "own.yaml:4:3: local files, split 'dev': there is no file row.csv" in capsys.readouterr().err
+    (tmp_path / "row.csv").write_text("a,b\nc,x\n")  # in the working folder
+    assert main(["check", "--workflow", str(tmp_path)]) == 0

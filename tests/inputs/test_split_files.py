@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, disable_progress_bars
+from helpers.rows import all_rows
 from pydantic import ValidationError
 
 from bench.config.cell import DataChoice
@@ -18,7 +19,7 @@ from bench.config.data import Data
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.inputs.dataset_card import Card, read_card
-from bench.inputs.sources import all_rows, read_source
+from bench.inputs.sources import read_source
 from bench.inputs.split_files import files_of_split, names_in
 
 COLUMNS = {"text": ["text"], "target": "label"}
