@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench.analysis.results import Results
+from bench.analysis.rouge_notes import dropped_texts, tokenizers
 from bench.analysis.stats.comparison import Comparison
 from bench.analysis.stats.limits import Limit, Missing
 from bench.analysis.wording import metric_name
@@ -31,7 +32,7 @@ def footnotes(results: Results) -> tuple[str, ...]:
     commits = Counter(str(record.environment.get("commit"))[:SHORT] for record in results.records.values())
     if len(commits) > 1:
         notes.append(f"Commits: {_counts(commits)}.")
-    return (*notes, *_failed(results), *cautions(results))
+    return (*notes, *_failed(results), *tokenizers(results), *cautions(results))
 
 
 def comparison_notes(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
@@ -84,6 +85,7 @@ def cautions(results: Results) -> tuple[str, ...]:
         *_mixed_locks(records),
         *_disturbed(records),
         *_unequal_budgets(results),
+        *dropped_texts(results),
         *_outdated(results),
     )
 

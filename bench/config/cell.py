@@ -27,6 +27,7 @@ _FIELDS_NOT_IDENTITY = {
 _ADDED_LATER: dict[str, dict[str, Any]] = {
     "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
+    "task": {"rouge_tokenizer": "rouge-score"},
     "task.generation": {"repetition_penalty": 1.0, "early_stopping": None},
     "task.data": {
         "files": None,

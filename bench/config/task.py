@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -65,6 +65,11 @@ class Task(Frozen):
     generation: Generation | None = Field(
         None, description="How text is generated; required for summarization and text-label tasks."
     )
+    rouge_tokenizer: Literal["rouge-score", "words"] = Field(
+        "rouge-score",
+        description="How ROUGE finds words in a summary: rouge-score keeps a to z and 0 to 9 and stems English; words "
+        "keeps the letters of any script, one by one where no spaces set words apart. The default is rouge-score.",
+    )
     resources: Resources = Field(Resources(), description="What the task's jobs ask for. The default is estimated.")
 
     @property
@@ -101,6 +106,8 @@ class Task(Frozen):
             raise ValueError(f"{wrong[0]!r} is no metric of {self.kind}; it has {sorted(METRICS_OF[self.kind])}")
         if self.generates and self.generation is None:
             raise ValueError(f"a {self.kind} task needs the block `generation`")
+        if self.rouge_tokenizer != "rouge-score" and not METRICS_OF["summarization"].intersection(self.metrics):
+            raise ValueError(f"rouge_tokenizer {self.rouge_tokenizer!r}: no ROUGE among the metrics {self.metrics}")
         if not self.generates and self.generation is not None:
             raise ValueError(f"a {self.kind} task generates nothing: remove the block `generation`")
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,8 @@ from bench.evaluation.evaluate_modules import score_with_modules
 from bench.evaluation.generation import generate_texts
 from bench.evaluation.generation_settings import generation_settings, overruled_settings, warn_once
 from bench.evaluation.loss import task_loss
-from bench.evaluation.metrics import mean_of_rows, rouge_rows, score
+from bench.evaluation.metrics import mean_of_rows, score
+from bench.evaluation.rouge import dropped, rouge_metrics, rouge_rows
 from bench.inputs.collate import Batch, Collator
 from bench.inputs.splits import Split
 
@@ -51,6 +52,9 @@ class Evaluated:
     scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     # What else decided the numbers, for the record: how texts were generated, and how they were compared.
     settings: dict[str, Any] = field(default_factory=dict)
+
+    # What a reader of the numbers should know.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def for_record(self) -> dict[str, Any]:
@@ -94,6 +98,18 @@ def evaluate(
         result.predictions[name] = predicted.values
         result.loss[name] = predicted.loss if math.isfinite(predicted.loss) else None
         result.metrics[name], result.scores[name] = score_rows(task, predicted.values, split.targets)
+    if task.kind == "summarization" and rouge_metrics(task):
+        losses = {name: dropped(task, split.targets) for name, split in splits.items()}
+        result.settings["rouge"] = {
+            "tokenizer": task.rouge_tokenizer,
+            "dropped": {name: asdict(loss) for name, loss in losses.items()},
+        }
+        result.notes += [
+            f"{name}: {loss.warning(task.rouge_tokenizer)}" for name, loss in losses.items() if loss.too_much
+        ]
+    if process_group.is_main:
+        for note in result.notes:
+            warn_once(note)
     return result
 
 

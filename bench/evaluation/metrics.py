@@ -11,14 +11,11 @@ predictions. It is 0 where neither holds the second of two.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from bench.config.task import METRICS_OF, Task
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+from bench.evaluation.rouge import rouge_rows
 
 
 def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
@@ -46,48 +43,6 @@ def own_metrics(task: Task) -> list[str]:
 def mean_of_rows(rows: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
     """The plain mean over all rows of each metric."""
     return {metric: math.fsum(values) / len(values) for metric, values in rows.items()}
-
-
-def rouge_rows(task: Task, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
-    """By metric of `task`, the score of each row.
-
-    It is the F1 of ROUGE-1, -2, -L or -Lsum (Lin 2004), by rouge-score with stemming, as papers report it. ROUGE-Lsum
-    compares sentence by sentence. A sentence is a line; a text of one line is split after . ! and ?.
-    """
-    metrics = own_metrics(task)
-    rows: dict[str, list[float]] = {metric: [] for metric in metrics}
-    if not metrics:
-        return rows
-    from rouge_score.rouge_scorer import RougeScorer
-
-    tokenizer = _StemmingTokenizer()
-    whole_texts = RougeScorer([metric for metric in metrics if metric != "rougeLsum"], tokenizer=tokenizer)
-    sentences = RougeScorer([metric for metric in metrics if metric == "rougeLsum"], tokenizer=tokenizer)
-    for prediction, reference in zip(predictions, references, strict=True):
-        scores = whole_texts.score(reference, prediction)
-        scores |= sentences.score(in_lines(reference), in_lines(prediction))
-        for metric in metrics:
-            rows[metric].append(float(scores[metric].fmeasure))
-    return rows
-
-
-class _StemmingTokenizer:
-    """The tokenizer of rouge-score with a stemmer that remembers words, since stemming takes most of the time."""
-
-    def __init__(self) -> None:
-        from nltk.stem import porter
-        from rouge_score.tokenize import tokenize
-
-        self.stem = lru_cache(maxsize=1 << 16)(porter.PorterStemmer().stem)
-        self._tokenize = tokenize
-
-    def tokenize(self, text: str) -> list[str]:
-        return list(self._tokenize(text, self))
-
-
-def in_lines(text: str) -> str:
-    """`text` with one sentence per line. A text of several lines is taken as it is."""
-    return text if "\n" in text.strip() else _SENTENCE_END.sub("\n", text.strip())
 
 
 def _of_classes(metric: str, predictions: Sequence[int], references: Sequence[int], classes: int) -> float:

@@ -220,6 +220,7 @@ def _record(
         cell=CellKey.of(cell, cell.identity(str(data["fingerprint"]))),
         spec=cell.model_dump(mode="json"),
         status="ok",
+        notes=tuple(evaluated.notes),
         reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
         metrics={name: {"last": values} for name, values in evaluated.metrics.items()},
         loss=evaluated.loss,

@@ -91,7 +91,7 @@ def completed_record(
     # Ranks shrink or grow: what they take is at its largest at the start or at the end.
     largest = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}
     return Record(
-        **common,
+        **{**common, "notes": (*common["notes"], *evaluated.notes)},
         status="ok",
         reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
         metrics={

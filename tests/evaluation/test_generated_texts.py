@@ -94,9 +94,8 @@ def task_of(**generation: Any) -> Task:
     )
 
 
-def evaluated(model: Any, task: Task) -> Evaluated:
-    targets = ["w5 w6"] * len(ROWS)
-    split = split_of(list(ROWS), targets, [np.array([5, 6, 3], dtype=np.int32)] * len(ROWS))
+def evaluated(model: Any, task: Task, reference: str = "w5 w6") -> Evaluated:
+    split = split_of(list(ROWS), [reference] * len(ROWS), [np.array([5, 6, 3], dtype=np.int32)] * len(ROWS))
     return evaluate(model, task, {"validation": split}, Words(), 4, torch.device("cpu"))
 
 
@@ -167,9 +166,17 @@ def test_the_record_names_every_setting_and_the_log_what_was_overruled(caplog: p
             "forced_eos_token_id": 3,
         },
         "generation_overruled": {"no_repeat_ngram_size": 3},
+        "rouge": {"tokenizer": "rouge-score", "dropped": {"validation": {"text": 0.0, "rows": 0.0}}},
     }
     (told,) = (record.getMessage() for record in caplog.records)
     assert "generation_config says no_repeat_ngram_size=3: not used" in told
+
+
+def test_references_that_rouge_does_not_see_are_noted() -> None:
+    found = evaluated(model_of("t5"), task_of(max_length=4), reference="Привет, w6")
+    assert found.settings["rouge"]["dropped"] == {"validation": {"text": 7 / 9, "rows": 1.0}}
+    (note,) = found.notes
+    assert note.startswith("validation: ROUGE's tokenizer rouge-score keeps a to z and 0 to 9 alone: 78% of the refer")
 
 
 def test_texts_start_as_training_did() -> None:

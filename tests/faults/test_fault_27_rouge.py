@@ -7,7 +7,8 @@ from helpers.small_cells import Lab
 from rouge_score.rouge_scorer import RougeScorer
 
 from bench.config.task import Task
-from bench.evaluation.metrics import rouge_rows, score
+from bench.evaluation.metrics import score
+from bench.evaluation.rouge import rouge_rows
 from bench.inputs import synthetic
 
 # one line each: 4 of 5 words in the reference's order, 3 of 4 word pairs at "a b" "c d" broken
