@@ -48,6 +48,10 @@ class SpecError(BenchError):
         self.problems = list(problems)
         super().__init__("\n".join(str(p) for p in self.problems))
 
+    def __reduce__(self) -> tuple[type[SpecError], tuple[list[Problem]]]:
+        """How it comes out of another process, where an exception is rebuilt from its arguments."""
+        return SpecError, (self.problems,)
+
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A hint to append to a message about the unknown `name`; empty where there is no valid name.

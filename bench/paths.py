@@ -25,6 +25,8 @@ from pathlib import Path
 from bench.files import digest
 
 RESULTS = Path("results")  # the default, relative to the working folder
+# Folders of the results beside those of the studies.
+CACHE, EVALUATIONS, REFERENCE = OTHER_RESULTS = ("cache", "evaluations", "reference")
 
 # Files in the folder of a cell.
 RECORD = "record.json"
@@ -200,7 +202,7 @@ class CachePaths:
 
 def default_cache(results: Path) -> Path:
     """The cache folder where none is named."""
-    return results / "cache"
+    return results / CACHE
 
 
 def all_records(results: Path) -> list[Path]:
@@ -211,12 +213,12 @@ def all_records(results: Path) -> list[Path]:
 
 def evaluation_folder(results: Path, name: str) -> Path:
     """Where `bench evaluate` leaves its record: `name` is a study and a cell, or a task and a folder's name."""
-    return results / "evaluations" / name
+    return results / EVALUATIONS / name
 
 
 def reference_numbers(root: Path) -> list[Path]:
     """The CSV files of published numbers in the project folder `root`."""
-    return sorted((root / RESULTS / "reference").glob("*.csv"))
+    return sorted((root / RESULTS / REFERENCE).glob("*.csv"))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ a mistyped option and the light commands answer at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from bench.cli.train_group import group
 from bench.errors import EXIT_BAD_INPUT, BenchError
 from bench.log import configure_logging
 
+# Errors of a file that a person named, or may not use: no fault of the program, so no traceback.
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -44,15 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments: the words after `bench`; None: those of this process.
     """
     configure_logging()
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return int(app.main(arguments, prog_name="bench", standalone_mode=False) or 0)
+        return int(app.main(words, prog_name="bench", standalone_mode=False) or 0)
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "bench"
+        # an option without its value is found before click knows whose option it is
+        called = ["bench", *words[:1]] if words[:1] and words[0] in app.commands else ["bench"]
+        command = error.ctx.command_path if error.ctx else " ".join(called)
         print(f"error: {error.format_message()} (see {command} --help)", file=sys.stderr, flush=True)
         return EXIT_BAD_INPUT
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in UNUSABLE or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)
+        return EXIT_BAD_INPUT
     except click.Abort:
         return INTERRUPTED
 

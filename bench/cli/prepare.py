@@ -6,6 +6,7 @@ import click
 
 from bench.cli.options import study_options
 from bench.errors import BenchError, nearest
+from bench.pipeline.folders import check_writable
 from bench.pipeline.run_options import RunOptions
 
 
@@ -24,6 +25,7 @@ def prepare(options: RunOptions, data: str | None, model: str | None) -> None:
     from bench.pipeline.study import Pipeline
 
     options.check_mirror()
+    check_writable("cache", options.cache_folder)
     pipeline = Pipeline.of(options)
     for option, name, valid in (("--data", data, pipeline.data), ("--model", model, pipeline.models)):
         if name is not None and name not in valid:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bench.cli.options import study_options
+from bench.pipeline.folders import check_writable
 from bench.pipeline.run_options import RunOptions
 
 strict_option = click.option("--strict", is_flag=True, help="refuse records of mixed devices or environments")
@@ -20,7 +21,9 @@ def tables(options: RunOptions, strict: bool) -> None:
     """Make a study's tables again from its records."""
     from bench.analysis.build import make_tables
 
-    _print(make_tables(options.load_study(), options.results, strict=strict))
+    study = options.load_study()
+    check_writable("results", options.results)
+    _print(make_tables(study, options.results, strict=strict))
 
 
 @click.command()
@@ -30,7 +33,9 @@ def figures(options: RunOptions, strict: bool) -> None:
     """Make a study's figures again from its records."""
     from bench.analysis.build import make_figures
 
-    _print(make_figures(options.load_study(), options.results, strict=strict))
+    study = options.load_study()
+    check_writable("results", options.results)
+    _print(make_figures(study, options.results, strict=strict))
 
 
 @click.command()
@@ -40,7 +45,9 @@ def page(options: RunOptions, strict: bool) -> None:
     """Make a study's page again from its records."""
     from bench.analysis.build import make_page
 
-    _print(make_page(options.load_study(), options.results, strict=strict))
+    study = options.load_study()
+    check_writable("results", options.results)
+    _print(make_page(study, options.results, strict=strict))
 
 
 def _print(files: Iterable[Path]) -> None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.options import FOLDER, training_options
+from bench.config.peft_fields import check_peft_methods_apart
 from bench.distributed import SINGLE_PROCESS, ProcessGroup, exit_with_parent, init_process_group, world_size
 from bench.errors import BenchError
 from bench.estimate.jobs import gpus
 from bench.inputs.prepare import prepare_missing
 from bench.paths import CachePaths
+from bench.pipeline.folders import check_writable
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.job import set_library_environment, touch_record
 from bench.pipeline.lease import lease
@@ -27,6 +29,7 @@ from bench.training.launch import launch
 
 if TYPE_CHECKING:
     from bench.config.cell import Cell
+    from bench.config.resolve import ResolvedStudy
     from bench.training.done import Inputs
 
 
@@ -50,10 +53,12 @@ def train(options: RunOptions, task: str, method: str, budget: str, seed: int, o
     study = options.load_study(needs_rows=True)
     check_tracker(study.study)
     cell = study.find(task, method, budget, seed)
+    if out is not None:
+        check_writable("--out", out)
     out = out or options.paths.cell(cell.id).folder
     if world_size() > 1:
         return _train_launched(cell, out, options, study.study.tracker)
-    set_up([cell], options)
+    set_up([cell], options, study)
     inputs = inputs_of(cell, options.cache_folder, options.mirror)
     if recorded(out, inputs) is not None:
         touch_record(out)
@@ -65,9 +70,14 @@ def train(options: RunOptions, task: str, method: str, budget: str, seed: int, o
     return 0
 
 
-def set_up(cells: Sequence[Cell], options: RunOptions) -> None:
-    """Prepare what `cells` read, unless the job is offline; after it nothing uses the network. Raises BenchError."""
+def set_up(cells: Sequence[Cell], options: RunOptions, study: ResolvedStudy) -> None:
+    """Prepare what `cells` read, unless the job is offline; after it nothing uses the network. Raises BenchError.
+
+    A job that is offline is the pipeline's, which has checked the study's methods.
+    """
+    options.check_writable()
     if not options.offline:
+        check_peft_methods_apart(study.catalog, {cell.method.name for cell in cells})
         prepare_missing(cells, options.mirror, options.cache_folder)
     set_library_environment(cells[0].threads)
     check_requirements_hash()

@@ -44,7 +44,7 @@ def group(options: RunOptions, task: str, first: str, further: tuple[str, ...]) 
             raise BenchError(f"--cells: expected method/budget/seed, such as lora/small/0, found {name!r}")
         method, budget, seed = parts
         cells.append(study.find(task, method, budget, int(seed)))
-    set_up(cells, options)
+    set_up(cells, options, study)
     missing = []
     for cell in cells:
         folder = options.paths.cell(cell.id).folder

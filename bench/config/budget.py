@@ -13,6 +13,7 @@ class Budget(Frozen):
     rank: float | None = Field(
         None,
         gt=0,
+        le=1e6,
         description="Average rank per matrix at the end of the training. "
         "A fraction such as 2.5 is allowed where ranks differ between matrices.",
     )

@@ -96,6 +96,7 @@ class Growth(Frozen):
     ceiling: float = Field(
         2.0,
         ge=1,
+        le=1e6,
         description="For the allocator increlora: largest rank of a matrix, as a multiple of the average rank at the "
         "end. The default is 2.",
     )

@@ -1,14 +1,16 @@
 """Check a method's PEFT config against the class in PEFT: its name, its fields and the types of their values.
 
 This imports PEFT, and with it torch: about three seconds. So reading a study does not do it. `bench check` checks every
-method. `bench plan` and the main process of Snakemake check the methods of the study, and only they import PEFT, and
-only for a study that has a method with `adapter: peft`.
+method. `bench plan` and the main process of Snakemake check the methods of the study, `bench train` by hand that of its
+cell, and they import PEFT only if one of these has `adapter: peft`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -75,6 +77,14 @@ def check_peft_methods(catalog: Catalog, names: Iterable[str]) -> None:
     problems = peft_problems(catalog.methods[name] for name in names)
     if problems:
         raise SpecError(problems)
+
+
+def check_peft_methods_apart(catalog: Catalog, names: Iterable[str]) -> None:
+    """`check_peft_methods` in a process of its own, for a process that must not import torch yet. Raises SpecError."""
+    named = [name for name in names if catalog.methods[name].item.peft is not None]
+    if named:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(check_peft_methods, catalog, named).result()
 
 
 def peft_problems(methods: Iterable[Entry[Method]]) -> list[Problem]:

@@ -34,7 +34,7 @@ class Recipe(Frozen):
 
     learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of AdamW. The default is 5e-4.")
     epochs: float = Field(
-        3.0, gt=0, description="Passes over the training rows; a fraction is allowed. The default is 3."
+        3.0, gt=0, le=1e6, description="Passes over the training rows; a fraction is allowed. The default is 3."
     )
     max_steps: Positive | None = Field(
         None, description="Largest number of optimizer steps. The default null lets `epochs` alone decide."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bench.config.budget import Budget
 from bench.config.cell import Selection
 from bench.config.task import Resources
 from bench.config.types import Frozen, KeyName, Kind, Name, Positive
+from bench.paths import OTHER_RESULTS
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -89,6 +90,13 @@ class Study(Frozen):
         description="Fraction by which the kept parameters of two methods may differ before tables add a footnote. "
         "The default is 0.05.",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _not_another_folder(cls, name: str) -> str:
+        if name in OTHER_RESULTS:
+            raise ValueError(f"{name!r} is taken: the harness keeps something else in that folder of the results")
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:

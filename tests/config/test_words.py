@@ -9,8 +9,11 @@ import pytest
 
 from bench.cli.app import main
 from bench.config.catalog import WORKFLOW
+from bench.config.resolve import load_study
+from bench.errors import SpecError
 
 Spoil = Callable[[str, str, str], Path]
+TRAIN = ["train", "--study", "demo", "--task", "cola", "--method", "lora", "--budget", "small", "--seed", "0"]
 GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
 
 
@@ -27,6 +30,21 @@ GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
         (["plan", "demo", "--results", __file__], "is a file"),
         (["prepare", "demo", "--cache", __file__], "is a file"),
         (["evaluate", __file__], "is a file"),
+        (["plan", "demo", "--set"], "Option '--set' requires an argument. (see bench plan --help)"),
+        (["train", "--out"], "Option '--out' requires an argument. (see bench train --help)"),
+        (["--help", "--set"], "No such option '--set'. (see bench --help)"),
+        (["plan", "../tasks/cola"], "unknown study '../tasks/cola'"),
+        ([*TRAIN, "--results", "/proc/x"], "results=/proc/x: cannot be written: No such file or directory"),
+        ([*TRAIN, "--out", f"{__file__}/x"], f"--out={__file__}/x: cannot be written: Not a directory"),
+        ([*GROUP, "lora/small/0", "--cache", "/proc/x"], "cache=/proc/x: cannot be written"),
+        (["tables", "demo", "--results", "/proc/x"], "results=/proc/x: cannot be written"),
+        (["figures", "demo", "--results", f"{__file__}/x"], "cannot be written: Not a directory"),
+        (["page", "demo", "--results", f"/{'x' * 300}"], "File name too long"),
+        (["prepare", "demo", "--results", "/proc/x"], "cache=/proc/x/cache: cannot be written"),
+        (
+            ["plan", "demo", "--set", "recipe.epochs=1e308"],
+            "recipe.epochs: input should be less than or equal to 1000000",
+        ),
         (["status", "demo", "--set", "overrides={cola: {recipe: 5}}"], "overrides.cola.recipe: expected a mapping"),
         (["status", "demo", "--set", "overrides.cola.data=null"], "overrides.cola.data: expected a mapping"),
     ],
@@ -40,3 +58,21 @@ def test_a_column_is_either_text_or_target(spoil: Spoil, capsys: pytest.CaptureF
     folder = spoil("tasks/cola.yaml", "{text: [sentence], target: label}", "{text: [sentence, label], target: label}")
     assert main(["check", "--workflow", str(folder)]) == 2
     assert "column 'label' is named twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cache", "evaluations", "reference"])
+def test_a_study_is_not_called_like_another_folder_of_the_results(spoil: Spoil, name: str) -> None:
+    folder = spoil("studies/s.yaml", "name: s", f"name: {name}")
+    (folder / "studies/s.yaml").rename(folder / f"studies/{name}.yaml")
+    with pytest.raises(SpecError, match=f"{name}.yaml:1:1: name: '{name}' is taken"):
+        load_study(name, (), folder)
+
+
+@pytest.mark.slow
+def test_a_method_is_held_against_peft_before_a_training_by_hand(spoil: Spoil, capsys: pytest.CaptureFixture) -> None:
+    peft = "adapter: peft\npeft: {config: LoraConfig, fields: {use_dorra: true}}"
+    folder = spoil("methods/lora.yaml", "adapter: lora", peft)
+    words = [*TRAIN[:2], "s", *TRAIN[3:], "--workflow", str(folder), "--results", str(folder / "results")]
+    assert main(words) == 2
+    assert "peft.fields: LoraConfig has no field 'use_dorra' (did you mean 'use_dora'?)" in capsys.readouterr().err
+    assert not (folder / "results").exists()
