@@ -20,7 +20,7 @@ from bench.config.cell import Cell
 from bench.config.method import Method
 from bench.config.rank_schedule import schedule_of
 from bench.estimate.counters import FusedKernels, LiveBytes, MatmulOperations
-from bench.estimate.parameters import Unpredictable, label_count, meta_model
+from bench.estimate.parameters import Unpredictable, label_count, meta_model, model_shape
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
 from bench.models.adapters import attach
@@ -68,18 +68,24 @@ def trace(cell: Cell, batch: BatchShape, device: Device, sites: Sequence[Adapter
     """
     if not cell.method.lean:
         return _traced(_anonymous(cell, cell.method, cell.budget), batch, device)
-    # LoRA and AdaLoRA share one layer, so one cached trace at rank 1 serves every rank, allocator and regularizer.
-    traced = _traced(_anonymous(cell, _plain_lora(cell.method), Budget(rank=1)), batch, device)
-    # An approximation: keys and values of cross-attention are in the decoder, but read the source.
-    tokens = {site: batch.rows * (batch.target if "decoder" in site.stack else batch.length) for site in sites}
-    # Each further rank keeps one float32 per token and matrix, and makes the adapter's two matmuls one row wider.
-    hidden_bytes = 4 * sum(tokens.values())
-    products = sum(count * (site.in_features + site.out_features) for site, count in tokens.items())
-    per_rank = 3 * 2 * products  # forward, backward to the input, backward to the matrices
+    # LoRA and AdaLoRA share one layer, so traces at two small ranks serve every rank, allocator and regularizer: what a
+    # rank keeps and multiplies is the same for each. How often a matrix is used, and on how many tokens, is up to the
+    # model: ALBERT uses one for many layers, and cross-attention reads keys and values from the source.
+    one, two = (_traced(_anonymous(cell, _plain_lora(cell.method), Budget(rank=r)), batch, device) for r in (1, 2))
+    ranks = rank * _share(cell, sites)  # in place of the one that is in the first trace
     return Traced(
-        traced.activations + (rank - 1) * hidden_bytes,
-        traced.operations + (rank - 1) * per_rank,
+        round(one.activations + (ranks - 1) * (two.activations - one.activations)),
+        round(one.operations + (ranks - 1) * (two.operations - one.operations)),
     )
+
+
+def _share(cell: Cell, sites: Sequence[AdapterSite]) -> float:
+    """The part of the traced matrices that are adapted: all, unless the method adapts a third of the layers."""
+    if cell.method.depth is None:
+        return 1.0
+    every_layer = cell.method.model_copy(update={"depth": None})
+    shape = model_shape(cell.backbone.model_dump_json(), cell.task.kind, label_count(cell), cell.method.storage)
+    return len(sites) / len(chosen_sites(shape.sites, every_layer))
 
 
 def _plain_lora(method: Method) -> Method:

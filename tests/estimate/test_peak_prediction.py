@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.small_cells import METHODS, Lab, record_of
@@ -13,7 +14,7 @@ from bench.config.resolve import load_study
 from bench.estimate.jobs import growth_bound
 from bench.estimate.memory import PredictedPeak, declared_batch, predict_peak
 from bench.estimate.parameters import predict_parameters
-from bench.estimate.tracing import BatchShape
+from bench.estimate.tracing import BatchShape, trace
 
 SHAPES = ((8, 16), (16, 64), (32, 24))  # rows and the longest row allowed
 
@@ -96,3 +97,43 @@ def test_a_job_on_the_cpu_is_given_what_training_takes(study: str, task: str) ->
         bound = growth_bound(cell, cell.backbone.parameters or 30_000_000)
         assert bound is not None
         assert needed < bound < 4 * needed
+
+
+def added_by_a_rank(config: dict[str, Any], matrices: list[str], batch: BatchShape, **recipe: Any) -> float:
+    """Bytes of activations that one rank more adds to a model of that config."""
+    cell = load_study("paper").find("cnn_dailymail" if batch.target else "sst2", "lora", "small", 0)
+    backbone = cell.backbone.model_copy(
+        update={"config": config, "matrices": matrices, "head": [] if batch.target else ["pooler", "classifier"]}
+    )
+    recipe_used = cell.recipe.model_copy(update=recipe)
+    cell = cell.model_copy(update={"backbone": backbone, "recipe": recipe_used})
+    sites = predict_parameters(cell).sites
+    small, large = (trace(cell, batch, "cpu", sites, rank).activations for rank in (1, 33))
+    return (large - small) / 32
+
+
+ENCODER = {"vocab_size": 99, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(("layers", "groups", "inner"), [(1, 1, 1), (6, 1, 1), (6, 3, 2), (12, 4, 1)])
+def test_a_rank_of_a_shared_matrix_counts_as_often_as_the_matrix_is_used(layers: int, groups: int, inner: int) -> None:
+    shared = {"num_hidden_layers": layers, "num_hidden_groups": groups, "inner_group_num": inner}
+    albert = {"model_type": "albert", **ENCODER, "embedding_size": 16, **shared}
+    uses = 2 * layers * inner  # of the two matrices
+    assert added_by_a_rank(albert, ["query", "ffn"], BatchShape(8, 32)) == 4 * uses * 8 * 32
+
+
+def test_ranks_of_cross_attention_count_the_source() -> None:
+    layers = {"encoder_layers": 2, "decoder_layers": 3, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    bart = {"model_type": "bart", "vocab_size": 99, "d_model": 32, **layers, **heads, "decoder_start_token_id": 2}
+    source, target = 8 * 32, 8 * 4
+    queries = 2 * source + 3 * 2 * target
+    keys = 2 * source + 3 * (target + source)
+    assert added_by_a_rank(bart, ["q_proj", "k_proj"], BatchShape(8, 32, 4)) == 4 * (queries + keys)
+
+
+def test_a_checkpointed_layer_keeps_its_ranks_only_while_it_is_computed() -> None:
+    bert = {"model_type": "bert", **ENCODER, "num_hidden_layers": 6}
+    kept = {on: added_by_a_rank(bert, ["query"], BatchShape(8, 32), gradient_checkpointing=on) for on in (False, True)}
+    assert (kept[False], kept[True]) == (6 * 4 * 8 * 32, 4 * 8 * 32)
