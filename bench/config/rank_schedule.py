@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.config.cell import Cell
 from bench.config.yaml_source import KeyPath
+from bench.engine.options import BudgetUnit
 from bench.engine.schedule import RankSchedule, no_step_to_prune
 from bench.errors import BenchError
 
@@ -31,6 +32,10 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
         yield ("methods",), f"method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
     if cell.selection == "best" and not held_out:
         yield ("selection",), "the best step is chosen by held-out rows, and the recipe's holdout_rows is 0"
+    if cell.budget.parameters is not None:
+        no_cap = _cap_fault(cell)
+        if no_cap:
+            yield ("budgets", cell.budget_name, "parameters"), no_cap
     rank = cell.budget.rank
     if rank is None or cell.method.adapter == "full":
         return
@@ -65,11 +70,9 @@ def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
     Raises BenchError if the budget can't be kept: it is below the first rank, or no whole number where ranks are fixed.
     """
     _check_shapes(cell, shapes)
-    if cell.method.adapter == "peft" and cell.budget.rank is None:
-        raise BenchError(
-            f"{cell.id}: what a rank of {cell.method.name!r} costs is PEFT's: give the budget {cell.budget_name!r} as "
-            "a rank"
-        )
+    fault = _cap_fault(cell)
+    if fault:
+        raise BenchError(f"{cell.id}: {fault}")
     average = _average_rank(cell, shapes)
     growth = cell.method.growth
     if growth is not None:
@@ -127,6 +130,32 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> RankSch
         raise BenchError(f"{cell.id}: {error}") from error
 
 
+def cap_of(cell: Cell, schedule: RankSchedule) -> tuple[BudgetUnit, int]:
+    """The unit and the size of the cap that the finished adapter is held to.
+
+    A budget in parameters is a cap in parameters, whatever the method's allocator counts; `schedule` holds it as ranks
+    where ranks are counted. Full fine-tuning has no cap: its limit is the full rank of every matrix.
+    """
+    if cell.budget.parameters is not None and cell.method.adapter != "full":
+        return "parameters", cell.budget.parameters
+    return cell.method.unit, schedule.target_budget
+
+
+def _cap_fault(cell: Cell) -> str:
+    """Why the method can't promise a cap in parameters; empty where it can, or where the budget is a rank."""
+    method, parameters = cell.method, cell.budget.parameters
+    if parameters is None or method.adapter == "full":
+        return ""
+    if method.adapter == "peft":
+        return f"what a rank of {method.name!r} costs is PEFT's: give the budget {cell.budget_name!r} as a rank"
+    if method.prunes and method.unit == "ranks":
+        return (
+            f"method {method.name!r} counts ranks and can't promise a cap of {parameters} parameters: give the budget "
+            f"{cell.budget_name!r} as a rank, or take a method with unit: parameters"
+        )
+    return ""
+
+
 def _target(cell: Cell, shapes: Sequence[Shape]) -> int:
     """The total over all matrices at the end, in the method's unit and never above the budget.
 
@@ -134,15 +163,30 @@ def _target(cell: Cell, shapes: Sequence[Shape]) -> int:
     """
     budget, unit = cell.budget, cell.method.unit
     if budget.parameters is not None:
-        if unit == "ranks":
-            raise BenchError(
-                f"{cell.id}: method {cell.method.name!r} counts ranks and can't promise a cap of {budget.parameters} "
-                f"parameters: give the budget {cell.budget_name!r} as a rank, or take a method with unit: parameters"
-            )
-        return budget.parameters
+        return budget.parameters if unit == "parameters" else _ranks_within(cell, budget.parameters, shapes)
     assert budget.rank is not None  # a budget has a rank or parameters
     per_rank = len(shapes) if unit == "ranks" else sum(sum(shape) for shape in shapes)
     return math.floor(budget.rank * per_rank + 1e-9)  # 1e-9: a product such as 2.9999999999999996 means 3
+
+
+def _ranks_within(cell: Cell, parameters: int, shapes: Sequence[Shape]) -> int:
+    """How many ranks growing matrices may have together so that they never hold more than `parameters`.
+
+    Where all grow alike, it is a whole rank for each. Where importance chooses, the ranks may all go to the matrices
+    that cost most, so these are counted first. Never below the ranks at the start, which `largest_rank` checks.
+    """
+    assert cell.method.growth is not None  # fixed ranks have no target, and pruned ones are refused
+    start, most = cell.method.growth.start_rank, largest_rank(cell, shapes)
+    costs = sorted((rank_cost(cell, shape) for shape in shapes), reverse=True)
+    if cell.method.allocator != "increlora":
+        return len(shapes) * (parameters // sum(costs))
+    left, ranks = parameters - start * sum(costs), start * len(shapes)
+    for cost in costs:
+        more = min(most - start, left // cost)
+        left, ranks = left - more * cost, ranks + more
+        if more < most - start:
+            break  # a cheaper matrix may afford more, but dearer ones may be chosen
+    return ranks
 
 
 def _average_rank(cell: Cell, shapes: Sequence[Shape]) -> float:

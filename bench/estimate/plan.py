@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.cell import Cell
+from bench.config.rank_schedule import cap_of
 from bench.config.resolve import ResolvedStudy
 from bench.config.study import Study
 from bench.errors import BenchError
@@ -93,10 +94,7 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
     return {
         "steps": steps,
         "tokens": _tokens(cell, steps, lengths),
-        "budget": {
-            "unit": cell.method.unit,
-            "limit": predicted.schedule.target_budget if predicted.schedule else None,
-        },
+        "budget": _budget(cell, predicted),
         "adapter_parameters_start": predicted.adapter_start,
         "adapter_parameters_end": list(predicted.adapter_end),
         "head_parameters": predicted.head,
@@ -125,6 +123,15 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
             "minutes": minutes(cell, study, times=times),
         },
     }
+
+
+def _budget(cell: Cell, predicted: Prediction) -> dict[str, Any]:
+    """The cap, and how much of it the finished adapter uses at the most, both in the cap's unit."""
+    if predicted.schedule is None:
+        return {"unit": cell.method.unit, "limit": None, "used_at_most": None}
+    unit, limit = cap_of(cell, predicted.schedule)
+    ranks = predicted.schedule.target_budget
+    return {"unit": unit, "limit": limit, "used_at_most": predicted.adapter_end[1] if unit == "parameters" else ranks}
 
 
 def _peak_row(cell: Cell, predicted: Prediction, batch: BatchShape, device: Device) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 
 from bench.config.cell import Cell
+from bench.config.rank_schedule import cap_of
 from bench.engine.step import Core
 from bench.errors import BenchError
 from bench.estimate.memory import predict_peak
@@ -158,11 +159,11 @@ def budget_use(core: Core, cell: Cell, plain_ranks: int) -> BudgetUse:
 
     `plain_ranks` are the ranks of an adapter whose layers are not ours; they count only for such an adapter.
     """
-    unit = cell.method.unit
+    unit, limit = cap_of(cell, core.schedule)
     if not cell.method.lean:
-        return BudgetUse(unit=unit, limit=core.schedule.target_budget, used=plain_ranks)
+        return BudgetUse(unit=unit, limit=limit, used=plain_ranks)
     used = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()
-    return BudgetUse(unit=unit, limit=core.schedule.target_budget, used=used)
+    return BudgetUse(unit=unit, limit=limit, used=used)
 
 
 def parameters_of(core: Core, start: Mapping[str, int], heads: dict[str, int], base: int, use: BudgetUse) -> Parameters:

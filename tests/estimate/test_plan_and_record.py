@@ -61,6 +61,14 @@ def test_bytes_of_a_base_with_buffers_of_fractions(summaries: Lab, tmp_path: Pat
     assert planned.base.buffers == (1200 if method == "lora" else 600)  # a bias of the 300 words' logits
 
 
+def test_a_cap_in_parameters_is_planned_in_parameters() -> None:
+    budget = "budgets={small: {parameters: 77777}}"
+    rows = plan(load_study("demo", ["tasks=[sst2]", "seeds=[0]", "methods=[lora, adalora_parameters]", budget]))
+    per_rank = 41_472  # of MiniLM's 36 matrices
+    found = [(row["budget"]["unit"], row["budget"]["limit"], row["budget"]["used_at_most"]) for row in rows]
+    assert found == [("parameters", 77_777, per_rank), ("parameters", 77_777, 77_777)]
+
+
 def _study(held_out: int) -> ResolvedStudy:
     recipe = ["recipe.epochs=2", "recipe.max_steps=null", "recipe.batch_size=32", f"recipe.holdout_rows={held_out}"]
     study = load_study("demo", [*recipe, "limits.train_rows=72", "overrides={}"])
