@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,29 @@ from bench.errors import BenchError
 
 README, OLD_INFOS = "README.md", "dataset_infos.json"
 CARD_FILES = (README, OLD_INFOS)
-# What a config of a README may say beside its files. Any other key changes how rows are read (names, skiprows, sep).
-_HARMLESS = {"config_name", "data_files", "data_dir", "default", "description", "version", "features", "drop_labels"}
+# What a config of a README may say of how its files are read: options of the library datasets for CSV, JSON, parquet.
+_OPTIONS = {
+    "sep",
+    "delimiter",
+    "header",
+    "names",
+    "column_names",
+    "skiprows",
+    "skipfooter",
+    "nrows",
+    "comment",
+    "filters",
+}
+_OPTIONS |= {
+    "quotechar",
+    "quoting",
+    "escapechar",
+    "doublequote",
+    "skipinitialspace",
+    "lineterminator",
+    "encoding",
+    "field",
+}
 
 
 @dataclass(frozen=True)
@@ -32,12 +54,16 @@ class Card:
         Raises BenchError where there are several and none is the default, or where it says what can't be obeyed.
         """
         entry = self._chosen(data)
-        strange = sorted(entry.keys() - _HARMLESS)
-        if strange and not all(_agrees(entry, key, data) for key in strange):
-            raise BenchError(
-                f"{data.title}: {README} says `{strange[0]}: {entry[strange[0]]!r}` of how the files are read, which "
-                "is not supported: download them and name them in `files`"
-            )
+        for option in sorted(_OPTIONS & entry.keys()):
+            if not _is_done(option, entry[option], data):
+                key = (
+                    f": say `{option}` in `data`, too"
+                    if option in ("encoding", "field")
+                    else ", which is not supported"
+                )
+                raise BenchError(
+                    f"{data.title}: {README} says that files are read with `{option}: {entry[option]!r}`{key}"
+                )
         return entry
 
     def _chosen(self, data: Data) -> dict[str, Any]:
@@ -115,14 +141,18 @@ def _paths(paths: Any) -> list[str]:
     return [str(path) for path in paths] if isinstance(paths, list) else [str(paths)] if paths else []
 
 
-def _agrees(entry: Mapping[str, Any], key: str, data: Data) -> bool:
+def _is_done(option: str, value: Any, data: Data) -> bool:
     """Whether the files are read as the README says anyway."""
-    value = entry[key]
-    if key in ("sep", "delimiter"):
-        return value in (",", ";", "\t", "|")  # found by the header
-    if key in ("encoding", "field"):
-        return bool(value == getattr(data, key))
-    return False
+    usual = {"header": (0, "infer"), "quotechar": ('"',), "doublequote": (True,), "skipinitialspace": (False,)}
+    if value is None or value in usual.get(option, ()):
+        return True
+    if option in ("sep", "delimiter"):
+        return value in (",", ";", "\t", "|")  # which the header tells
+    if option == "quoting":
+        return bool(value == (csv.QUOTE_NONE if data.quotes is False else csv.QUOTE_MINIMAL))
+    if option == "encoding":
+        return str(value).lower().replace("_", "-") in ("utf-8", "utf8", data.encoding)
+    return option == "field" and value == data.field
 
 
 def _ordered(names: Any) -> list[str] | None:

@@ -167,8 +167,8 @@ def _splits(names: Sequence[str], bases: Sequence[str]) -> set[str]:
     splits = set()
     for _, stem in _stems(names, bases):
         first, slash, rest = stem.partition("/")
-        if slash and "/" not in rest:
-            splits.add(first)
+        if slash and "/" not in rest and re.search(r"\d", rest):
+            splits.add(first)  # a folder of numbered files; train.csv in a folder is of a config
         elif not slash and first not in ("dataset_infos", "dataset_info", "dataset_dict", "state"):
             splits.add(re.sub(r"-\d+-of-\d+(-\w+)?$", "", first))
     return splits
@@ -223,4 +223,7 @@ def _nothing_found(
     other = [name for name in names if PurePosixPath(name).name.partition(".")[0] == split and not Kind.of(name)]
     if other:
         return f"{where}: {other[0]} is of no format that is read ({READ})"
-    return f"{where}{nearest(split, _splits(names, [*bases, *([] if data.config else _IN_DEFAULT)]) - {split})}"
+    known = _splits(names, [*bases, *([] if data.config else _IN_DEFAULT)]) - {split}
+    files = [name for name in names if Kind.of(PurePosixPath(name).name)]
+    held = f"; it holds {', '.join(files[:3])}" if files else ""
+    return f"{where}{nearest(split, known) or held}"
