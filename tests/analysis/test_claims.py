@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from helpers.records import study_of, write_cell, write_study
 
 from bench.analysis.build import make_tables
+from bench.analysis.figures.scores import difference_figure
 from bench.analysis.published import read_published
 from bench.analysis.results import read_results
 from bench.analysis.stats.comparison import Comparer, Contrast
@@ -131,13 +131,30 @@ def test_a_pair_differs_in_nothing_but_its_storage(tmp_path: Path) -> None:
     assert ("lora_query", "qlora") not in pairs
 
 
-def test_the_interval_of_one_method_needs_no_other_method(tmp_path: Path) -> None:
-    study = study_of(3, "methods=[lora, adalora]", "tasks=[sst2, cola]", TWO[2])
+def test_the_intervals_over_tasks_stand_on_enough_runs_and_every_row_shows_its_own(tmp_path: Path) -> None:
+    study = study_of(4, "methods=[lora, adalora, qlora]", "tasks=[sst2, cola]", TWO[2])
     for cell in study.cells:
-        status = "oom" if cell.method.name == "lora" and cell.seed else "ok"
-        write_cell(tmp_path / "demo", cell, 0.7 + 0.05 * cell.seed, status=status)
-    overall = pd.read_csv(tables(study, tmp_path) / "overall.csv").set_index("method")
-    assert overall.loc["LoRA", "IQM [95%]"] == "—"
-    assert overall.loc["AdaLoRA", "IQM [95%]"].startswith("[")
-    assert overall.loc["AdaLoRA", "P [95%]"] == "—"
-    assert np.isfinite(overall.loc["AdaLoRA", "IQM"])
+        lost = {"lora": cell.seed > 1, "qlora": cell.seed > 0}.get(cell.method.name, False)
+        write_cell(tmp_path / "demo", cell, 0.7 + 0.05 * cell.seed, status="oom" if lost else "ok")
+    folder = tables(study, tmp_path)
+    overall = pd.read_csv(folder / "overall.csv").set_index("method")
+    intervals = {statistic: overall[f"{statistic} [95%]: low"].notna() for statistic in ("IQM", "P")}
+    assert intervals["IQM"].to_dict() == {"LoRA": False, "AdaLoRA": True, "QLoRA": False}
+    assert intervals["P"].to_dict() == {"LoRA": False, "AdaLoRA": True, "QLoRA": False}
+    assert overall["IQM"].notna().all()
+    assert overall["runs"].tolist() == [4, 8, 2]
+    assert overall["runs: remark"].fillna("").tolist() == ["4 failed or missing", "", "6 failed or missing"]
+    text = (folder / "overall.md").read_text()
+    assert "not of the methods (QLoRA, small)." in text
+    assert "Runs that failed or are missing are in no number of their row" in text
+
+
+def test_one_seed_is_named_over_tasks_and_in_the_figure_of_differences(tmp_path: Path) -> None:
+    study = study_of(1, "methods=[lora, adalora]", "tasks=[sst2, cola]", TWO[2])
+    write_study(study, tmp_path)
+    assert "not of the methods (all rows)." in (tables(study, tmp_path) / "overall.md").read_text()
+    figure = difference_figure(Comparer(read_results(study, tmp_path)))
+    assert figure is not None
+    axis = figure.axes[0]
+    assert all(label.get_text().endswith("(n = 1)") for label in axis.get_yticklabels())
+    assert "for these trained models, not for the methods" in axis.get_xlabel()

@@ -12,6 +12,13 @@ from scipy import stats
 
 from bench.analysis.published import Published
 from bench.analysis.stats.examples import spread_of_share
+from bench.analysis.stats.overall import (
+    improvement_bounds,
+    iqm,
+    iqm_bounds,
+    pairs_of_runs,
+    probability_of_improvement,
+)
 from bench.analysis.stats.paired import LEVEL, Interval, detectable, detectable_bounds, paired_interval
 from bench.analysis.tables.comparisons import comparison_table
 from bench.analysis.tables.model import Table
@@ -138,3 +145,28 @@ def test_the_bounds_of_the_detectable_difference_hold_as_often_as_chi_square_say
         assert bounds is not None
         assert bounds[side] == pytest.approx(truth, rel=1e-6)
     assert detectable_bounds(Interval(0.0, 0.0, 0.4, 0, 0.0, 0.0, 1.0)) is None
+
+
+SCENARIOS = {
+    "equal spreads": lambda generator, task, shape: generator.normal(60 + 5 * task, 1, shape),
+    "unequal spreads": lambda generator, task, shape: generator.normal(60 + 5 * task, 0.1 * 5.0**task, shape),
+    "ties": lambda generator, task, shape: np.round(2 * generator.normal(60.1 + task, 0.3, shape)) / 2,
+    "a fifth collapses": lambda generator, task, shape: np.where(
+        generator.random(shape) < 0.2, 50.0, generator.normal(80 + 2 * task, 1, shape)
+    ),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(("tasks", "runs"), [(2, 4), (2, 10), (3, 5)])
+def test_the_intervals_over_tasks_cover_the_truth(scenario: str, tasks: int, runs: int) -> None:
+    """A small part of benchmarks/overall_coverage.py."""
+    draw, generator = SCENARIOS[scenario], np.random.default_rng(0)
+    many = [draw(generator, task, (100_000,)) for task in range(tasks)]
+    ours, theirs = ([draw(generator, task, (TRIES, runs)) for task in range(tasks)] for _ in range(2))
+    low, high = iqm_bounds(ours)
+    truth = float(iqm(many))
+    assert ((low <= truth) & (truth <= high)).mean() > LOWEST_COVERAGE
+    low, high = improvement_bounds(probability_of_improvement(ours, theirs), pairs_of_runs(ours, theirs))
+    assert ((low <= 0.5) & (high >= 0.5)).mean() > LOWEST_COVERAGE  # of two equal methods
+    assert (high > low).all()

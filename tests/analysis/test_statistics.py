@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from bench.analysis.stats.examples import Spread, spread_of_resamples, spread_of_share
 from bench.analysis.stats.limits import in_two_groups
-from bench.analysis.stats.overall import iqm, probability_of_improvement
+from bench.analysis.stats.overall import iqm, probability_of_improvement, summarize
 from bench.analysis.stats.paired import holm, mcnemar, paired_interval, sign_flip, sign_flip_floor
 
 
@@ -167,11 +169,56 @@ def test_seeds_in_two_groups_are_noticed(scores: list[float], groups: bool) -> N
     assert in_two_groups(scores) == groups
 
 
-@pytest.mark.parametrize("runs", [2, 3, 5, 10])
-def test_the_interquartile_mean_is_that_of_agarwal_et_al(runs: int) -> None:
-    """Their code: scipy.stats.trim_mean(scores, proportiontocut=0.25, axis=None) over runs x tasks."""
-    scores = np.random.default_rng(runs).normal(80, 5, (runs, 5))
-    assert iqm(list(scores.T)) == pytest.approx(stats.trim_mean(scores, proportiontocut=0.25, axis=None))
+@pytest.mark.parametrize("runs", [4, 8, 12])
+def test_the_interquartile_mean_is_scipy_s_trimmed_mean_within_a_task(runs: int) -> None:
+    """Agarwal et al. use scipy.stats.trim_mean(scores, proportiontocut=0.25)."""
+    scores = np.random.default_rng(runs).normal(80, 5, (5, runs))
+    assert iqm(list(scores)) == pytest.approx(stats.trim_mean(scores, proportiontocut=0.25, axis=1).mean())
+
+
+def test_a_quarter_of_the_runs_is_cut_also_where_that_is_a_part_of_a_run() -> None:
+    """Of two runs half of each is left; of three, 1/12, 1/3 and 1/12; of five, 0.15, 0.2 and 0.15 in the middle."""
+    by_hand = {
+        (1.0, 5.0): 3.0,
+        (0.0, 3.0, 9.0): (0 + 4 * 3 + 9) / 6,
+        (0.0, 1.0, 2.0, 5.0, 90.0): 0.3 * 1 + 0.4 * 2 + 0.3 * 5,
+        (7.0,): 7.0,
+    }
+    assert [float(iqm([np.array(runs)])) for runs in by_hand] == pytest.approx(list(by_hand.values()))
+
+
+def test_methods_that_are_equal_on_every_task_have_equal_interquartile_means() -> None:
+    """However many runs each has of which task, and whichever runs are missing."""
+    tasks = [60.0, 70.0, 95.0]
+    means = {
+        float(iqm([np.full(number, level) for number, level in zip(numbers, tasks, strict=True)]))
+        for numbers in itertools.product((1, 2, 3, 5), repeat=3)
+    }
+    assert max(means) - min(means) < 1e-12
+    doubled = [np.array([60.0, 64.0]), np.array([60.0, 60.0, 64.0, 64.0])]
+    assert iqm(doubled[:1]) == iqm(doubled[1:])
+
+
+def test_no_interval_below_the_runs_at_which_it_holds_and_none_without_a_width() -> None:
+    generator = np.random.default_rng(0)
+    for runs in (1, 2, 3, 4, 5):
+        ours, theirs = ([generator.normal(level, 1, runs) for level in (60, 80)] for _ in range(2))
+        summary = summarize(ours, theirs)
+        assert (summary.iqm_interval is not None) == (runs >= 4)
+        assert (summary.improvement_interval is not None) == (runs >= 2)
+    uneven = summarize([generator.normal(60, 1, 3), generator.normal(80, 1, 9)], theirs)
+    assert uneven.iqm_interval is None
+    ties = summarize([np.full(5, 0.7), np.full(5, 70.1)], [np.full(5, 0.7), np.full(5, 70.1)])
+    assert ties.iqm_interval is None
+    assert ties.improvement == 0.5
+
+
+def test_the_interval_of_a_method_that_always_wins_is_clopper_and_pearson_s() -> None:
+    """15 of 15 wins: from 0.025^(1/15) to 1."""
+    wins = summarize([np.arange(5) + 10.0] * 3, [np.arange(5) + 0.0] * 3)
+    assert wins.improvement_interval == pytest.approx((0.025 ** (1 / 15), 1))
+    losses = summarize([np.arange(5) + 0.0] * 3, [np.arange(5) + 10.0] * 3)
+    assert losses.improvement_interval == pytest.approx((0, 1 - 0.025 ** (1 / 15)))
 
 
 def test_the_probability_of_improvement_is_that_of_agarwal_et_al() -> None:

@@ -206,8 +206,9 @@ def test_a_record_with_an_unknown_field_is_refused_in_words(study: ResolvedStudy
 
 def test_the_score_figure_explains_its_bars(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
-    axes = trade_off_figure(read_results(study, tmp_path), "sst2").axes
-    assert axes[0].get_ylabel() == "accuracy × 100 (bar: sd)"
+    figure = trade_off_figure(read_results(study, tmp_path), "sst2")
+    assert figure.axes[0].get_ylabel() == "accuracy × 100 (bar: sd)"
+    assert figure.get_suptitle() == "sst2, n = 3"
 
 
 def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:

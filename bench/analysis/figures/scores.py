@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -46,7 +46,12 @@ def trade_off_figure(results: Results, task: str) -> Figure:
     axes[0].set(ylabel=f"{metric_name(spec.metric)} × 100 (bar: sd)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=7, frameon=False, loc="outside right upper")
-    figure.suptitle(task, fontsize=9)
+    counts = {
+        len(_scores(results.successful(task, method, budget), spec))
+        for method in results.labels
+        for budget in results.budgets
+    } - {0}
+    figure.suptitle(f"{task}, {_runs_text(counts)}", fontsize=9)
     return figure
 
 
@@ -67,7 +72,7 @@ def method_figure(results: Results, task: str) -> Figure:
     """One row per method and budget: mean, sd over seeds, and a tick for the score of each seed."""
     spec = results.tasks[task]
     rows = [
-        (f"{label}, {budget}", scores)
+        (f"{label}, {budget} (n = {len(scores)})", scores)
         for method, label in results.labels.items()
         for budget in results.budgets
         if (scores := _scores(results.successful(task, method, budget), spec))
@@ -105,9 +110,11 @@ def difference_figure(comparer: Comparer) -> Figure | None:
         if interval is not None:
             axis.plot([100 * interval.low, 100 * interval.high], [y, y], linewidth=1.2, color=color(index))
         difference = f"{results.labels[contrast.second]} − {results.labels[contrast.first]}"
-        labels.append(f"{contrast.task}, {contrast.budget}: {difference}")
+        labels.append(f"{contrast.task}, {contrast.budget}: {difference} (n = {len(comparison.seeds)})")
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set(yticks=range(len(labels)), yticklabels=labels, xlabel="difference in points, 95% interval")
+    axis.set(yticks=range(len(labels)), yticklabels=labels, xlabel="difference in points, 95% interval, n paired seeds")
+    if any(len(comparison.seeds) == 1 for _, _, comparison in compared):
+        axis.set_xlabel(f"{axis.get_xlabel()}\nn = 1: it holds for these trained models, not for the methods")
     axis.tick_params(axis="y", labelsize=6)
     return figure
 
@@ -141,6 +148,16 @@ def _scale_costs(axis: Any, costs: Sequence[float]) -> None:
 def _scores(records: Sequence[Record], task: Task) -> list[float]:
     """The task's reported metric, in points."""
     return [100 * value for value in metric_values(records, task.primary_split, task.metric)]
+
+
+def _runs_text(counts: Collection[int]) -> str:
+    """'n = 5', 'n = 3 to 5', or why there are no bars."""
+    if not counts:
+        return "no scores"
+    low, high = min(counts), max(counts)
+    if high == 1:
+        return "n = 1: no spread is known"
+    return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
 def _spread(scores: Sequence[float]) -> float:

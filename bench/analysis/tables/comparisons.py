@@ -26,7 +26,7 @@ COLUMNS = (
     Column("p, Holm"),
     Column("p, sign flips"),
     Column("p, McNemar by seed"),
-    Column("detectable [95%]", bounds=True),
+    Column("detectable [95%]", parts=("estimate", "low", "high")),
     Column("seeds"),
     Column("examples"),
 )

@@ -46,7 +46,7 @@ class Column:
         head: whether the column names the row; such columns come first.
         measured: whether CSV writes mean, sd and n in columns of their own.
         interval: whether CSV writes difference, low, high and n in columns of their own.
-        bounds: whether CSV writes estimate, low and high in columns of their own.
+        parts: which other parts CSV writes in columns of their own, such as low and high; "" is the value itself.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Column:
     head: bool = False
     measured: bool = False
     interval: bool = False
-    bounds: bool = False
+    parts: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results, metric_values
-from bench.analysis.stats.overall import Bounds, Floats, Summary, summarize
+from bench.analysis.stats.overall import RUNS_FOR_IMPROVEMENT, RUNS_FOR_IQM, Bounds, Floats, Summary, summarize
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
 from bench.analysis.wording import DASH, budget_text, number_text
 
 COLUMNS = (
     Column("budget", head=True),
     Column("method", head=True),
+    Column("adapter parameters", parts=("low", "high")),
     Column("tasks"),
+    Column("runs", parts=("", "remark")),
     Column("mean"),
     Column("IQM"),
-    Column("IQM [95%]"),
+    Column("IQM [95%]", parts=("low", "high")),
     Column("P(better than the first)"),
-    Column("P [95%]"),
+    Column("P [95%]", parts=("low", "high")),
 )
 NOTE = (
     "Points of each task's own metric: MCC, accuracy and ROUGE are not one quantity, so compare methods on one set of "
-    "tasks only. IQM: mean of the middle half of all runs. P: a run of the method beats one of the first method on the "
-    "same task, mean over tasks. Intervals: percentiles of 2,000 resamples of runs within tasks."
+    "tasks only. All tasks weigh alike. IQM: mean of the middle half of a task's runs, mean over tasks. P: a run of "
+    "the method beats one of the first method on the same task, mean over tasks. Adapter parameters: at the end, "
+    f"fewest to most over tasks and runs. Intervals: Banerjee's of the IQM, from {RUNS_FOR_IQM} runs of every task on; "
+    f"Clopper and Pearson's of P, from {RUNS_FOR_IMPROVEMENT} on; with fewer they would not hold."
 )
+ONE_RUN = (
+    "n = 1: a task with one run shows no spread, so these numbers are of the trained models, not of the methods ({})."
+)
+FAILURES = "Runs that failed or are missing are in no number of their row, which may flatter it."
 
 
 def overall_table(results: Results) -> Table | None:
@@ -36,6 +46,7 @@ def overall_table(results: Results) -> Table | None:
         return None
     rows: list[tuple[Entry, ...]] = []
     left_out: list[str] = []
+    one_run: list[str] = []
     for budget in results.budgets:
         methods = results.methods_at(budget)
         scores = {task: [_runs(results, task, method, budget) for method in methods] for task in results.tasks}
@@ -44,17 +55,25 @@ def overall_table(results: Results) -> Table | None:
         left_out += [f"{task} ({budget})" for task in scores if task not in complete]
         for index, method in enumerate(methods):
             summary = None
+            runs = [scores[task][index] for task in complete]
             if len(complete) > 1:
-                runs = [scores[task][index] for task in complete]
-                baseline = [scores[task][0] for task in complete]
-                summary = summarize(runs, baseline, f"{budget}/{index}", f"{budget}/first")
+                summary = summarize(runs, [scores[task][0] for task in complete])
+                if min(map(len, runs)) == 1:
+                    one_run.append(f"{results.labels[method]}, {budget}")
             heads = (
                 text_entry(budget_text(budget, results.study.study.budgets[budget])),
                 text_entry(results.labels[method]),
+                _parameters_entry(results, complete, method, budget),
                 count_entry(len(complete)),
+                _runs_entry(results, complete, method, budget, sum(map(len, runs))),
             )
             rows.append((*heads, *_summary_entries(summary, is_baseline=index == 0)))
     notes = [NOTE]
+    if one_run:
+        everywhere = len(one_run) == len(rows)
+        notes.append(ONE_RUN.format("all rows" if everywhere else "; ".join(one_run)))
+    if any(entry.remark for row in rows for entry in row):
+        notes.append(FAILURES)
     if left_out:
         notes.append(f"Left out, since a method has no score: {', '.join(left_out)}.")
     return Table("overall", "Over tasks: points (fraction × 100)", COLUMNS, tuple(rows), (*notes, *footnotes(results)))
@@ -81,8 +100,29 @@ def _runs(results: Results, task: str, method: str, budget: str) -> Floats:
     return 100 * np.array(metric_values(records, spec.primary_split, spec.metric))
 
 
+def _runs_entry(results: Results, tasks: Sequence[str], method: str, budget: str, runs: int) -> Entry:
+    """How many runs have a score, and in words how many of the planned ones have none."""
+    lost = sum(results.seeds_planned(task, method, budget) for task in tasks) - runs
+    return Entry(str(runs), runs, n=runs, remark=f"{lost} failed or missing" if lost else "")
+
+
+def _parameters_entry(results: Results, tasks: Sequence[str], method: str, budget: str) -> Entry:
+    """'18,432 to 93,384' adapter parameters at the end; one number if all tasks and runs agree."""
+    sizes = [
+        record.parameters.adapter_end
+        for task in tasks
+        for record in results.successful(task, method, budget)
+        if record.parameters
+    ]
+    if not sizes:
+        return text_entry(DASH)
+    low, high = min(sizes), max(sizes)
+    text = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return Entry(text, low=low, high=high)
+
+
 def _interval_entry(bounds: Bounds | None) -> Entry:
     if bounds is None:
         return text_entry(DASH)
     low, high = bounds
-    return text_entry(f"[{number_text(low)}, {number_text(high)}]")
+    return Entry(f"[{number_text(low)}, {number_text(high)}]", low=low, high=high)

@@ -40,7 +40,6 @@ TEX = {
 }
 PARTS = ("mean", "sd", "n", "remark")  # the CSV columns of a `measured` column
 PARTS_OF_INTERVAL = ("difference", "low", "high", "n", "remark")  # those of an `interval` column
-PARTS_OF_BOUNDS = ("estimate", "low", "high")  # those of a `bounds` column
 MAX_COLUMNS = 6  # a wider LaTeX table is shrunk to the width of the line
 
 
@@ -84,10 +83,7 @@ def as_csv(table: Table) -> str:
     for row in table.rows:
         fields: list[str] = []
         for column, entry in zip(table.columns, row, strict=True):
-            if parts := _csv_parts(column):
-                fields += [_csv_part(entry, part) for part in parts]
-            else:
-                fields.append(entry.shown if entry.value is None else _digits(entry.value))
+            fields += [_csv_part(entry, part) for part in _csv_parts(column)]
         writer.writerow(fields)
     return stream.getvalue()
 
@@ -95,15 +91,17 @@ def as_csv(table: Table) -> str:
 def _csv_parts(column: Column) -> tuple[str, ...]:
     if column.measured:
         return PARTS
-    return PARTS_OF_INTERVAL if column.interval else PARTS_OF_BOUNDS if column.bounds else ()
+    return PARTS_OF_INTERVAL if column.interval else column.parts or ("",)
 
 
 def _csv_names(column: Column) -> list[str]:
-    return [f"{column.full_name}: {part}" for part in _csv_parts(column)] or [column.full_name]
+    return [f"{column.full_name}: {part}" if part else column.full_name for part in _csv_parts(column)]
 
 
 def _csv_part(entry: Entry, part: str) -> str:
     match part:
+        case "":
+            return entry.shown if entry.value is None else _digits(entry.value)
         case "n":
             return "" if entry.n is None else str(entry.n)
         case "remark":
