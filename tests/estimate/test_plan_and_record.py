@@ -62,8 +62,8 @@ def test_bytes_of_a_base_with_buffers_of_fractions(summaries: Lab, tmp_path: Pat
 
 
 def test_a_cap_in_parameters_is_planned_in_parameters() -> None:
-    budget = "budgets={small: {parameters: 77777}}"
-    rows = plan(load_study("demo", ["tasks=[sst2]", "seeds=[0]", "methods=[lora, adalora_parameters]", budget]))
+    budget = "budgets={equal: {parameters: 77777}}"
+    rows = plan(load_study("modules", [budget, "methods=[lora, adalora_parameters]"]))
     per_rank = 41_472  # of MiniLM's 36 matrices
     found = [(row["budget"]["unit"], row["budget"]["limit"], row["budget"]["used_at_most"]) for row in rows]
     assert found == [("parameters", 77_777, per_rank), ("parameters", 77_777, 77_777)]
