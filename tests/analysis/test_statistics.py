@@ -160,13 +160,15 @@ def test_without_a_spread_there_is_no_interval() -> None:
         ([0.91, 0.90, 0.52], True),
         ([0.5, 0.91, 0.51, 0.9], True),
         ([0.91, 0.90, 0.88], False),
+        ([0.80, 0.801, 0.75], False),
         ([0.9, 0.7, 0.5], False),
         ([0.9, 0.5], False),
         ([0.8] * 3, False),
     ],
 )
 def test_seeds_in_two_groups_are_noticed(scores: list[float], groups: bool) -> None:
-    assert in_two_groups(scores) == groups
+    assert in_two_groups(scores, 500) == groups
+    assert not in_two_groups(scores, 20)  # of so few examples, a share varies as much by chance
 
 
 @pytest.mark.parametrize("runs", [4, 8, 12])

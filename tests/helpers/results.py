@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,16 @@ import numpy as np
 
 from bench.analysis.results import Results
 from bench.analysis.stats.comparison import Comparer
+from bench.analysis.stats.resampling import sums_of
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
+from bench.config.task import Task
 from bench.paths import StudyPaths
 from bench.records.schema import Record
 from helpers.records import make_record
 
 Rows = dict[str, np.ndarray]  # by column of predictions.parquet, for one split
+Answers = Mapping[str, Rows | None]  # by cell id; None for a cell that failed
 
 
 class StudyInMemory:
@@ -25,26 +28,52 @@ class StudyInMemory:
     def __init__(self, study: ResolvedStudy) -> None:
         self.study = study
         self._records = {
-            c.id: make_record(c, {c.task.primary_split: dict.fromkeys(c.task.metrics)}) for c in study.cells
+            c.id: make_record(c, {split: dict.fromkeys(c.task.metrics) for split in c.task.data.evaluation})
+            for c in study.cells
         }
+        self._failed = {c.id: make_record(c, {}, status="diverged") for c in study.cells}
 
     def comparer(self, answers: Callable[[Cell], np.ndarray]) -> Comparer:
         """The comparer of the study if each cell had given these answers.
 
         `answers` says for each example of a cell whether it is right. All tasks must have two labels and accuracy.
         """
-        records: dict[str, Record] = {}
-        predictions: dict[str, dict[str, Rows] | None] = {}
+        rows = {}
         for cell in self.study.cells:
             right = answers(cell)
             truth = np.arange(len(right)) % 2
-            rows = {"row": np.arange(len(right)), "reference": truth, "prediction": np.where(right, truth, 1 - truth)}
-            split = cell.task.primary_split
-            predictions[cell.id] = {split: rows}
-            records[cell.id] = self._scored(cell, {split: {"last": {"accuracy": float(right.mean())}}})
+            rows[cell.id] = {
+                "row": np.arange(len(right)),
+                "reference": truth,
+                "prediction": np.where(right, truth, 1 - truth),
+            }
+        return self.comparer_of(rows)
+
+    def comparer_of(self, answers: Answers) -> Comparer:
+        """The comparer of the study with these rows of each cell, the same for every split of its task.
+
+        A cell that is not in `answers` has no record. Metrics that the rows do not give are 0.5.
+        """
+        records: dict[str, Record] = {}
+        predictions: dict[str, dict[str, Rows] | None] = {}
+        for cell in (cell for cell in self.study.cells if cell.id in answers):
+            rows = answers[cell.id]
+            if rows is None:
+                records[cell.id] = self._failed[cell.id]
+                continue
+            splits = cell.task.data.evaluation
+            values = {"last": {metric: metric_of(cell.task, metric, rows) for metric in cell.task.metrics}}
+            predictions[cell.id] = dict.fromkeys(splits, rows)
+            records[cell.id] = self._scored(cell, dict.fromkeys(splits, values))
         return Comparer(
             Results(self.study, records, StudyPaths(Path("nowhere"), self.study.name)), predictions, draws=200
         )
 
     def _scored(self, cell: Cell, metrics: dict[str, Any]) -> Record:
         return self._records[cell.id].model_copy(update={"metrics": metrics})
+
+
+def metric_of(task: Task, metric: str, rows: Rows) -> float:
+    scores = rows.get(f"score_{metric}", rows.get("score") if metric == task.metric else None)
+    sums = sums_of(task, metric, rows["reference"], rows["prediction"], scores)
+    return 0.5 if sums is None else float(sums.metric(sums.columns.sum(axis=0)))

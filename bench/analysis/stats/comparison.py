@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.analysis.results import Results, metric_value
 from bench.analysis.stats.examples import Spread, spread_of_resamples, spread_of_share
-from bench.analysis.stats.limits import Limit, Missing, limits_met
+from bench.analysis.stats.limits import Limit, Missing, in_two_groups, limits_met
 from bench.analysis.stats.paired import Interval, detectable, detectable_bounds, mcnemar, paired_interval, sign_flip
 from bench.analysis.stats.predictions import Columns, Predictions, checked_sums, in_order, read_predictions, same_rows
 from bench.analysis.stats.resampling import DRAWS, Floats, Sums, leave_one_out, replicates
@@ -43,6 +43,8 @@ class Comparison:
         mcnemar_p: one exact p per seed; empty for metrics other than a share of right examples.
         complete: whether both methods have a score on all seeds that the study asks for, and on the same ones.
         limits: what the coverage of the interval suffers from.
+        claim_p: the p that a claim must rest on. It is that of the interval, but no less than `sign_flip_p` where runs
+            of either method fall into two groups anywhere in the study.
     """
 
     contrast: Contrast
@@ -55,6 +57,7 @@ class Comparison:
     complete: bool = True
     missing: Missing | None = None
     limits: tuple[Limit, ...] = ()
+    claim_p: float | None = None
 
     @property
     def clear(self) -> bool:
@@ -144,8 +147,11 @@ class Comparer:
         pairs = [(first[seed], second[seed]) for seed in seeds]
         differences = [second.value - first.value for first, second in pairs]
         missing = _missing(pairs)
-        spread = None if missing else _spread(split, pairs)
-        interval = paired_interval(differences, spread)
+        spread = None if missing else example_spread(split, pairs)
+        interval, sign_flip_p = paired_interval(differences, spread), sign_flip(differences)
+        # Three good runs against three collapsed ones look like a difference, to Student's t as well. That a method's
+        # runs collapse shows elsewhere in the study, and the exact test needs no normal seeds.
+        exact = {contrast.first, contrast.second} & self.in_groups
         planned = [
             self.results.seeds_planned(contrast.task, m, contrast.budget) for m in (contrast.first, contrast.second)
         ]
@@ -155,12 +161,27 @@ class Comparer:
             difference=float(np.mean(differences)),
             interval=interval,
             examples=None if missing else _examples(pairs),
-            sign_flip_p=sign_flip(differences),
+            sign_flip_p=sign_flip_p,
             mcnemar_p=() if missing else _mcnemar(contrast, pairs),
             complete=first.keys() == second.keys() and planned == [len(seeds), len(seeds)],
             missing=missing or (None if interval else Missing.DISCORDANT),
             limits=_limits(pairs) if interval else (),
+            claim_p=None if interval is None else max(interval.p, sign_flip_p if exact else 0.0),
         )
+
+    @cached_property
+    def in_groups(self) -> frozenset[str]:
+        """The methods whose seeds fall into two groups, in the reported metric of some task and budget of the study."""
+        methods = set()
+        for name, method, budget in self.results.groups:
+            task = self.results.tasks[name]
+            cells = self._split(name, task.primary_split, task.metric).cells
+            ids = [record.cell.id for record in self.results.successful(name, method, budget)]
+            scored = [cells[cell_id] for cell_id in ids if cell_id in cells]
+            examples = [len(cell.sums.columns) for cell in scored if cell.sums]
+            if examples and in_two_groups([cell.value for cell in scored], min(examples)):
+                methods.add(method)
+        return frozenset(methods)
 
     def _scores(self, split: Split, contrast: Contrast, method: str) -> dict[int, Scored]:
         """By seed, for the seeds that have a score."""
@@ -218,7 +239,7 @@ def _examples(pairs: Pairs) -> int:
     return len(_columns(pairs)[0][0])
 
 
-def _spread(split: Split, pairs: Pairs) -> Spread | None:
+def example_spread(split: Split, pairs: Pairs) -> Spread | None:
     if all(cell.sums and cell.sums.share for pair in pairs for cell in pair):
         return spread_of_share(np.concatenate([second - first for first, second in _columns(pairs)], axis=1))
     resampled, left_out = (

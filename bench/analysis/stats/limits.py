@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
@@ -11,6 +12,7 @@ FEW_DISCORDANT = 10  # fewer examples that tell the two methods apart
 MIN_SEEDS_FOR_GROUPS = 3
 MIN_GAP = 0.1  # ten points between two groups of seeds
 GAP_RATIO = 3  # how much wider than either group
+GAP_ERRORS = 4  # in standard errors of a share of the examples, at most 0.5 / sqrt(examples)
 
 
 class Missing(Enum):
@@ -34,15 +36,18 @@ def limits_met(examples: int, discordant: int, scores: Sequence[Sequence[float]]
     met = {
         Limit.EXAMPLES: examples < FEW_EXAMPLES,
         Limit.DISCORDANT: discordant < FEW_DISCORDANT,
-        Limit.GROUPS: any(in_two_groups(of_method) for of_method in scores),
+        Limit.GROUPS: any(in_two_groups(of_method, examples) for of_method in scores),
     }
     return tuple(limit for limit, is_met in met.items() if is_met)
 
 
-def in_two_groups(scores: Sequence[float]) -> bool:
-    """Whether the widest gap between neighboring scores is ten points or more, and three times as wide as either side.
+def in_two_groups(scores: Sequence[float], examples: int) -> bool:
+    """Whether the scores of a method's seeds, as fractions, fall into two groups.
 
-    >>> in_two_groups([0.91, 0.90, 0.52]), in_two_groups([0.91, 0.90, 0.88]), in_two_groups([0.9, 0.5])
+    The widest gap between neighboring scores is then ten points or more, three times as wide as either group, and wider
+    than four standard errors of a share of so many examples, so that it is no chance of a small split.
+
+    >>> in_two_groups([0.91, 0.90, 0.52], 500), in_two_groups([0.91, 0.90, 0.88], 500), in_two_groups([0.9, 0.5], 500)
     (True, False, False)
     """
     if len(scores) < MIN_SEEDS_FOR_GROUPS:
@@ -50,4 +55,4 @@ def in_two_groups(scores: Sequence[float]) -> bool:
     ordered = sorted(scores)
     gap, above = max((high - low, index) for index, (low, high) in enumerate(pairwise(ordered), start=1))
     widest_group = max(ordered[above - 1] - ordered[0], ordered[-1] - ordered[above])
-    return gap >= MIN_GAP and gap >= GAP_RATIO * widest_group
+    return gap >= max(MIN_GAP, GAP_RATIO * widest_group, GAP_ERRORS * 0.5 / math.sqrt(examples))

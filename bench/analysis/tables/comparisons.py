@@ -9,7 +9,7 @@ from bench.analysis.footnotes import comparison_notes, footnotes
 from bench.analysis.results import Results
 from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Comparison, Contrast
 from bench.analysis.stats.paired import holm, sign_flip_floor
-from bench.analysis.tables.marks import ALPHA
+from bench.analysis.tables.marks import ALPHA, exact_note
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, text_entry
 from bench.analysis.tables.scores import difference_entry
 from bench.analysis.wording import DASH, budget_text, metric_name, p_value_text, two_digits
@@ -72,14 +72,19 @@ def comparison_table(comparer: Comparer) -> Table:
     task_order = {name: index for index, name in enumerate(results.tasks)}
     # By task, as in the other tables; the stable sort keeps the order of the pairs within a task.
     compared.sort(key=lambda item: task_order[item[0].task])
-    adjusted = holm([c.interval.p if c and c.interval else None for _, c in compared])
+    adjusted = holm([c.claim_p if c else None for _, c in compared])
     known = [comparison for _, comparison in compared if comparison]
     return Table(
         name="comparisons",
         title="Paired comparisons: differences in points (fraction × 100)",
         columns=COLUMNS,
         rows=tuple(_row(results, *item, p) for item, p in zip(compared, adjusted, strict=True)),
-        footnotes=(*_notes(known), *comparison_notes(results, known), *footnotes(results)),
+        footnotes=(
+            *_notes(known),
+            *exact_note(comparer, results.labels),
+            *comparison_notes(results, known),
+            *footnotes(results),
+        ),
     )
 
 

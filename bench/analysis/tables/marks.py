@@ -9,7 +9,7 @@ over survivors is no win.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis.published import Place
@@ -46,8 +46,8 @@ class Ranking:
     @property
     def p(self) -> float | None:
         """The p of the claim that the first method beats all others; None where the row claims nothing."""
-        p_values = [] if self.obstacle else [c.interval.p for c in self.comparisons if c.interval]
-        return max(p_values, default=None)
+        p_values = [c.claim_p for c in self.comparisons if c.claim_p is not None]
+        return None if self.obstacle else max(p_values, default=None)
 
 
 def mark_best(comparer: Comparer, places: Sequence[Place], methods: Sequence[str], entries: Entries) -> list[str]:
@@ -67,12 +67,23 @@ def mark_best(comparer: Comparer, places: Sequence[Place], methods: Sequence[str
         if tied:
             for method in (ranking.methods[0], *tied):
                 entries[ranking.place, method] = replace(entries[ranking.place, method], tie=True)
-    return _notes(comparer.results.restricted_to(methods), rankings)
+    return _notes(comparer, comparer.results.restricted_to(methods), rankings)
 
 
 def contrast_at(place: Place, first: str, second: str) -> Contrast:
     task, metric, split, budget = place
     return Contrast(task, split, metric, budget, first, second)
+
+
+def exact_note(comparer: Comparer, methods: Collection[str]) -> list[str]:
+    """Which of the methods must pass the exact sign-flip test before anything of them is bold."""
+    labels = [label for method, label in comparer.results.labels.items() if method in comparer.in_groups & set(methods)]
+    if not labels:
+        return []
+    return [
+        "Bold takes p < 0.05 by exact sign flips, too, for methods whose seeds fall into two groups somewhere in the "
+        f"study, as where runs collapse: {', '.join(labels)}."
+    ]
 
 
 def direction(place: Place) -> float:
@@ -103,10 +114,11 @@ def _obstacle(comparisons: Sequence[Comparison | None]) -> str:
     return FEW_SEEDS if any(c and not c.decidable for c in comparisons) else ""
 
 
-def _notes(results: Results, rankings: Sequence[Ranking]) -> list[str]:
+def _notes(comparer: Comparer, results: Results, rankings: Sequence[Ranking]) -> list[str]:
     if max((results.seeds_planned(*group) for group in results.groups), default=0) < 2:
         return [ONE_SEED]
     notes = [BOLD] if any(not ranking.obstacle for ranking in rankings) else []
+    notes += exact_note(comparer, results.labels)
     for obstacle in dict.fromkeys(ranking.obstacle for ranking in rankings if ranking.obstacle):
         rows = [_row_name(ranking.place) for ranking in rankings if ranking.obstacle == obstacle]
         where = "; ".join(rows) if len(rows) <= MAX_ROWS else f"{len(rows)} of {len(rankings)} rows and budgets"
