@@ -103,6 +103,10 @@ class JsonStream:
                 raise JsonError("the file ends in the middle" if cut_off else f"no JSON: {error.msg}") from error
             except RecursionError as error:
                 raise JsonError("nested too deeply") from error
+            except JsonError:
+                raise
+            except ValueError as error:  # a number of thousands of digits
+                raise JsonError(f"no JSON: {error}") from error
             if end < len(self._buffer) or not self._read_on():  # a number may go on
                 self._position = end
                 return value

@@ -21,7 +21,10 @@ def files_of_local_split(data: Data, split: str) -> list[Path]:
     where = f"local files, split {split!r}"
     files: list[Path] = []
     for path in (data.files or {})[split]:
-        files += _found(path, data.folders, where)
+        try:
+            files += _found(path, data.folders, where)
+        except OSError as error:
+            raise BenchError(f"{where}: {path}: {error.strerror}") from error
     real = [file.resolve() for file in files]
     for file, target in zip(files, real, strict=True):
         if real.count(target) > 1:

@@ -12,7 +12,8 @@ from bench.config.task import Task
 from bench.errors import BenchError, nearest
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_INDEX = re.compile(r"(0|[1-9]\d*)(\.0+)?", re.ASCII)
+_INDEX = re.compile(r"(0|-?[1-9]\d{0,9})(\.0+)?", re.ASCII)
+_WHOLE = re.compile(r"-?\d+", re.ASCII)
 
 FLOAT32_MAX = 3.4028234663852886e38
 
@@ -96,22 +97,24 @@ def _number(value: Any) -> float:
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
     is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
-    # Targets are float32, where a larger number is infinite.
-    if is_number and math.isfinite(value) and -FLOAT32_MAX <= value <= FLOAT32_MAX:
+    # Targets are float32, where a larger number is infinite. No comparison holds for what is no number.
+    if is_number and -FLOAT32_MAX <= value <= FLOAT32_MAX:
         return float(value)
     raise BadValue(f"should hold a finite number, found {short(value)}")
 
 
 def _label(task: Task, value: Any, *, has_names: bool) -> int:
+    """The index of the label that `value` names, else of the label at that index.
+
+    Labels that are numbers themselves, such as stars from 1 to 5, are meant by numbers, unless the data say by
+    `has_names` that their numbers are indices.
+    """
     names = names_in_data(task)
     index = _index(value)
-    # Labels that are numbers themselves, such as stars from 1 to 5, are meant where a number is found.
-    if isinstance(value, str) or (not has_names and any(re.fullmatch(r"-?\d+", name) for name in names)):
-        text = value if isinstance(value, str) else str(index if index is not None else value)
-        if text in names:
-            return names.index(text)
-        if any(re.fullmatch(r"-?\d+", name) for name in names):
-            index = names.index(str(index)) if str(index) in names else None
+    if isinstance(value, str) and value in names:
+        return names.index(value)
+    if any(_WHOLE.fullmatch(name) for name in names) and not (has_names and not isinstance(value, str)):
+        index = names.index(str(index)) if str(index) in names else None
     if index is not None and 0 <= index < len(names):
         return index
     hint = nearest(value, names) if isinstance(value, str) else ""
@@ -121,7 +124,9 @@ def _label(task: Task, value: Any, *, has_names: bool) -> int:
 def _index(value: Any) -> int | None:
     """`value` as a whole number, which pandas writes as 1.0 where a column has gaps; None where it is none."""
     if isinstance(value, str):
-        return int(float(value)) if _INDEX.fullmatch(value) else None
-    if isinstance(value, (int, float, Decimal)) and math.isfinite(value) and value == int(value):
+        return int(value.partition(".")[0]) if _INDEX.fullmatch(value) else None
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, (float, Decimal)) and math.isfinite(value) and value == int(value):
         return int(value)
     return None

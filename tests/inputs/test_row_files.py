@@ -158,6 +158,7 @@ HEAD = "one,two,label\n"
             in_lines() + '\n{"one": 5, "two": "b", "label": "neg"}',
             r"row 6: column 'one' .*found 5.*line 7",
         ),
+        ("digits.jsonl", '{"one": "a", "two": "b", "label": ' + "1" * 5000 + "}", r"digits\.jsonl, line 1: no JSON"),
         ("half.jsonl", '{"one": "\\ud800", "two": "b", "label": "neg"}', r"row 0: .*surrogate"),
         ("field.json", json.dumps({"data": ROWS}), r"say `field: data`"),
         ("several.zip", zipped({"a.csv": "x", "b.csv": "x"}), r"one file of rows in the archive, found a\.csv, b\.csv"),
@@ -187,7 +188,7 @@ def test_quotes_can_mean_nothing(tmp_path: Path) -> None:
     [
         (("neg", "pos"), [1, 0.0, "neg", "1", True, "0.0"], [1, 0, 0, 1, 1, 0]),
         (("1", "2", "3"), [1, "3", 2.0], [0, 2, 1]),  # labels that are numbers are meant by numbers
-        (("-1", "1"), [-1, "1", "-1"], [0, 1, 0]),
+        (("-1", "1"), [-1, "1", -1.0], [0, 1, 0]),
         ((), [1, "-2e1", ".5"], [1.0, -20.0, 0.5]),
     ],
 )
@@ -199,7 +200,17 @@ def test_targets_by_name_by_index_and_as_numbers(
 
 
 @pytest.mark.parametrize(
-    ("labels", "value"), [(("1", "2"), 0), (("neg", "pos"), 0.5), ((), "inf"), ((), "1_0"), ((), True)]
+    ("labels", "value"),
+    [
+        (("1", "2"), 0),
+        (("neg", "pos"), 10**400),
+        (("neg", "pos"), "1" * 400),
+        ((), 10**400),
+        (("neg", "pos"), 0.5),
+        ((), "inf"),
+        ((), "1_0"),
+        ((), True),
+    ],
 )
 def test_other_targets_are_refused(tmp_path: Path, labels: tuple[str, ...], value: Any) -> None:
     line = json.dumps({"one": "a", "two": "b", "label": value})
