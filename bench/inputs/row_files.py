@@ -8,9 +8,10 @@ from typing import Any
 
 from bench.config.data import Data
 from bench.inputs.arrow_rows import arrow_blocks, class_names, parquet_blocks
+from bench.inputs.csv_rows import csv_rows
+from bench.inputs.json_rows import json_rows
 from bench.inputs.opened_file import opened
 from bench.inputs.rows import BLOCK, Block
-from bench.inputs.text_rows import csv_rows, json_rows
 
 
 def read_blocks(file: Path, columns: Sequence[str], data: Data) -> Iterator[Block]:
@@ -19,7 +20,11 @@ def read_blocks(file: Path, columns: Sequence[str], data: Data) -> Iterator[Bloc
         if form in ("parquet", "arrow"):
             yield from (parquet_blocks if form == "parquet" else arrow_blocks)(file, stream, columns)
         else:
-            rows = (csv_rows if form in ("csv", "tsv") else json_rows)(file, stream, form, columns, data)
+            rows = (
+                csv_rows(file, stream, "\t" if form == "tsv" else ",", columns, data)
+                if form in ("csv", "tsv")
+                else json_rows(file, stream, columns, data)
+            )
             yield from _in_blocks(rows, len(columns))
 
 

@@ -50,9 +50,10 @@ def train(path: Path | str, labels: tuple[str, ...] = ("neg", "pos"), **data: An
     return read_source(task(path, labels, **data), HUB, None).splits["train"]
 
 
-def in_csv(separator: str = ",", line_end: str = "\r\n") -> str:
+def in_csv(separator: str = ",", line_end: str = "\r\n", *, always: bool = False) -> str:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=separator, lineterminator=line_end)
+    quoting = csv.QUOTE_ALL if always else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, delimiter=separator, lineterminator=line_end, quoting=quoting)
     writer.writerows([ROWS[0].keys(), *(row.values() for row in ROWS)])
     return text.getvalue()
 
@@ -108,6 +109,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
         ("excel.csv", "sep=;\r\n" + in_csv(";"), {}),
         ("gaps.csv", "\n" + in_csv().replace("\r\n", "\r\n\r\n") + "\n", {}),
         ("x.tsv", in_csv("\t"), {"quotes": True}),
+        ("quoted.tsv", in_csv("\t", always=True), {}),
         ("x.csv.gz", gzip.compress(in_csv().encode()), {}),
         ("x.csv.bz2", bz2.compress(in_csv().encode()), {}),
         ("x.csv.zst", pa.compress(in_csv().encode(), codec="zstd", asbytes=True), {}),
@@ -138,7 +140,8 @@ HEAD = "one,two,label\n"
         ("many.csv", HEAD + "a,b,neg,c\n", r"many\.csv, line 2: expected 3 fields as in the header, found 4"),
         ("open.csv", HEAD + 'a,b,neg\na,"b,neg\nc,d,pos\n', r"open\.csv, line 3: unexpected end.*quotes: false"),
         ("mid.csv", HEAD + 'a,"b"c,neg\n', r"mid\.csv, line 2: .*quotes: false"),
-        ("open.tsv", 'one\ttwo\tlabel\n"a\tb\tneg\nc"\td\tneg\n', r"open\.tsv, line 2: .*quote.*`quotes: true`"),
+        ("open.tsv", 'one\ttwo\tlabel\n"a\tb\tneg\nc"\td\tneg\n', r"open\.tsv, line 2: a quote .*`quotes: true`"),
+        ("raw.tsv", 'one\ttwo\tlabel\n"a"\tb\tneg\n', r'raw\.tsv, line 2: the field "a" is in quotes.*`quotes: true`'),
         ("twice.csv", "one,two,label,one\na,b,neg,c\n", r"column 'one' is there 2 times"),
         ("headless.csv", "a,b,neg\n", r"expected the column 'label' in the header, found a, b, neg"),
         ("latin.csv", HEAD.encode() + b"a,b,neg\na,\xe9,neg\n", r"line 3, byte 3 of the line.*encoding: cp1252"),

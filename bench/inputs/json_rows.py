@@ -1,14 +1,53 @@
-"""Read the objects of a JSON text one by one, so that a long list is never in memory as a whole."""
+"""The rows of a JSON file, read one by one, so that a long list is never in memory as a whole."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any, TextIO
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+from bench.config.data import Data
+from bench.errors import BenchError, nearest
+from bench.inputs.decoded_text import Row, decoded, undecodable
+from bench.inputs.targets import short
 
 CHUNK = 1 << 20  # characters that are read at once
 # An error this close to the end of what was read may only mean that the rest is still to come.
 _MARGIN = 16
+
+
+def json_rows(file: Path, stream: IO[bytes], columns: Sequence[str], data: Data) -> Iterator[Row]:
+    """The rows of a JSON file: one object per line, a list of objects, or such a list under the key `data.field`.
+
+    Raises BenchError at the first row that is no object or lacks a column.
+    """
+    text = decoded(stream, data)
+    objects = JsonStream(text)
+    try:
+        for row in objects.rows(data.field):
+            yield objects.line, [_value(file, objects.line, row, column) for column in columns]
+    except JsonError as error:
+        raise BenchError(f"{file}, line {objects.line}: {error}") from error
+    except UnicodeError as error:
+        raise undecodable(file, text, objects.line, error) from error
+
+
+def _value(file: Path, line: int, row: Any, column: str) -> Any:
+    """The value of a column, which may be a field of a nested one (`translation.en`). Raises BenchError without it."""
+    if not isinstance(row, dict):
+        raise BenchError(f"{file}, line {line}: expected an object with the column {column!r}, found {short(row)}")
+    if column in row:
+        return row[column]
+    value: Any = row
+    for name in column.split("."):
+        if not isinstance(value, dict) or name not in value:
+            lists = [key for key, held in row.items() if isinstance(held, list) and held and isinstance(held[0], dict)]
+            hint = f"; for the rows under {lists[0]!r} say `field: {lists[0]}` in `data`" if lists else ""
+            hint = hint or nearest(column, row)
+            raise BenchError(f"{file}, line {line}: expected the column {column!r}, found {', '.join(row)}{hint}")
+        value = value[name]
+    return value
 
 
 class JsonError(ValueError):
