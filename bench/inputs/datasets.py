@@ -17,12 +17,12 @@ from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.config.cell import DataChoice
-from bench.config.generation import position_fault
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import canonical_json, digest, digest_json, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
+from bench.inputs.generated import check_generated
 from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
 from bench.inputs.segments import has_segments
 from bench.inputs.sources import Source, read_source
@@ -66,6 +66,7 @@ def prepare_task(
     source = read_source(task, choice, mirror)
     plain = load_tokenizer(reader.tokenizer)
     check_vocabulary(plain, reader)
+    check_generated(task, reader.model, plain)
     tokenizer = Tokenizer(task, plain, segments=has_segments(task, plain, reader.model))
     unfinished = CachePaths(cache).unfinished_data(folder.name)
     blocks = _tokenized(source, tokenizer, unfinished / _key(source, reader))
@@ -142,9 +143,6 @@ def _check_length(task: Task, backbone: Backbone, model: Path) -> None:
             f"task {task.name!r}: recipe.max_length is {task.recipe.max_length}, but backbone {backbone.name!r} has "
             f"{positions} positions (max_position_embeddings): lower recipe.max_length"
         )
-    fault = position_fault(task.generation, config)
-    if fault:
-        raise BenchError(f"task {task.name!r}: {fault} of backbone {backbone.name!r}")
 
 
 def _advice(folder: Path) -> str:

@@ -14,10 +14,12 @@ import torch
 from helpers.small_cells import Lab
 from helpers.splits import split_of
 from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
     GenerationConfig,
+    PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -29,6 +31,7 @@ from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.generation_settings import overruled_settings, warn_once
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
+from bench.inputs.generated import check_generated
 
 ROWS = np.random.default_rng(0).integers(5, 60, (6, 9)).astype(np.int32)
 IDS = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "decoder_start_token_id": 3}
@@ -201,5 +204,47 @@ def test_texts_longer_than_the_model_has_positions_are_refused_when_rows_are_pre
     lab = replace(shared_summaries, cache=tmp_path)
     cell = lab.cell()
     task = cell.task.model_copy(update={"generation": Generation(max_length=66)})
-    with pytest.raises(BenchError, match=r"generation\.max_length is 66, above the 64 positions .*of backbone 'small'"):
+    check_generated(cell.task, lab.model, Words())
+    with pytest.raises(BenchError, match=r"generation\.max_length is 66, above the 64 positions"):
         lab.prepare(cell.model_copy(update={"task": task}))
+
+
+@pytest.mark.parametrize(
+    ("label", "changes", "message"),
+    [
+        ("Positive", {}, r"label 'Positive' is never generated: the backbone's tokenizer writes it as 'positive'"),
+        ("not  so", {}, r"writes it as 'not so'"),
+        ("😀", {}, r"writes it as ''"),
+        (
+            "rather positive indeed",
+            {"recipe": {"max_target_length": 3}},
+            r"has 4 tokens, above recipe.max_target_length, 3",
+        ),
+        (
+            "so so",
+            {"generation": {"max_length": 3}},
+            r"takes 4 tokens .*, above generation.max_length, 3",
+        ),
+        ("so", {"generation": {"min_length": 3}}, r"ends after 2 tokens, below generation.min_length, 3"),
+        ("so so", {"generation": {"max_length": 4, "min_length": 2}, "recipe": {"max_target_length": 3}}, None),
+    ],
+)
+def test_a_label_that_can_never_be_generated_is_refused(
+    tmp_path: Path, label: str, changes: dict[str, Any], message: str | None
+) -> None:
+    words = ["[PAD]", "</s>", "[UNK]", "positive", "not", "so", "rather", "indeed", "negative"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    special = {"pad_token": "[PAD]", "eos_token": "</s>", "unk_token": "[UNK]"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    (tmp_path / "config.json").write_text("{}")
+    about = task_of().model_dump(mode="json")
+    about |= {"kind": "text-label", "metrics": ["exact_match"], "labels": ["negative", label]}
+    task = Task.model_validate({**about, **changes})
+    if message is None:
+        check_generated(task, tmp_path, fast)
+        return
+    with pytest.raises(BenchError, match=message):
+        check_generated(task, tmp_path, fast)
