@@ -23,6 +23,7 @@ def check(workflow: Path) -> None:
     from bench.config.resolve import resolve
     from bench.config.unknown_names import unknown_names
     from bench.config.yaml_source import place_of, read_yaml
+    from bench.estimate.model_fit import fit_problems
     from bench.evaluation.evaluate_modules import locate_modules
     from bench.inputs.located import locate
 
@@ -50,7 +51,9 @@ def check(workflow: Path) -> None:
                 problems.extend(unknown_names(catalog, *read_yaml(file), file))
             continue
         try:
-            cells[name] = len(resolve(catalog, study).cells)
+            resolved = resolve(catalog, study)
+            cells[name] = len(resolved.cells)
+            problems += fit_problems(catalog, study, resolved)
         except SpecError as error:
             problems.extend(error.problems)
     if problems:

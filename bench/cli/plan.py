@@ -27,12 +27,14 @@ def plan(options: RunOptions, as_json: bool, device: Device | None) -> None:
     import torch
 
     from bench.config.peft_fields import check_peft_methods
+    from bench.estimate.model_fit import check_fit
     from bench.estimate.plan import plan as plan_study
     from bench.estimate.plan_table import show_plan
 
     options.check_mirror()
     study = options.load_study()
     check_peft_methods(study.catalog, study.methods)
+    check_fit(study)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows = plan_study(study, device, results=options.results, cache=options.cache_folder, mirror=options.mirror)
     print(json.dumps(rows, indent=1) if as_json else show_plan(rows))

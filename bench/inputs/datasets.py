@@ -23,13 +23,14 @@ from bench.files import canonical_json, digest, digest_json, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.generated import check_generated
+from bench.inputs.model_fit import check_prepared
 from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
 from bench.inputs.segments import has_segments
 from bench.inputs.sources import Source, read_source
 from bench.inputs.splits import Split, open_split, split_file
 from bench.inputs.tokenize import Tokenizer, check_lengths, join_blocks, rows_digest, write_blocks
 from bench.log import progress_bar
-from bench.paths import MANIFEST, MODEL_CONFIG, CachePaths
+from bench.paths import MANIFEST, CachePaths
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def prepare_task(
     prepared = backbone_folder(backbone, mirror, cache)
     open_backbone(prepared, backbone)
     reader = reader or Reader(prepared, prepared)
-    _check_length(task, backbone, reader.model)
+    check_prepared(task, backbone, reader.model)
     source = read_source(task, choice, mirror)
     plain = load_tokenizer(reader.tokenizer)
     check_vocabulary(plain, reader)
@@ -130,19 +131,6 @@ def recorded_data(manifest: Mapping[str, Any]) -> dict[str, Any]:
     said = {key: manifest[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")}
     dropped = manifest.get("dropped_unlabelled")
     return {**said, "dropped_unlabelled": dropped} if dropped else said
-
-
-def _check_length(task: Task, backbone: Backbone, model: Path) -> None:
-    """Raises BenchError where rows may be longer than the model has positions."""
-    config = json.loads((model / MODEL_CONFIG).read_bytes())
-    positions = config.get("max_position_embeddings")
-    # Positions that are only relative set no limit: DeBERTa-v3 has position_biased_input = false.
-    is_limit = isinstance(positions, int) and positions > 0 and config.get("position_biased_input") is not False
-    if is_limit and task.recipe.max_length > positions:
-        raise BenchError(
-            f"task {task.name!r}: recipe.max_length is {task.recipe.max_length}, but backbone {backbone.name!r} has "
-            f"{positions} positions (max_position_embeddings): lower recipe.max_length"
-        )
 
 
 def _advice(folder: Path) -> str:

@@ -50,7 +50,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, reader: Reader) -> None:
-    """Raises BenchError where the tokenizer gives ids for which the model has no embedding."""
+    """Raises BenchError where the tokenizer gives ids for which the model has no embedding, or can't pad."""
+    if tokenizer.pad_token_id is None:
+        raise BenchError(f"{reader.tokenizer}: its tokenizer has no token to pad with (pad_token)")
     config = json.loads((reader.model / MODEL_CONFIG).read_bytes())
     size = config.get("vocab_size")
     largest = max(tokenizer.get_vocab().values())

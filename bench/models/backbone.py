@@ -14,14 +14,15 @@ import torch
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
 from bench.errors import BenchError
+from bench.inputs.model_fit import set_head_dropout
 from bench.models.load_report import LoadReport
 from bench.models.precision import matmul_dtype, multiply_in_float32
 from bench.models.quantization import nf4_config
 from bench.models.sites import AdapterSite
 
 USUAL_CLASSIFIERS = ("classifier", "score")  # PEFT trains modules of these names whatever its config says
-# Where the configs of transformers keep the dropout before a classification head.
-HEAD_DROPOUT_KEYS = ("classifier_dropout", "cls_dropout", "pooler_dropout")
+# Where the configs of transformers keep the dropout before a classifier, for the config that is saved with the model.
+HEAD_DROPOUT_KEYS = ("classifier_dropout", "cls_dropout", "seq_classif_dropout", "classifier_dropout_prob")
 
 
 def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
@@ -73,6 +74,8 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
         ignore_mismatched_sizes=True,  # they are refused by name, from the report
         **options,
     )
+    if cell.recipe.head_dropout is not None and not task.generates:
+        set_head_dropout(model, cell.recipe.head_dropout, cell.backbone)
     if storage == "nf4":
         _forbid_repacking(model)
     else:

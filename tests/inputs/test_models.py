@@ -185,14 +185,14 @@ def test_no_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("length", "change", "refused"),
-    [(48, {}, False), (49, {}, True), (49, {"position_biased_input": False}, False)],
+    [(48, {}, False), (49, {}, True), (49, {"model_type": "deberta-v2", "position_biased_input": False}, False)],
 )
 def test_rows_longer_than_the_model_are_refused(
     published: Path, tmp_path: Path, length: int, change: dict[str, Any], *, refused: bool
 ) -> None:
     config = json.loads((published / "config.json").read_text())
     (published / "config.json").write_text(json.dumps({**config, **change}))
-    backbone = Backbone(name="b", path=str(published), kinds=["classification"], matrices=["query"])
+    backbone = Backbone(name="b", path=str(published), kinds=["classification"], matrices=["query"], attention="eager")
     task = load_catalog().tasks["cola"].item
     task = task.model_copy(update={"recipe": task.recipe.model_copy(update={"max_length": length})})
     choice = DataChoice(source="embedded", train_rows=4, evaluation_rows=4)
