@@ -6,17 +6,20 @@
 # Every job reads this file again, so nothing that it imports loads torch or pandas.
 import os
 from functools import partial
+from pathlib import Path
 
 from bench.config.peft_fields import check_peft_methods
 from bench.paths import cell_id
 from bench.pipeline.failures import exit_on_bad_input, report_failures
+from bench.pipeline.folders import refuse_for_cluster
 from bench.pipeline.locks import announce_holder, export_requirements_hash, note_holder
-from bench.pipeline.snakemake_config import config_of_run, pipeline_from
+from bench.pipeline.snakemake_config import config_of_run, pipeline_from, words_for_jobs
 from bench.pipeline.status import report_unscored
 
 with exit_on_bad_input():
     IS_MAIN = workflow.is_main_process
     CONFIG = config_of_run(config, workflow.config_settings.config_args, is_main_process=IS_MAIN)
+    workflow.config_settings.config_args = words_for_jobs(workflow.config_settings.config_args)
     PIPELINE = pipeline_from(CONFIG, is_main_process=IS_MAIN)
     if IS_MAIN:  # imports PEFT if a method uses it, so that jobs need not
         check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.methods)
@@ -49,6 +52,9 @@ include: "workflow/rules/analyze.smk"
 
 
 onstart:
+    with exit_on_bad_input():
+        if workflow.non_local_exec:
+            refuse_for_cluster([Path(workflow.main_snakefile), PATHS.results, PIPELINE.options.cache_folder])
     note_holder(PIPELINE.study.name)
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -16,6 +17,7 @@ from bench.errors import BenchError
 _NEVER = ("Cc", "Zl", "Zp", "Cs")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # What Snakemake replaces in the path of an output: a wildcard in braces, a variable in angle brackets.
+READ_BY_SHELLS = re.compile(r"[$`'\"\\!]")
 _PATTERN = re.compile(r"[{}]|<[a-z][a-z0-9_]*>")
 
 
@@ -41,6 +43,19 @@ def refuse_pattern(option: str, folder: Path) -> None:
             f"{option}={folder}: holds braces or <...>, which Snakemake replaces in every path; name another folder, "
             "or start Snakemake in this one"
         )
+
+
+def refuse_for_cluster(folders: Iterable[Path]) -> None:
+    """Raises BenchError if a folder's name would be changed, or executed, on the way to a job of a cluster.
+
+    Snakemake writes the paths of a job's inputs into a command that two shells read.
+    """
+    for folder in folders:
+        if READ_BY_SHELLS.search(str(folder)):
+            raise BenchError(
+                f"{folder}: holds a quote, $, `, ! or a backslash, which shells read on the way to a job of a cluster; "
+                "name another folder, or run on this machine"
+            )
 
 
 def check_writable(option: str, folder: Path) -> None:

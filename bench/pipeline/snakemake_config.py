@@ -20,7 +20,7 @@ from bench.config.renamed import suggestion
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError, nearest
 from bench.evaluation.evaluate_modules import locate_modules
-from bench.pipeline.folders import named_folder, refuse_pattern
+from bench.pipeline.folders import READ_BY_SHELLS, named_folder, refuse_pattern
 from bench.pipeline.run_options import SEPARATOR, RunOptions
 from bench.pipeline.study import Pipeline
 from bench.trackers.available import check_tracker
@@ -54,6 +54,14 @@ def config_of_run(parsed: Mapping[str, Any], words: Iterable[str] | None, *, is_
             config[key] = _unquoted(text) or None
     os.environ[VARIABLE] = json.dumps(config, default=str)
     return config
+
+
+def words_for_jobs(words: Iterable[str] | None) -> list[str]:
+    """Those of `words` that Snakemake can hand to its jobs. Two shells read them on the way to a node of a cluster.
+
+    What these would change or execute is left out; a job has the whole config from its environment.
+    """
+    return [word for word in words or () if not READ_BY_SHELLS.search(word)]
 
 
 def pipeline_from(config: Mapping[str, Any], *, is_main_process: bool = True) -> Pipeline:

@@ -12,9 +12,9 @@ from helpers.projects import Project, make_project
 from bench.cli.app import main
 from bench.config.resolve import load_study
 from bench.errors import BenchError
-from bench.pipeline.folders import check_writable
+from bench.pipeline.folders import check_writable, refuse_for_cluster
 from bench.pipeline.run_options import RunOptions
-from bench.pipeline.snakemake_config import VARIABLE, config_of_run, pipeline_from
+from bench.pipeline.snakemake_config import VARIABLE, config_of_run, pipeline_from, words_for_jobs
 from bench.pipeline.study import Pipeline
 
 ODD = '-- Käthe\'s "own" $HOME `ls` 100%d;& results'
@@ -102,6 +102,17 @@ def test_the_words_of_the_command_line_count_as_written(monkeypatch: pytest.Monk
     assert config_of_run({}, ["results='a b'", "tasks=[a, b]"], is_main_process=True)["results"] == "a b"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert pipeline_from({"results": "~/here", "cache": "//tmp"}).options.results == tmp_path / "here"
+
+
+def test_what_a_shell_would_change_is_not_handed_to_jobs_as_a_word() -> None:
+    plain = ["study=tiny", "results=/scratch/Käthe's".replace("'", ""), "set=recipe.epochs=1; threads=2", "cache=a b"]
+    odd = ["results=it's", 'cache=say "hi"', "mirror=$HOME", "workflow=`ls`", "set=a\\b"]
+    assert words_for_jobs([*plain, *odd]) == plain
+    assert words_for_jobs(None) == []
+    refuse_for_cluster([Path("a b"), Path("Käthe-100%;&/{x}")])
+    for name in ("it's", 'say "hi"', "$HOME", "`ls`", "a\\b"):
+        with pytest.raises(BenchError, match="which shells read on the way to a job of a cluster"):
+            refuse_for_cluster([Path("results"), Path(name)])
 
 
 @pytest.mark.parametrize("value", [True, 1.5, ["a"], {"a": None}])
