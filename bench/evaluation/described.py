@@ -11,6 +11,7 @@ from typing import Any
 from bench.config.backbone import Backbone
 from bench.config.task import Task
 from bench.errors import BenchError
+from bench.files import canonical_json
 
 # Names that only number the classes, as transformers makes them up where none were given.
 NUMBERED = re.compile(r"(?:label[ _-]?)?(\d+)", re.IGNORECASE)
@@ -24,6 +25,7 @@ def read_description(file: Path) -> dict[str, Any]:
     """The JSON object in `file`. Raises BenchError where there is none."""
     try:
         description = json.loads(file.read_bytes())
+        canonical_json(description)  # refuses Infinity and NaN, which Python reads but JSON does not have
     except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{file}: no readable JSON: {error}") from error
     if not isinstance(description, dict):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from bench.config.cell import Cell
 from bench.errors import BenchError
@@ -126,6 +125,8 @@ def fit_of(cell: Cell, saved: Saved, stated: Stated, base: Path) -> Fit:
 
 def _order(cell: Cell, saved: Saved, stated: Stated, names: Sequence[str] | None) -> list[int] | None:
     """By the names on the command line, else those in the model's config, else those of the record beside it."""
+    if stated.labels and cell.task.kind != "classification":
+        raise BenchError(f"--label names classes, but task {cell.task.name!r} is {cell.task.kind}")
     if stated.labels:
         return class_order("the model, as --label says,", stated.labels, cell.task)
     recorded = stated.recorded.task if stated.recorded else None
@@ -166,6 +167,7 @@ def evaluate_saved(cell: Cell, saved: Saved, fit: Fit, *, out: Path, cache: Path
         record = _record(cell, saved, evaluated, data.manifest, manifest, out, device)
         seconds = {"load": load_seconds, "evaluation": time.monotonic() - began - load_seconds}
         about = {**record.evaluation, "seconds": seconds, "outputs": fit.order}
+        about["tokenizer_sha256"] = data.manifest["tokenizer_sha256"]
         record = record.model_copy(update={"evaluation": about, "notes": (*fit.notes, *notes)})
         write_record(record, out)
     except OSError as error:
@@ -188,7 +190,9 @@ def _load(cell: Cell, saved: Saved, base: Path, device: torch.device) -> tuple[A
         spare = report.without_module(model)
         note = f"{saved.folder}: of no use to {cell.task.name!r}: {listed('of modules that the model lacks', spare)}"
         return model, (note,) if spare else ()
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+    except BenchError:
+        raise
+    except Exception as error:  # what stands in a config or in a file of weights may raise anything
         what = f"as a model of {cell.backbone.name!r} with the head of {cell.task.name!r}"
         said = textwrap.shorten(f"{type(error).__name__}: {error}", 400)  # PEFT lists every tensor, one a line
         raise BenchError(f"{saved.folder}: does not load {what}: {said}") from error

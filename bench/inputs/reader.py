@@ -4,6 +4,7 @@ model."""
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,10 +44,14 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`: no network, and no code of the model's own."""
+    """The tokenizer in `folder`: no network, and no code of the model's own. Raises BenchError if it can't be read."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # what stands in its files may raise anything
+        said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        raise BenchError(f"{folder}: its tokenizer can't be read: {said}") from error
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, reader: Reader) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config.task import Task
 from bench.errors import BenchError
+from bench.paths import MODEL_CONFIG
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +29,16 @@ def has_segments(task: Task, tokenizer: PreTrainedTokenizerBase, model: Path) ->
     made = tokenizer(*["a"] * len(task.data.columns.text)).get(SEGMENT_IDS)
     if made is None:
         return False
+    try:
+        return _has_segments(task, made, model)
+    except BenchError:
+        raise
+    except Exception as error:  # what stands in a config may raise anything
+        said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        raise BenchError(f"{model / MODEL_CONFIG}: describes no model: {said}") from error
+
+
+def _has_segments(task: Task, made: Sequence[int], model: Path) -> bool:
     config = _config(model)
     segments = getattr(config, "type_vocab_size", None)  # None: the model embeds segments in another way, as XLNet does
     if segments is not None and (segments < 2 or not any(made)):

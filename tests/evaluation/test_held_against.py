@@ -1,9 +1,8 @@
-"""`bench evaluate` holds a saved model's own description and its tensors against the task."""
+"""`bench evaluate` holds a saved model's own description against the task and the backbone."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,92 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from helpers.small_models import save_bert_of_pairs
-from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification
+from helpers.saved_models import NAMES, ORDER, World, assert_said, change_tensors, named, recorded
 
 from bench.cli.app import main
-from bench.config.catalog import WORKFLOW
-from bench.records.io import read_record
-from bench.records.schema import Record
-
-ORDER = [2, 1, 0]  # contradiction, neutral, entailment: as many published checkpoints have it
-NAMES = ["entailment", "neutral", "contradiction"]
-BACKBONE = """\
-name: small
-path: {path}
-kinds: [classification, regression]
-matrices: [query, intermediate.dense]
-head: [pooler, classifier]
-"""
-
-
-class World:
-    """A workflow of a few tasks and one small backbone, models saved from it, and one cache for all of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.base = folder, folder / "small"
-        save_bert_of_pairs(self.base)
-        workflow = folder / "workflow"
-        for name in ("tasks", "backbones"):
-            (workflow / name).mkdir(parents=True)
-        for task in ("mnli", "cola", "stsb"):
-            shutil.copyfile(WORKFLOW / "tasks" / f"{task}.yaml", workflow / "tasks" / f"{task}.yaml")
-        (workflow / "backbones" / "small.yaml").write_text(BACKBONE.format(path=self.base))
-        torch.manual_seed(1)
-        self.model = AutoModelForSequenceClassification.from_pretrained(self.base, num_labels=3)
-        torch.nn.init.normal_(self.model.classifier.weight)
-        self.model.save_pretrained(folder / "checkpoint")
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(self.base / name, folder / "checkpoint" / name)
-        config = LoraConfig(target_modules=["query"], modules_to_save=["pooler"], task_type="SEQ_CLS", r=2)
-        adapted = get_peft_model(self.model, config)
-        for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter)
-        adapted.save_pretrained(folder / "adapter")
-
-    def score(self, model: Path, *options: str, task: str = "mnli") -> int:
-        places = ["--cache", str(self.folder / "cache"), "--workflow", str(self.folder / "workflow")]
-        rows = ["--embedded", "--rows", "30"]
-        out = ["--out", str(model.parent / "out")]
-        return main(["evaluate", str(model), "--task", task, "--backbone", "small", *places, *rows, *out, *options])
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def copy(world: World, tmp_path: Path) -> Callable[..., Path]:
-    """A function that copies the checkpoint or the adapter, with other values in its config (None removes one)."""
-
-    def copied(name: str, **config: Any) -> Path:
-        folder = tmp_path / name
-        shutil.copytree(world.folder / name, folder)
-        file = folder / ("config.json" if name == "checkpoint" else "adapter_config.json")
-        changed = {**json.loads(file.read_text()), **config}
-        file.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
-        return folder
-
-    return copied
-
-
-def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
-    (file,) = folder.glob("*.safetensors")
-    tensors = load_file(file)
-    change(tensors)
-    save_file(tensors, file, metadata={"format": "pt"})
-
-
-def named(names: list[str]) -> dict[str, Any]:
-    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-
-
-def recorded(folder: Path) -> tuple[Record, pd.DataFrame]:
-    return read_record(folder / "out" / "record.json"), pd.read_parquet(folder / "out" / "predictions.parquet")
 
 
 @pytest.mark.parametrize("upper", [False, True])
@@ -148,6 +64,8 @@ def test_classes_are_matched_by_name(
         ({"num_hidden_layers": 1}, "16 tensors are unknown to the model"),
         ({"intermediate_size": 16}, r"another shape.*\[32, 32\] \(expected \[16, 32\]\)"),
         ({"vocab_size": 8}, "ids up to .* has 8 embeddings"),
+        ({"hidden_size": "x"}, "can't be read: .*hidden_size"),
+        ({"hidden_size": float("inf")}, "no readable JSON"),
     ],
 )
 def test_a_checkpoint_that_contradicts_the_task_is_refused(
@@ -157,12 +75,6 @@ def test_a_checkpoint_that_contradicts_the_task_is_refused(
     assert world.score(folder) == 2
     assert_said(capsys, message)
     assert not (folder.parent / "out").exists()
-
-
-def assert_said(capsys: pytest.CaptureFixture, message: str) -> None:
-    error = capsys.readouterr().err
-    assert "Traceback" not in error
-    assert re.search(message, error.splitlines()[-1]), error
 
 
 def test_names_can_be_given(world: World, copy: Callable[..., Path], tmp_path: Path) -> None:
@@ -182,8 +94,23 @@ def test_numbers_are_positions(world: World, copy: Callable[..., Path], tmp_path
 
 
 def test_a_regression_is_no_classifier(world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
-    assert world.score(copy("checkpoint", **named(NAMES)), task="stsb") == 2
+    folder = copy("checkpoint", **named(NAMES))
+    assert world.score(folder, task="stsb") == 2
     assert_said(capsys, "has 3 outputs .entailment, neutral, contradiction., but 'stsb' is regression")
+    assert world.score(folder, "--label", "entailment", task="stsb") == 2
+    assert_said(capsys, "--label names classes, but task 'stsb' is regression")
+
+
+def test_the_record_beside_an_adapter_tells_its_classes(
+    world: World, copy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    adapter = copy("adapter")
+    assert world.score(adapter) == 0
+    shutil.copyfile(tmp_path / "out" / "record.json", tmp_path / "record.json")
+    assert world.score(adapter, task="mnli_turned") == 0
+    assert recorded(tmp_path)[0].evaluation["outputs"] == ORDER
+    assert world.score(adapter, task="cola") == 2
+    assert_said(capsys, "by the record beside it, has 3 classes .* but task 'cola' has 2")
 
 
 def test_its_own_tokenizer_reads_the_rows(world: World, copy: Callable[..., Path], tmp_path: Path) -> None:
@@ -208,6 +135,15 @@ def test_its_own_tokenizer_reads_the_rows(world: World, copy: Callable[..., Path
     found, again = recorded(turned.parent)
     pd.testing.assert_frame_equal(rows, again)
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_refused(
+    world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture
+) -> None:
+    folder = copy("adapter")
+    (folder / "tokenizer.json").write_text("{}")
+    assert world.score(folder) == 2
+    assert_said(capsys, "its tokenizer can't be read")
 
 
 def test_without_a_tokenizer_the_backbones_is_used_and_said(
@@ -235,6 +171,8 @@ def test_without_a_tokenizer_the_backbones_is_used_and_said(
             "4 tensors are missing: .*self.key.lora_A.weight.* in the adapter",
         ),
         ({"r": 3}, "does not load .*size mismatch"),
+        ({"bias": 5}, "does not load .*AttributeError"),
+        ({"lora_alpha": float("inf")}, "no readable JSON"),
         ({"target_modules": ["nonesuch"]}, "does not load .*No modules were targeted"),
     ],
 )
@@ -248,57 +186,6 @@ def test_an_adapter_that_contradicts_the_backbone_is_refused(
 def test_the_same_base_by_another_name(world: World, copy: Callable[..., Path]) -> None:
     folder = copy("adapter", base_model_name_or_path="somebody/of-another-name")
     assert world.score(folder, "--any-base") == 0
-
-
-@pytest.mark.parametrize(
-    ("lost", "message"),
-    [
-        ("layer.1.attention", "2 tensors are missing: .*layer.1.attention.self.query.lora_A.weight, .*lora_B"),
-        ("classifier", "1 tensor is missing: base_model.model.classifier.weight"),
-        ("pooler.dense.bias", "1 tensor is missing: base_model.model.bert.pooler.dense.bias"),
-    ],
-)
-def test_an_adapter_that_lost_tensors_is_refused(
-    world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture, lost: str, message: str
-) -> None:
-    folder = copy("adapter")
-    change_tensors(folder, lambda tensors: [tensors.pop(name) for name in list(tensors) if lost in name])
-    assert world.score(folder) == 2
-    assert_said(capsys, message)
-
-
-def test_a_head_that_nobody_saved_is_refused(
-    world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture
-) -> None:
-    """An adapter of no task type, whose config asks for no head: the base's would be random."""
-    folder = copy("adapter", task_type=None, modules_to_save=None)
-    change_tensors(folder, lambda tensors: [tensors.pop(name) for name in list(tensors) if "lora_" not in name])
-    assert world.score(folder) == 2
-    assert_said(capsys, "neither the base nor the adapter has the head's weights")
-
-
-def test_a_tensor_too_many_is_refused(world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
-    folder = copy("adapter")
-    change_tensors(folder, lambda tensors: tensors.update({"base_model.model.bert.extra.lora_A.weight": torch.ones(2)}))
-    assert world.score(folder) == 2
-    assert_said(capsys, "1 tensor is unknown to the adapter")
-
-
-def test_the_head_of_the_pretraining_is_let_pass_and_named(
-    world: World, copy: Callable[..., Path], tmp_path: Path
-) -> None:
-    folder = copy("checkpoint")
-    change_tensors(folder, lambda tensors: tensors.update({"cls.predictions.bias": torch.ones(2)}))
-    assert world.score(folder) == 0
-    assert "cls.predictions.bias" in recorded(tmp_path)[0].notes[-1]
-
-
-def test_a_cut_file_is_refused(world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:
-    folder = copy("checkpoint")
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    assert world.score(folder) == 2
-    assert_said(capsys, "does not load")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])

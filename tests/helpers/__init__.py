@@ -4,6 +4,7 @@ toy_models         models of a few matrices, one for our engine and an equal one
 trainer_runs       MiniLM under a real Trainer of transformers, trained by the engine
 small_cells        real cells with two-layer models, trained in processes that can be killed at a chosen moment
 small_models       the files of those two-layer models, in the hub's layout
+saved_models       a small backbone with a checkpoint and an adapter that were saved from it
 killed_training    a training that was killed with two checkpoints on disk
 fixtures           pytest fixtures around small_cells; a conftest.py takes those that its folder needs
 records            records, predictions and curves as finished cells leave them, with known effects
