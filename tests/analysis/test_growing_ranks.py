@@ -47,9 +47,9 @@ def figures_of(study: ResolvedStudy, results: Path) -> dict[str, Figure]:
 @pytest.mark.parametrize(
     ("statuses", "shown"),
     [
-        (("oom", "oom"), "2 OOM"),
-        (("ok", "diverged"), "1 diverged"),
-        (("failed", None), "1 failed, 1 missing"),
+        (("oom", "oom"), "2 of 2 OOM"),
+        (("ok", "diverged"), "1 of 2 diverged"),
+        (("failed", None), "1 of 2 failed, 1 of 2 missing"),
     ],
 )
 def test_failures_are_named_beside_the_score(tmp_path: Path, statuses: tuple[str, str | None], shown: str) -> None:
