@@ -126,11 +126,10 @@ class Bench:
         folder.mkdir()
         source, columns = read_source(cell.task, cell.data, self.mirror), cell.task.data.columns
         for name, split in (("train", "train"), (cell.task.primary_split, "validation")):
-            rows = source.splits[name]
-            texts = {column: [row[i] for row in rows.texts] for i, column in enumerate(columns.text)}
-            pyarrow.parquet.write_table(
-                pyarrow.table({**texts, columns.target: rows.targets}), folder / f"{split}.parquet"
-            )
+            blocks = list(source.splits[name].blocks())
+            texts = {column: [row[i] for b in blocks for row in b.texts] for i, column in enumerate(columns.text)}
+            targets = [target for block in blocks for target in block.targets]
+            pyarrow.parquet.write_table(pyarrow.table({**texts, columns.target: targets}), folder / f"{split}.parquet")
         return folder
 
 

@@ -46,6 +46,11 @@ class SourceSplit:
         return len(self.numbers)
 
     @property
+    def source_name(self) -> str:
+        """What the data set calls the split."""
+        return {"train": self.task.data.train, **self.task.data.evaluation}[self.name]
+
+    @property
     def title(self) -> str:
         """What messages call the split."""
         return f"{self.task.data.title}, split {self.name!r}"
@@ -144,6 +149,9 @@ def _checked(split: SourceSplit, choice: DataChoice, declared: int | None) -> So
             f"{split.title}: it has {count:,} rows, but the data set declares {declared:,}: files are missing, cut off "
             f"or too many ({', '.join(str(file) for file in split.files[:3])})"
         )
+    planned = split.task.data.rows.get(split.source_name, count)
+    if planned != count and split.generated is None:
+        logger.warning("%s: it has %d rows, and the task's file says %d in data.rows", split.title, count, planned)
     usable: Sequence[int] = range(count)
     if unlabelled:
         usable = sorted(set(usable) - unlabelled.keys())

@@ -227,3 +227,11 @@ def test_bench_check_names_a_file_that_is_not_there(
     assert "own.yaml:4:3: local files, split 'dev': there is no file row.csv" in capsys.readouterr().err
     (tmp_path / "row.csv").write_text("a,b\nc,x\n")  # in the working folder
     assert main(["check", "--workflow", str(tmp_path)]) == 0
+
+
+def test_another_number_of_rows_than_the_task_says_is_told(rte: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="bench"):
+        read_source(Task.model_validate({**RTE, "data": {**RTE["data"], "rows": {"train": 2490}}}), HUB, rte)
+    assert [record.getMessage() for record in caplog.records] == [
+        "data set nyu-mll/glue, split 'train': it has 3 rows, and the task's file says 2490 in data.rows"
+    ]
