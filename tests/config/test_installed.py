@@ -63,4 +63,4 @@ def test_the_commands_find_the_installed_files(installed: Path, tmp_path: Path) 
 def test_snakemake_reads_the_installed_snakefile(installed: Path, tmp_path: Path) -> None:
     snakefile = str(installed / "bench" / "Snakefile")
     output = run(installed, tmp_path, "-m", "snakemake", "--snakefile", snakefile, "--cores", "1", "--dry-run")
-    assert "train_cola" in output
+    assert "group_cola_1" in output
