@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 from bench.config.catalog import WORKFLOW
-from bench.errors import BenchError
 from bench.paths import RESULTS
 from bench.pipeline.folders import named_folder
 from bench.pipeline.run_options import SEPARATOR, RunOptions
@@ -92,19 +91,6 @@ overrides_option = click.option(
     help="override a key of the study: recipe.epochs=1; may be repeated",
 )
 _shared = (results_option, cache_option, mirror_option, overrides_option, workflow_option)
-
-
-def check_writable(option: str, folder: Path) -> None:
-    """Raises BenchError where no file can be written into `folder`, which `option` names and which may be missing."""
-    try:
-        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        is_folder, writable = place.is_dir(), os.access(place, os.W_OK | os.X_OK)
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{option} {folder}: can't be a folder: {error}") from error
-    if not is_folder:
-        raise BenchError(f"{option} {folder}: can't be a folder, because {place} is a file")
-    if not writable:
-        raise BenchError(f"{option} {folder}: {place} is not writable")
 
 
 def study_options(command: Command) -> Command:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from bench.cli.options import study_options
-from bench.pipeline.folders import check_writable
 from bench.pipeline.run_options import RunOptions
 
 strict_option = click.option("--strict", is_flag=True, help="refuse records of mixed devices or environments")
@@ -22,7 +21,7 @@ def tables(options: RunOptions, strict: bool) -> None:
     from bench.analysis.build import make_tables
 
     study = options.load_study()
-    check_writable("results", options.results)
+    options.check_results()
     _print(make_tables(study, options.results, strict=strict))
 
 
@@ -34,7 +33,7 @@ def figures(options: RunOptions, strict: bool) -> None:
     from bench.analysis.build import make_figures
 
     study = options.load_study()
-    check_writable("results", options.results)
+    options.check_results()
     _print(make_figures(study, options.results, strict=strict))
 
 
@@ -46,7 +45,7 @@ def page(options: RunOptions, strict: bool) -> None:
     from bench.analysis.build import make_page
 
     study = options.load_study()
-    check_writable("results", options.results)
+    options.check_results()
     _print(make_page(study, options.results, strict=strict))
 
 

@@ -131,7 +131,7 @@ def _timed(file: Path) -> TimedRecord | None:
             overhead=seconds["startup"] + seconds["evaluation"] + seconds["saving"],
             total=seconds["total"],
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

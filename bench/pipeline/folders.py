@@ -68,6 +68,8 @@ def check_writable(option: str, folder: Path) -> None:
             raise BenchError(f"{option}={folder}: is a file, not a folder")
         nearest = folder
         while not nearest.exists():
+            if nearest.is_symlink():
+                raise BenchError(f"{option}={folder}: {nearest} is a link to nothing")
             nearest = nearest.parent
         with tempfile.TemporaryDirectory(prefix=".rankbench-", dir=nearest) as place:
             (Path(place) / folder.relative_to(nearest)).mkdir(parents=True, exist_ok=True)

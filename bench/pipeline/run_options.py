@@ -51,9 +51,14 @@ class RunOptions:
         if self.mirror is not None and not self.mirror.is_dir():
             raise BenchError(f"--mirror {self.mirror}: no such folder")
 
+    def check_results(self) -> None:
+        """Raises BenchError if the study's folder in the results cannot be written, or made where it is missing."""
+        check_writable("results", self.results)
+        check_writable("results", self.paths.folder)
+
     def check_writable(self) -> None:
         """Raises BenchError if the folder of results or of the cache cannot be written, or made where it is missing."""
-        check_writable("results", self.results)
+        self.check_results()
         check_writable("cache", self.cache_folder)
 
     def load_study(self, *, needs_rows: bool = False) -> ResolvedStudy:

@@ -129,6 +129,15 @@ def test_a_folder_that_cannot_be_made(key: str, tmp_path: Path) -> None:
             pipeline_from({key: place})
     check_writable(key, tmp_path / "not/there/yet")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BenchError, match=rf"^{key}={tmp_path}/link/x: {tmp_path}/link is a link to nothing"):
+        pipeline_from({key: str(tmp_path / "link/x")})
+
+
+def test_a_file_where_the_folder_of_the_study_belongs(tmp_path: Path) -> None:
+    (tmp_path / "demo").touch()
+    with pytest.raises(BenchError, match="demo: is a file, not a folder"):
+        pipeline_from({"results": str(tmp_path)})
 
 
 def test_another_process_gets_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:
