@@ -187,8 +187,8 @@ def _load(cell: Cell, saved: Saved, base: Path, device: torch.device) -> tuple[A
             return model, ()
         model, report = load_reported(cell, saved.folder, device)
         report.require_all(model)
-        spare = report.without_module(model)
-        note = f"{saved.folder}: of no use to {cell.task.name!r}: {listed('of modules that the model lacks', spare)}"
+        spare = report.of_no_use(model)
+        note = f"{saved.folder}: {listed('of no use to this model', spare)}"
         return model, (note,) if spare else ()
     except BenchError:
         raise

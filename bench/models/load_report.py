@@ -40,24 +40,31 @@ class LoadReport:
             )
 
     def require_all(self, model: Any) -> None:
-        """Raises BenchError unless the files hold every tensor of `model`, and none of a further layer.
-
-        Tensors of modules that this kind of model does not have at all, such as the head of its pretraining, are let
-        pass.
-        """
+        """Raises BenchError unless the files hold all tensors of `model` and no other that would change its outputs."""
         self._refuse_mismatched()
         if self.missing:
             raise BenchError(f"{self.folder}: {listed('missing', self.missing)} among its weights")
-        surplus = [name for name in self.unexpected if name not in self.without_module(model)]
+        surplus = [name for name in self.unexpected if name not in self.of_no_use(model)]
         if surplus:
             raise BenchError(f"{self.folder}: {listed('unknown to the model of its config.json', surplus)}")
 
-    def without_module(self, model: Any) -> list[str]:
-        """The unexpected tensors that belong to a module at the top of a checkpoint that `model` does not have."""
+    def of_no_use(self, model: Any) -> list[str]:
+        """The unexpected tensors that `model` is right to leave out.
+
+        They belong to a module at the top of a checkpoint that this kind of model does not have, such as the head of
+        the pretraining, or are no weights: positions, masks and numbers of versions that older files hold.
+        """
         prefix = getattr(model, "base_model_prefix", "")
         base = getattr(model, prefix, model) if prefix else model
         tops = {name for part in (model, base) for name, _ in part.named_children()}
-        return [name for name in self.unexpected if name.removeprefix(f"{prefix}.").split(".")[0] not in tops]
+        buffers = {name for name, _ in model.named_buffers()}
+        return [
+            name
+            for name in self.unexpected
+            if name.removeprefix(f"{prefix}.").split(".")[0] not in tops
+            or name in buffers
+            or not (name.endswith((".weight", ".bias")) or ".lora_" in name)
+        ]
 
     def _refuse_mismatched(self) -> None:
         if self.mismatched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,13 +45,41 @@ def test_a_tensor_too_many_is_refused(world: World, copy: Callable[..., Path], c
     assert_said(capsys, "1 tensor is unknown to the adapter")
 
 
-def test_the_head_of_the_pretraining_is_let_pass_and_named(
-    world: World, copy: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("cls.predictions.bias", 0),  # the head of the pretraining
+        ("bert.embeddings.position_ids", 0),
+        ("bert.encoder.version", 0),
+        ("bert.encoder.layer.2.output.dense.weight", 2),
+        ("bert.encoder.layer.1.output.adapter.weight", 2),
+        ("bert.encoder.layer.1.attention.self.query.lora_A", 2),
+    ],
+)
+def test_a_checkpoint_with_more_tensors(
+    world: World, copy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture, name: str, code: int
 ) -> None:
+    """What the model is right to leave out is named; what would have changed its outputs is refused."""
     folder = copy("checkpoint")
-    change_tensors(folder, lambda tensors: tensors.update({"cls.predictions.bias": torch.ones(2)}))
-    assert world.score(folder) == 0
-    assert "cls.predictions.bias" in recorded(tmp_path)[0].notes[-1]
+    change_tensors(folder, lambda tensors: tensors.update({name: torch.ones(1)}))
+    assert world.score(folder) == code
+    if code:
+        assert_said(capsys, f"1 tensor is unknown to the model of its config.json: {name}")
+    else:
+        notes = recorded(tmp_path)[0].notes
+        assert not notes or name in notes[-1]
+
+
+def test_a_backbone_that_lost_tensors_is_refused(
+    world: World, copy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """It would be trained, or scored with an adapter, with a layer of random values."""
+    base = tmp_path / "broken"
+    shutil.copytree(world.base, base)
+    change_tensors(base, lambda tensors: tensors.pop("encoder.layer.1.output.dense.bias"))
+    world.add_backbone("broken", base)
+    assert world.score(copy("adapter"), "--backbone", "broken", "--any-base") == 2
+    assert_said(capsys, "1 tensor is missing: bert.encoder.layer.1.output.dense.bias among its weights, and no `head`")
 
 
 def test_a_cut_file_is_refused(world: World, copy: Callable[..., Path], capsys: pytest.CaptureFixture) -> None:

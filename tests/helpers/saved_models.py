@@ -24,7 +24,7 @@ from helpers.small_models import save_bert_of_pairs
 ORDER = [2, 1, 0]  # contradiction, neutral, entailment: as many published checkpoints have it
 NAMES = ["entailment", "neutral", "contradiction"]
 BACKBONE = """\
-name: small
+name: {name}
 path: {path}
 kinds: [classification, regression]
 matrices: [query, intermediate.dense]
@@ -46,7 +46,7 @@ class World:
         turned = (WORKFLOW / "tasks" / "mnli.yaml").read_text().replace("name: mnli", "name: mnli_turned")
         turned = turned.replace("[entailment, neutral, contradiction]", "[contradiction, neutral, entailment]")
         (workflow / "tasks" / "mnli_turned.yaml").write_text(turned)
-        (workflow / "backbones" / "small.yaml").write_text(BACKBONE.format(path=self.base))
+        self.add_backbone("small", self.base)
         torch.manual_seed(1)
         self.model = AutoModelForSequenceClassification.from_pretrained(self.base, num_labels=3)
         torch.nn.init.normal_(self.model.classifier.weight)
@@ -59,6 +59,10 @@ class World:
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter)
         adapted.save_pretrained(folder / "adapter")
+
+    def add_backbone(self, name: str, path: Path) -> None:
+        file = self.folder / "workflow" / "backbones" / f"{name}.yaml"
+        file.write_text(BACKBONE.format(name=name, path=path))
 
     def score(self, model: Path, *options: str, task: str = "mnli") -> int:
         places = ["--cache", str(self.folder / "cache"), "--workflow", str(self.folder / "workflow")]
