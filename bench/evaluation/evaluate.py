@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -117,7 +118,7 @@ def _generation_of(task: Task, model: Any, *, warn: bool) -> dict[str, Any]:
     """For the record: what decides the texts, and what the checkpoint says otherwise, in vain."""
     overruled = overruled_settings(task, model)
     if overruled and warn:
-        said = ", ".join(f"{name}={value!r}" for name, value in overruled.items())
+        said = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in overruled.items())
         warn_once(
             f"the checkpoint's generation_config says {said}: not used, since the task's file decides how texts are "
             "generated (the block `generation`)"

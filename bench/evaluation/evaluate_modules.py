@@ -137,6 +137,9 @@ def score_with_modules(task: Task, predictions: Sequence[Any], references: Seque
 
 def _score(module: Any, metric: EvaluateMetric, predictions: list[Any], references: list[Any]) -> ModuleScore:
     result = module.compute(predictions=predictions, references=references)
+    named = _numbers(result.get(metric.key), len(references)) if metric.key else None
+    if named is not None:  # the module gives values per row alone, as bleurt does; the metric is their mean
+        return ModuleScore(*_scaled(named, metric.scale))
     value, key = metric.value_in(result), metric.key_in(result)
     if NO_AGGREGATOR in signature(module._compute).parameters:
         # Such a module (ROUGE) reports the median of its own random resamples: another number at each call.

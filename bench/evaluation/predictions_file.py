@@ -28,8 +28,8 @@ def write_predictions(
     """Write the predictions of all splits to `file`.
 
     The columns are split, row (its number in the source), reference and prediction, and one of scores for each metric
-    that is a mean over rows which the predictions alone don't give: score_rouge1, score_rouge2 and so on. A split for
-    which there are no scores of a metric has nulls in its column.
+    that is a mean over rows which the predictions alone don't give: score_rouge1, score_rouge2 and so on. A metric of
+    `evaluate` has the column only if its module gave values for the rows of every split.
     """
     names = [name for name in predictions for _ in predictions[name]]
     columns: dict[str, Any] = {
@@ -38,10 +38,10 @@ def write_predictions(
         "reference": [target for name in predictions for target in splits[name].targets],
         "prediction": [value for name in predictions for value in predictions[name]],
     }
-    for metric in dict.fromkeys(metric for of_split in scores.values() for metric in of_split):
-        columns[score_column(metric)] = [
-            value for name in predictions for value in scores[name].get(metric, [None] * len(predictions[name]))
-        ]
+    first = next(iter(predictions), "")
+    for metric in scores.get(first, ()):
+        if all(metric in scores[name] for name in predictions):
+            columns[score_column(metric)] = [value for name in predictions for value in scores[name][metric]]
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), buffer, compression="zstd")
     write_atomic(file, buffer.getvalue())

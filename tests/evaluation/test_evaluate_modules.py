@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet
 import pytest
 from helpers.records import make_record, study_of
 from helpers.small_cells import Lab, record_of
+from helpers.splits import split_of
 from pydantic import ValidationError
 
 from bench.analysis.build import make_figures, make_page, make_tables
@@ -29,6 +32,7 @@ from bench.evaluation.evaluate_modules import (
     try_modules,
 )
 from bench.evaluation.metrics import score
+from bench.evaluation.predictions_file import write_predictions
 from bench.pipeline.snakemake_config import pipeline_from
 from bench.records.io import write_record
 
@@ -167,6 +171,7 @@ def test_every_kind_of_task_gives_a_module_what_it_predicts(tmp_path: Path, kind
         ('{"mean_score": share, "scores": [p == r for p, r in zip(predictions, references)]}', "", [1, 1, 0, 1]),
         ('{"quality": 100 * share, "qualities": [100 * (p == r) for p, r in zip(predictions, references)]}',
          ":quality/100", [1, 1, 0, 1]),
+        ('{"scores": [p == r for p, r in zip(predictions, references)]}', ":scores", [1, 1, 0, 1]),  # as bleurt
         # Lists that are something else: other values with another mean, other names with the same one, too few.
         ('{"score": share, "scores": list(predictions)}', "", None),
         ('{"score": share, "rows": [share] * len(references)}', "", None),
@@ -181,6 +186,17 @@ def test_a_module_that_gives_values_per_row_has_them_saved(
     values, by_row = score_rows(task("accuracy", name), [0, 1, 1, 0], [0, 1, 0, 0])
     assert values == {"accuracy": 0.75, name: 0.75}
     assert by_row == ({} if rows is None else {name: rows})
+
+
+def test_row_scores_are_saved_for_all_splits_or_none(tmp_path: Path) -> None:
+    """A module may give them for one split alone, where those of another hold a NaN."""
+    ids = [np.array([1], dtype=np.int32)] * 2
+    splits = {name: split_of(ids, [0, 1], [np.array([], dtype=np.int32)] * 2) for name in ("v", "w")}
+    scores = {"v": {"a": [0.5, 1.0], "b": [1.0, 1.0]}, "w": {"a": [0.0, 0.25]}}
+    write_predictions(tmp_path / "p.parquet", splits, {"v": [0, 1], "w": [0, 0]}, scores)
+    table = pyarrow.parquet.read_table(tmp_path / "p.parquet")
+    assert table.column_names == ["split", "row", "reference", "prediction", "score_a"]
+    assert table.column("score_a").to_pylist() == [0.5, 1.0, 0.0, 0.25]
 
 
 def test_an_aggregate_that_a_module_draws_at_random_gives_way_to_the_mean_of_its_rows(tmp_path: Path) -> None:
