@@ -58,6 +58,11 @@ def number_text(value: float, digits: int = 2) -> str:
     return with_minus_signs(f"{value:z.{digits}f}")
 
 
+def count_text(value: float) -> str:
+    """A whole number with separated thousands; with one decimal if it is a mean that is not whole."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
 def two_digits(value: float) -> str:
     """An estimate that deserves no more than two significant digits: 6.53 becomes '6.5', 40.9 '41', 207.3 '210'."""
     if not value:

@@ -157,4 +157,4 @@ def test_one_seed_is_named_over_tasks_and_in_the_figure_of_differences(tmp_path:
     assert figure is not None
     axis = figure.axes[0]
     assert all(label.get_text().endswith("(n = 1)") for label in axis.get_yticklabels())
-    assert "for these trained models, not for the methods" in axis.get_xlabel()
+    assert "for these trained models, not for the methods" in axis.get_xlabel().replace("\n", " ")

@@ -124,6 +124,49 @@ def test_means_are_those_of_the_records(study: ResolvedStudy, tmp_path: Path) ->
     assert "+20.6%" in text  # 100,000 over 82,944
 
 
+def test_sizes_and_times_have_a_spread_and_scores_the_number_of_parameters(
+    study: ResolvedStudy, tmp_path: Path
+) -> None:
+    """On SST-2, AdaLoRA ends with 90,000, 100,000 and 110,000 parameters; both take 6, 9, 12 s; a peak is unknown."""
+    write(study, tmp_path)
+    for seed, end in enumerate((90_000, 100_000, 110_000)):
+        for method in ("lora", "adalora"):
+            cell = study.find("sst2", method, "small", seed)
+            old = record(cell, SCORES[seed])
+            seconds = old.training.seconds.model_copy(update={"training": 6.0 + 3 * seed})
+            peak = old.bytes.peak.model_copy(update={"growth": (seed or None) and 2**20})
+            changes: dict[str, Any] = {
+                "training": old.training.model_copy(update={"seconds": seconds}),
+                "bytes": old.bytes.model_copy(update={"peak": peak}),
+            }
+            if method == "adalora":
+                changes["parameters"] = old.parameters.model_copy(update={"adapter_end": end})
+            folder = tmp_path / "fair-budget/cells" / cell.id
+            write_record(old.model_copy(update=changes), folder)
+    make_tables(study, tmp_path)
+    assert row(tmp_path, "cost", "sst2", "LoRA", "small")[2] == "0.150 ± 0.050"
+    assert row(tmp_path, "memory", "sst2", "AdaLoRA", "small")[1] == "100,000 ± 10,000"
+    assert "1.00 (2)" in row(tmp_path, "memory", "sst2", "AdaLoRA", "small")
+    shown = ["82,944 (3)", "100,000 ± 10,000 (3)"]
+    assert row(tmp_path, "methods", "sst2", "adapter parameters", "at the end")[:2] == shown
+    folder = tmp_path / "fair-budget" / "tables"
+    for suffix in (".html", ".tex"):
+        text = (folder / f"methods{suffix}").read_text().replace(r"$\pm$", "±")
+        assert all(entry in text for entry in shown)
+    cost, methods, compared, overall = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("cost", "methods", "comparisons", "overall")
+    )
+    sst2 = cost[(cost["task"] == "sst2") & (cost["method"] == "LoRA")].iloc[0]
+    assert sst2[[f"training [s/step]{part}" for part in ("", ": sd", ": n")]].tolist() == pytest.approx([0.15, 0.05, 3])
+    sizes = methods[(methods["task"] == "sst2") & (methods["metric"] == "adapter parameters")].iloc[0]
+    parts = [f"AdaLoRA, small (rank 2): {part}" for part in ("mean", "sd", "n")]
+    assert sizes[parts].tolist() == pytest.approx([100_000, 10_000, 3])
+    pair = compared[(compared["task"] == "sst2") & (compared["second − first"] == "AdaLoRA − LoRA")].iloc[0]
+    assert pair["adapter parameters"] == "100,000 ± 10,000 vs 82,944"
+    size = overall[overall["method"] == "AdaLoRA"].iloc[0]
+    assert size[["adapter parameters: low", "adapter parameters: high", "runs"]].tolist() == [90_000, 110_000, 6]
+
+
 def test_missing_and_failed_cells_are_words_not_numbers(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path, adalora=None)
     (tmp_path / "fair-budget/cells/sst2/lora/small/seed-1/record.json").unlink()

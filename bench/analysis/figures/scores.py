@@ -112,9 +112,9 @@ def difference_figure(comparer: Comparer) -> Figure | None:
         difference = f"{results.labels[contrast.second]} − {results.labels[contrast.first]}"
         labels.append(f"{contrast.task}, {contrast.budget}: {difference} (n = {len(comparison.seeds)})")
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set(yticks=range(len(labels)), yticklabels=labels, xlabel="difference in points, 95% interval, n paired seeds")
+    axis.set(yticks=range(len(labels)), yticklabels=labels, xlabel="difference in points, 95% interval")
     if any(len(comparison.seeds) == 1 for _, _, comparison in compared):
-        axis.set_xlabel(f"{axis.get_xlabel()}\nn = 1: it holds for these trained models, not for the methods")
+        axis.set_xlabel(f"{axis.get_xlabel()}\n(n = 1: for these trained models,\nnot for the methods)")
     axis.tick_params(axis="y", labelsize=6)
     return figure
 

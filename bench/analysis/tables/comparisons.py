@@ -11,6 +11,7 @@ from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Compar
 from bench.analysis.stats.paired import holm, sign_flip_floor
 from bench.analysis.tables.marks import ALPHA, exact_note
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, text_entry
+from bench.analysis.tables.parameters import pair_entry
 from bench.analysis.tables.scores import difference_entry
 from bench.analysis.wording import DASH, budget_text, metric_name, p_value_text, two_digits
 from bench.config.method import Method
@@ -21,6 +22,7 @@ COLUMNS = (
     Column("split", head=True),
     Column("budget", head=True),
     Column("second − first", head=True),
+    Column("adapter parameters"),
     Column("difference [95%]", interval=True),
     Column("p"),
     Column("p, Holm"),
@@ -105,11 +107,12 @@ def _row(
     )
     if comparison is None:
         dash = text_entry(DASH)
-        return (*heads, dash, dash, dash, dash, dash, dash, count_entry(0), dash)
+        return (*heads, dash, dash, dash, dash, dash, dash, dash, count_entry(0), dash)
     p = comparison.interval.p if comparison.interval else None
     significant = comparison.clear and adjusted_p is not None and adjusted_p < ALPHA
     return (
         *heads,
+        pair_entry(results, contrast.task, contrast.budget, (contrast.first, contrast.second), comparison.seeds),
         replace(difference_entry(comparison, with_n=False), bold=significant),
         Entry(p_value_text(p), p),
         Entry(p_value_text(adjusted_p), adjusted_p),

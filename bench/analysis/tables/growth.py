@@ -7,9 +7,10 @@ from statistics import mean
 
 from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results
-from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
+from bench.analysis.tables.model import Column, Table, spread_entry, text_entry
+from bench.analysis.tables.parameters import SPREAD, parameters_entry
 from bench.analysis.tables.scores import score_entry
-from bench.analysis.wording import DASH, budget_text, metric_name
+from bench.analysis.wording import DASH, budget_text, metric_name, number_text
 from bench.records.schema import Record
 
 COLUMNS = (
@@ -17,9 +18,9 @@ COLUMNS = (
     Column("method", head=True),
     Column("budget", head=True),
     Column("score", "task's metric × 100", measured=True),
-    Column("start", "mean rank of a matrix"),
-    Column("end", "mean rank of a matrix"),
-    Column("adapter parameters", "at the end"),
+    Column("start", "mean rank of a matrix", parts=SPREAD),
+    Column("end", "mean rank of a matrix", parts=SPREAD),
+    Column("adapter parameters", "at the end", parts=SPREAD),
     Column("grew after step", "a group a seed"),
     Column("why"),
 )
@@ -39,16 +40,15 @@ def growth_table(results: Results) -> Table:
         records = results.successful(task, method, budget)
         spec = results.tasks[task]
         ranks = [pair for record in records if (pair := _mean_ranks(results.full_record(record.cell.id)))]
-        sizes = [record.parameters.adapter_end for record in records if record.parameters]
         rows.append(
             (
                 text_entry(f"{task} ({metric_name(spec.metric)})"),
                 text_entry(results.labels[method]),
                 text_entry(budget_text(budget, results.study.study.budgets[budget])),
                 score_entry(results, (task, spec.metric, spec.primary_split, budget), method),
-                _mean_entry([start for start, _ in ranks]),
-                _mean_entry([end for _, end in ranks]),
-                count_entry(mean(sizes) if sizes else None),
+                spread_entry([start for start, _ in ranks], number_text, n=len(records)),
+                spread_entry([end for _, end in ranks], number_text, n=len(records)),
+                parameters_entry(results, task, method, budget),
                 text_entry(_steps(records)),
                 text_entry(_reasons(records)),
             )
@@ -61,10 +61,6 @@ def _mean_ranks(record: Record) -> tuple[float, float] | None:
     """At the start and at the end; None for adapters whose ranks are not ours (PEFT's own, full fine-tuning)."""
     sites = record.ranks.values()
     return (mean(site.start for site in sites), mean(site.end for site in sites)) if sites else None
-
-
-def _mean_entry(ranks: Sequence[float]) -> Entry:
-    return number_entry(mean(ranks) if ranks else None)
 
 
 def _steps(records: Sequence[Record]) -> str:

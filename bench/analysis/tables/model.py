@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from bench.analysis.wording import DASH, TIE, number_text
+from bench.analysis.wording import DASH, TIE, count_text, number_text
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,8 @@ def text_entry(text: str) -> Entry:
 
 
 def count_entry(value: float | None) -> Entry:
-    """A whole number with separated thousands; with one decimal if it is a mean that is not whole."""
-    if value is None:
-        return Entry(DASH)
-    return Entry(f"{value:,.0f}" if value == int(value) else f"{value:,.1f}", float(value))
+    """As `count_text` writes it, or a dash."""
+    return Entry(DASH) if value is None else Entry(count_text(value), float(value))
 
 
 def number_entry(value: float | None, digits: int = 2) -> Entry:
@@ -124,3 +122,19 @@ def summary_entry(numbers: Sequence[float], digits: int = 2, remark: str = "") -
     average, spread = mean(numbers), stdev(numbers) if len(numbers) > 1 else None
     text = number_text(average, digits) + ("" if spread is None else f" ± {number_text(spread, digits)}")
     return Entry(f"{text} ({len(numbers)})", average, spread, n=len(numbers), remark=remark)
+
+
+def spread_entry(
+    numbers: Sequence[float], write: Callable[[float], str], n: int | None = None, *, always_n: bool = False
+) -> Entry:
+    """'mean ± sd', without the sd where all numbers agree; a dash without any.
+
+    The count follows in parentheses with `always_n`, or if it is not the `n` of the row.
+    """
+    if not numbers:
+        return Entry(DASH, n=0)
+    average, spread = mean(numbers), stdev(numbers) if len(numbers) > 1 else None
+    text = write(average) + (f" ± {write(spread)}" if spread else "")
+    if always_n or n not in (None, len(numbers)):
+        text += f" ({len(numbers)})"
+    return Entry(text, average, spread, n=len(numbers))

@@ -10,12 +10,13 @@ from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results, metric_values
 from bench.analysis.stats.overall import RUNS_FOR_IMPROVEMENT, RUNS_FOR_IQM, Bounds, Floats, Summary, summarize
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
+from bench.analysis.tables.parameters import RANGE_COLUMN, range_entry
 from bench.analysis.wording import DASH, budget_text, number_text
 
 COLUMNS = (
     Column("budget", head=True),
     Column("method", head=True),
-    Column("adapter parameters", parts=("low", "high")),
+    RANGE_COLUMN,
     Column("tasks"),
     Column("runs", parts=("", "remark")),
     Column("mean"),
@@ -26,7 +27,8 @@ COLUMNS = (
 )
 NOTE = (
     "Points of each task's own metric: MCC, accuracy and ROUGE are not one quantity, so compare methods on one set of "
-    "tasks only. All tasks weigh alike. IQM: mean of the middle half of a task's runs, mean over tasks. P: a run of "
+    "tasks only. All tasks weigh alike. IQM: mean of the middle half of a task's runs (of one or two: of all), "
+    "mean over tasks. P: a run of "
     "the method beats one of the first method on the same task, mean over tasks. Adapter parameters: at the end, "
     f"fewest to most over tasks and runs. Intervals: Banerjee's of the IQM, from {RUNS_FOR_IQM} runs of every task on; "
     f"Clopper and Pearson's of P, from {RUNS_FOR_IMPROVEMENT} on; with fewer they would not hold."
@@ -63,7 +65,7 @@ def overall_table(results: Results) -> Table | None:
             heads = (
                 text_entry(budget_text(budget, results.study.study.budgets[budget])),
                 text_entry(results.labels[method]),
-                _parameters_entry(results, complete, method, budget),
+                range_entry(results, complete, method, budget),
                 count_entry(len(complete)),
                 _runs_entry(results, complete, method, budget, sum(map(len, runs))),
             )
@@ -104,21 +106,6 @@ def _runs_entry(results: Results, tasks: Sequence[str], method: str, budget: str
     """How many runs have a score, and in words how many of the planned ones have none."""
     lost = sum(results.seeds_planned(task, method, budget) for task in tasks) - runs
     return Entry(str(runs), runs, n=runs, remark=f"{lost} failed or missing" if lost else "")
-
-
-def _parameters_entry(results: Results, tasks: Sequence[str], method: str, budget: str) -> Entry:
-    """'18,432 to 93,384' adapter parameters at the end; one number if all tasks and runs agree."""
-    sizes = [
-        record.parameters.adapter_end
-        for task in tasks
-        for record in results.successful(task, method, budget)
-        if record.parameters
-    ]
-    if not sizes:
-        return text_entry(DASH)
-    low, high = min(sizes), max(sizes)
-    text = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return Entry(text, low=low, high=high)
 
 
 def _interval_entry(bounds: Bounds | None) -> Entry:

@@ -1,21 +1,22 @@
 """Tables of parameters, memory and cost.
 
 One counting rule holds for every method: the adapter is A, B and E (LoRA's factors and AdaLoRA's singular values), and
-heads are counted apart. Every number is the mean over the seeds that ended well.
+heads are counted apart. Every number is the mean ± sd over the seeds that ended well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import mean
 
 from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results
-from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
-from bench.analysis.wording import DASH, FAILURE_WORDS, MIB
+from bench.analysis.tables.model import Column, Entry, Table, spread_entry, text_entry
+from bench.analysis.tables.parameters import SPREAD
+from bench.analysis.wording import DASH, FAILURE_WORDS, MIB, count_text, number_text
 from bench.records.schema import Bytes, Parameters, Record, Training
 
+SPREAD_NOTE = "No ±: all seeds agree, or n = 1. In parentheses: how many seeds have the number, where fewer than n."
 HEADS = (Column("task", head=True), Column("method", head=True), Column("budget", head=True))
 
 
@@ -26,7 +27,7 @@ class Quantity:
     name: str
     group: str
     read: Callable[[Record], float | None]
-    write: Callable[[float | None], Entry] = number_entry
+    write: Callable[[float], str] = number_text
 
 
 def memory_table(results: Results) -> Table:
@@ -36,7 +37,7 @@ def memory_table(results: Results) -> Table:
         "adapter file. Base: as stored, quantization constants included.",
         _peak_note(results),
     )
-    return _table(results, "memory", "Parameters and memory, mean over seeds", MEMORY, notes, with_budget=True)
+    return _table(results, "memory", "Parameters and memory, mean ± sd over n seeds", MEMORY, notes, with_budget=True)
 
 
 def cost_table(results: Results) -> Table:
@@ -45,14 +46,14 @@ def cost_table(results: Results) -> Table:
         "Wall time by the monotonic clock; training without evaluation; start-up until the first step. Utilization: "
         "floating-point operations of training by its shapes, over the rate of the device's own matrix product.",
     )
-    return _table(results, "cost", "Cost, mean over seeds", COST, notes, with_budget=False)
+    return _table(results, "cost", "Cost, mean ± sd over n seeds", COST, notes, with_budget=False)
 
 
 def _table(
     results: Results, name: str, title: str, quantities: Sequence[Quantity], notes: Sequence[str], *, with_budget: bool
 ) -> Table:
     """One row per task, method and budget; `with_budget` adds a column with what was kept of the budget."""
-    columns = [*HEADS, *(Column(quantity.name, quantity.group) for quantity in quantities)]
+    columns = [*HEADS, *(Column(quantity.name, quantity.group, parts=SPREAD) for quantity in quantities)]
     if with_budget:
         columns.append(Column("budget used"))
     columns.append(Column("n"))
@@ -64,13 +65,13 @@ def _table(
         if with_budget:
             row.append(_budget_entry(records))
         rows.append((*row, _n_entry(results, task, method, budget)))
-    return Table(name, title, tuple(columns), tuple(rows), (*notes, *footnotes(results)))
+    return Table(name, title, tuple(columns), tuple(rows), (SPREAD_NOTE, *notes, *footnotes(results)))
 
 
 def _mean_entry(quantity: Quantity, records: Sequence[Record]) -> Entry:
     # A record may lack a quantity, such as the utilization; the mean is over the records that have it.
     known = [value for value in map(quantity.read, records) if value is not None]
-    return quantity.write(mean(known)) if known else Entry(DASH)
+    return spread_entry(known, quantity.write, n=len(records))
 
 
 def _n_entry(results: Results, task: str, method: str, budget: str) -> Entry:
@@ -151,9 +152,9 @@ def _training(record: Record) -> Training:
 
 
 MEMORY = (
-    Quantity("start", "adapter [parameters]", lambda r: _parameters(r).adapter_start, count_entry),
-    Quantity("end", "adapter [parameters]", lambda r: _parameters(r).adapter_end, count_entry),
-    Quantity("heads", "[parameters]", lambda r: _parameters(r).head, count_entry),
+    Quantity("start", "adapter [parameters]", lambda r: _parameters(r).adapter_start, count_text),
+    Quantity("end", "adapter [parameters]", lambda r: _parameters(r).adapter_end, count_text),
+    Quantity("heads", "[parameters]", lambda r: _parameters(r).head, count_text),
     Quantity("base", "stored [MiB]", _base_mib),
     Quantity("adapter file", "stored [MiB]", lambda r: _mib(_bytes(r).adapter_file)),
     Quantity("gradients", "training, maximum [MiB]", lambda r: _mib(_bytes(r).gradients)),
@@ -164,12 +165,12 @@ MEMORY = (
     Quantity("peak", "process [MiB]", lambda r: _mib(_bytes(r).peak.peak)),
 )
 COST = (
-    Quantity("steps", "", lambda r: _training(r).steps, count_entry),
-    Quantity("tokens", "", lambda r: _training(r).tokens, count_entry),
-    Quantity("training [s/step]", "", _seconds_per_step, lambda value: number_entry(value, 3)),
+    Quantity("steps", "", lambda r: _training(r).steps, count_text),
+    Quantity("tokens", "", lambda r: _training(r).tokens, count_text),
+    Quantity("training [s/step]", "", _seconds_per_step, lambda value: number_text(value, 3)),
     Quantity("utilization [%]", "", _utilization_percent),
     Quantity("start-up [s]", "", lambda r: _training(r).seconds.startup),
     Quantity("evaluation [s]", "", lambda r: _training(r).seconds.evaluation),
     Quantity("total [s]", "", lambda r: _training(r).seconds.total),
-    Quantity("skipped steps", "", lambda r: _training(r).skipped_steps, count_entry),
+    Quantity("skipped steps", "", lambda r: _training(r).skipped_steps, count_text),
 )

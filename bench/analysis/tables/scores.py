@@ -12,6 +12,7 @@ from bench.analysis.published import Place, Published
 from bench.analysis.results import Results, metric_value
 from bench.analysis.stats.comparison import Comparer, Comparison
 from bench.analysis.stats.paired import sign_flip_floor
+from bench.analysis.tables import parameters
 from bench.analysis.tables.marks import ALPHA, contrast_at, mark_best
 from bench.analysis.tables.model import Column, Entry, Table, summary_entry, text_entry
 from bench.analysis.wording import DASH, FAILURE_WORDS, budget_text, metric_name, points_text
@@ -51,6 +52,7 @@ def score_table(
         (task, metric, split): [text_entry(task), text_entry(metric_name(metric)), text_entry(split)]
         for task, metric, split, _ in places
     }
+    sizes = {task: [text_entry(text) for text in (task, *parameters.ROW)] for task in results.tasks}
     compared: list[Comparison] = []
     for budget in results.budgets:
         group = budget_text(budget, results.study.study.budgets[budget])
@@ -62,26 +64,37 @@ def score_table(
             columns.append(Column(results.labels[method], group, measured=True))
             for place in places_here:
                 rows[place[:3]].append(entries[place, method])
+            for task, row in sizes.items():
+                row.append(parameters.parameters_entry(results, task, method, budget))
             numbers = {place: published_entry(published, place, method) for place in places_here}
             # No column of dashes where nothing is published.
             if any(entry.value is not None for entry in numbers.values()):
                 columns.append(Column(f"{results.labels[method]}, published", group, measured=True))
                 for place in places_here:
                     rows[place[:3]].append(numbers[place])
+                for row in sizes.values():
+                    row.append(text_entry(""))
         if differences:
             columns.append(Column("difference [95%] (n)", group, interval=True))
             for place in places_here:
                 comparison = comparer.compare(contrast_at(place, methods[0], methods[1]))
                 rows[place[:3]].append(difference_entry(comparison))
                 compared.extend([comparison] if comparison else [])
+            for row in sizes.values():
+                row.append(text_entry(""))
     return Table(
         name=name,
         title=f"{title}: points (fraction × 100), mean ± sd over seeds (n)",
         columns=tuple(columns),
-        rows=tuple(tuple(row) for row in rows.values()),
+        rows=tuple(
+            tuple(row)
+            for task, size in sizes.items()
+            for row in (*(row for place, row in rows.items() if place[0] == task), size)
+        ),
         footnotes=(
             *mark_notes,
             *_notes(results, compared),
+            parameters.NOTE,
             *comparison_notes(results, compared),
             *footnotes(results),
             *published.notes(places, methods),
