@@ -38,6 +38,7 @@ def arrow_blocks(file: Path, stream: IO[bytes], columns: Sequence[str]) -> Itera
         else reader
     )
     for batch in batches:
+        batch.validate(full=True)  # a damaged file may hold lengths that lead out of memory
         for start in range(0, batch.num_rows, BLOCK):
             yield _block(batch.slice(start, BLOCK), columns)
 

@@ -111,7 +111,7 @@ def read_card(folder: Path) -> Card:
     infos = {str(entry.get("config_name", "default")): entry for entry in _entries(front, "dataset_info")}
     try:
         old = json.loads((folder / OLD_INFOS).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         old = {}
     for name, info in old.items() if isinstance(old, dict) else ():
         if isinstance(info, dict):
@@ -159,7 +159,7 @@ def _ordered(names: Any) -> list[str] | None:
     """Names of classes, which are a list, or a mapping of indices."""
     if isinstance(names, list):
         return [str(name) for name in names]
-    if isinstance(names, dict):
+    if isinstance(names, dict) and all(str(key).isdecimal() for key in names):
         return [str(names[key]) for key in sorted(names, key=lambda key: int(key))]
     return None
 
@@ -172,7 +172,7 @@ def _front_matter(readme: Path) -> dict[str, Any]:
         return {}
     try:
         front = yaml.safe_load(text[3:].partition("\n---")[0])
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2020-99-99
         return {}
     return front if isinstance(front, dict) else {}
 

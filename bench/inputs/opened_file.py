@@ -20,7 +20,7 @@ from bench.inputs.split_files import READ, Kind
 
 # The first bytes of files that are none of rows, and of formats that are not text.
 _POINTER = b"version https://git-lfs.github.com/spec/"
-UNREADABLE = (OSError, EOFError, UnicodeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+UNREADABLE = (OSError, EOFError, UnicodeError, NotImplementedError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 _MAGIC = {
     b"PAR1": "parquet",
     b"ARROW1": "arrow",
@@ -59,15 +59,7 @@ def opened(file: Path) -> Iterator[tuple[IO[bytes], str]]:
             if kind.packing:
                 _check_start(file, stream, form)
             yield stream, form
-    except (
-        OSError,
-        EOFError,
-        zlib.error,
-        lzma.LZMAError,
-        zipfile.BadZipFile,
-        UnicodeError,
-        pyarrow.ArrowException,
-    ) as error:
+    except (*UNREADABLE, pyarrow.ArrowException) as error:
         raise BenchError(f"{file}: no readable {kind.packing or kind.format} file: {error}") from error
 
 

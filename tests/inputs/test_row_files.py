@@ -75,6 +75,12 @@ def in_arrow(new: Callable[..., Any]) -> bytes:
     return sink.getvalue()
 
 
+def flipped(content: bytes) -> bytes:
+    """An Arrow file in which the end of the first text, 1, is another."""
+    ends = pa.array([len(one) for one, _ in TEXTS]).to_numpy().cumsum().astype("int32").tobytes()
+    return content.replace(ends[:8], b"\xff\xff\xff\x7f" + ends[4:8], 1)
+
+
 def zipped(members: dict[str, str | bytes]) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
@@ -150,6 +156,7 @@ HEAD = "one,two,label\n"
         ("cut.csv.gz", gzip.compress(in_csv().encode())[:-9], r"cut\.csv\.gz: no readable gz file"),
         ("cut.parquet", in_parquet()[:-20], r"cut\.parquet: no readable parquet file"),
         ("cut.arrow", in_arrow(pa.ipc.new_stream)[:-300], r"cut\.arrow: no readable arrow file"),
+        ("flipped.arrow", flipped(in_arrow(pa.ipc.new_stream)), r"flipped\.arrow: no readable arrow file"),
         ("cut.jsonl", in_lines()[:-5], r"cut\.jsonl, line 6: the file ends in the middle"),
         ("cut.json", json.dumps(ROWS, indent=1)[:-2], r"cut\.json, line \d+: the file ends in the middle"),
         ("bad.jsonl", in_lines() + "\n{'one': 1}\n", r"bad\.jsonl, line 7: no JSON: Expecting property name"),

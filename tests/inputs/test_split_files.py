@@ -124,6 +124,24 @@ def test_a_readme_lists_the_files(tmp_path: Path, front: str, expected: list[str
             found(names, config="c", card=card(tmp_path, front))
 
 
+@pytest.mark.parametrize(
+    "front",
+    [
+        "configs: 5",
+        "configs: [{config_name: null, data_files: {train: a}}]",
+        "dataset_info: [{splits: [1], features: [a, {name: label, dtype: {class_label: {names: {x: y}}}}]}]",
+        "date: 2020-99-99",
+        "[" * 2000,
+        "a: &a [*a]",
+    ],
+)
+def test_a_readme_that_says_nothing_sensible_is_passed_over(tmp_path: Path, front: str) -> None:
+    found_card = card(tmp_path, front)
+    data = Data.model_validate({"hub": "own/set", "columns": COLUMNS})
+    assert found_card.rows(data, "train") is None
+    assert found_card.class_names(data, "label") is None
+
+
 def write(mirror: Path, files: dict[str, str]) -> Path:
     for name, content in files.items():
         file = mirror / "datasets/own/set" / name
