@@ -82,7 +82,7 @@ def exact_note(comparer: Comparer, methods: Collection[str]) -> list[str]:
         return []
     return [
         "Bold takes p < 0.05 by exact sign flips, too, for methods whose seeds fall into two groups somewhere in the "
-        f"study, as where runs collapse: {', '.join(labels)}."
+        f"study, as where runs collapse: {', '.join(labels)}. Their other intervals can't know of collapses not seen."
     ]
 
 
