@@ -75,7 +75,7 @@ def evaluate(
     its classes is scored by these names, and its own tokenizer is used if it is saved with one.
     """
     from bench.config.catalog import load_catalog
-    from bench.evaluation.saved import Saved, Stated, evaluate_saved, fit_of, recorded_cell
+    from bench.evaluation.saved import Saved, Stated, evaluate_saved, fit_of, recorded_cell, recorded_fingerprint
     from bench.inputs.backbones import prepare_backbone
     from bench.inputs.datasets import prepare_task
     from bench.pipeline.gpus import hold_gpus
@@ -91,7 +91,7 @@ def evaluate(
     _refuse_training_record(out)
     cache = cache or default_cache(results)
     base = prepare_backbone(cell.backbone, mirror=mirror, cache=cache)
-    fit = fit_of(cell, saved, Stated(label, recorded, any_base), base)
+    fit = fit_of(cell, saved, Stated(label, recorded, recorded_fingerprint(folder), any_base), base)
     prepare_task(cell.task, cell.backbone, cell.data, mirror=mirror, cache=cache, reader=fit.reader)
     with hold_gpus(1):
         record = evaluate_saved(cell, saved, fit, out=out, cache=cache, mirror=mirror)

@@ -75,12 +75,14 @@ class Fit:
     """How a saved model that fits its task is read.
 
     order: which of its outputs stands for each class of the task (None: its own order). reader: the tokenizer that it
-    is saved with (None: the backbone's). notes: what a reader of its scores should know.
+    is saved with (None: the backbone's). notes: what a reader of its scores should know. fingerprint: of the rows in
+    the record beside it, where the same ones are asked for.
     """
 
     order: list[int] | None = None
     reader: Reader | None = None
     notes: tuple[str, ...] = ()
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,12 @@ class Stated:
     """What is said about a saved model elsewhere than in its folder.
 
     labels: on the command line, the names of its classes in the order of its outputs. recorded: the cell whose record
-    lies beside it. any_base: whether an adapter may name another base than the backbone.
+    lies beside it; fingerprint: that of its rows. any_base: whether an adapter may name another base than the backbone.
     """
 
     labels: tuple[str, ...] = ()
     recorded: Cell | None = None
+    fingerprint: str | None = None
     any_base: bool = False
 
 
@@ -120,7 +123,9 @@ def fit_of(cell: Cell, saved: Saved, stated: Stated, base: Path) -> Fit:
         check_same_vocabulary(saved.config, config, prepared, cell.backbone.name)
     if reader is None and stated.recorded is None:
         notes.append(f"{saved.folder}: no tokenizer in it, so that of backbone {cell.backbone.name!r} is used")
-    return Fit(order, reader, tuple(notes))
+    recorded = stated.recorded
+    same_rows = recorded and (cell.task, cell.backbone, cell.data) == (recorded.task, recorded.backbone, recorded.data)
+    return Fit(order, reader, tuple(notes), stated.fingerprint if same_rows else None)
 
 
 def _order(cell: Cell, saved: Saved, stated: Stated, names: Sequence[str] | None) -> list[int] | None:
@@ -153,6 +158,8 @@ def evaluate_saved(cell: Cell, saved: Saved, fit: Fit, *, out: Path, cache: Path
     check_backbone(base, manifest)
     began = time.monotonic()
     model, notes = _load(cell, saved, base, device)
+    if fit.fingerprint not in (None, data.manifest["fingerprint"]):
+        notes = (*notes, f"{saved.folder}: the rows are read otherwise than those of the record beside it were")
     for note in (*fit.notes, *notes):
         logger.warning("%s", note)
     if fit.order is not None:
@@ -241,6 +248,12 @@ def _record(
         model=model,
         files={PREDICTIONS: digest(out / PREDICTIONS)},
     )
+
+
+def recorded_fingerprint(folder: Path) -> str | None:
+    """The fingerprint of the rows in the record that recorded_cell finds. Raises BenchError where it is damaged."""
+    records = [paths.record for paths in (CellPaths(folder), CellPaths(folder.parent)) if paths.record.is_file()]
+    return read_record(records[0]).data.get("fingerprint") if records else None
 
 
 def recorded_cell(folder: Path, tasks: Path | None = None) -> Cell | None:

@@ -6,6 +6,7 @@ before a classifier has five names. What is built from the config is the same fo
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,13 +132,16 @@ def skeleton(folder: Path, task: Task, backbone: Backbone) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     auto = AutoModelForSeq2SeqLM if task.generates else AutoModelForSequenceClassification
     try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             return auto.from_config(config, attn_implementation=backbone.attention)
     except ValueError as error:  # no class of this kind for the config, or none with this attention
         raise BenchError(unbuildable(backbone, task, error)) from error
+    except Exception as error:  # what stands in a config may raise anything
+        said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        raise BenchError(f"{folder / MODEL_CONFIG}: describes no model: {said}") from error
 
 
 def unbuildable(backbone: Backbone, task: Task, error: ValueError) -> str:

@@ -14,6 +14,7 @@ import torch
 from helpers.saved_models import NAMES, ORDER, World, assert_said, change_tensors, named, recorded
 
 from bench.cli.app import main
+from bench.records.io import read_record, write_record
 
 
 @pytest.mark.parametrize("upper", [False, True])
@@ -64,7 +65,7 @@ def test_classes_are_matched_by_name(
         ({"num_hidden_layers": 1}, "16 tensors are unknown to the model"),
         ({"intermediate_size": 16}, r"another shape.*\[32, 32\] \(expected \[16, 32\]\)"),
         ({"vocab_size": 8}, "ids up to .* has 8 embeddings"),
-        ({"hidden_size": "x"}, "can't be read: .*hidden_size"),
+        ({"hidden_size": "x"}, "config.json: describes no model: .*hidden_size"),
         ({"hidden_size": float("inf")}, "no readable JSON"),
     ],
 )
@@ -107,6 +108,14 @@ def test_the_record_beside_an_adapter_tells_its_classes(
     adapter = copy("adapter")
     assert world.score(adapter) == 0
     shutil.copyfile(tmp_path / "out" / "record.json", tmp_path / "record.json")
+    assert main(["evaluate", str(adapter), *world.places, "--out", str(tmp_path / "out")]) == 0
+    assert not recorded(tmp_path)[0].notes
+    record = read_record(tmp_path / "record.json")
+    earlier = record.model_copy(update={"data": {**record.data, "fingerprint": "of rows without segment ids"}})
+    write_record(earlier, tmp_path)
+    assert main(["evaluate", str(adapter), *world.places, "--out", str(tmp_path / "out")]) == 0
+    assert "read otherwise than those of the record" in recorded(tmp_path)[0].notes[0]
+
     assert world.score(adapter, task="mnli_turned") == 0
     assert recorded(tmp_path)[0].evaluation["outputs"] == ORDER
     assert world.score(adapter, task="cola") == 2

@@ -60,15 +60,20 @@ class World:
                 torch.nn.init.normal_(parameter)
         adapted.save_pretrained(folder / "adapter")
 
+    @property
+    def places(self) -> list[str]:
+        return ["--cache", str(self.folder / "cache"), "--workflow", str(self.folder / "workflow")]
+
     def add_backbone(self, name: str, path: Path) -> None:
         file = self.folder / "workflow" / "backbones" / f"{name}.yaml"
         file.write_text(BACKBONE.format(name=name, path=path))
 
     def score(self, model: Path, *options: str, task: str = "mnli") -> int:
-        places = ["--cache", str(self.folder / "cache"), "--workflow", str(self.folder / "workflow")]
         rows = ["--embedded", "--rows", "30"]
         out = ["--out", str(model.parent / "out")]
-        return main(["evaluate", str(model), "--task", task, "--backbone", "small", *places, *rows, *out, *options])
+        return main(
+            ["evaluate", str(model), "--task", task, "--backbone", "small", *self.places, *rows, *out, *options]
+        )
 
 
 def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
