@@ -138,8 +138,8 @@ class Data(Frozen):
 
     @property
     def title(self) -> str:
-        """What messages call the data."""
-        return f"data set {self.hub}" if self.hub else "local files"
+        """What messages call a data set of the hub."""
+        return f"data set {self.hub}"
 
     @model_validator(mode="before")
     @classmethod

@@ -73,6 +73,11 @@ class Task(Frozen):
     resources: Resources = Field(Resources(), description="What the task's jobs ask for. The default is estimated.")
 
     @property
+    def data_title(self) -> str:
+        """What messages call the task's data."""
+        return self.data.title if self.data.hub else f"files of task {self.name!r}"
+
+    @property
     def primary_split(self) -> str:
         """The evaluation split that the tables show."""
         return next(iter(self.data.evaluation))

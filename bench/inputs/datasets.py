@@ -76,7 +76,7 @@ def prepare_task(
         for name, files in blocks.items():
             file = split_file(new, name)
             join_blocks(files, file)
-            check_lengths(file, tokenizer, f"{task.data.title}, split {name!r}")
+            check_lengths(file, tokenizer, f"{task.data_title}, split {name!r}")
             splits[name] = {"rows": len(source.splits[name]), "sha256": digest(file), "content": rows_digest(file)}
         content = {
             "splits": splits,

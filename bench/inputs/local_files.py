@@ -7,18 +7,18 @@ import json
 import os
 from pathlib import Path
 
-from bench.config.data import Data
+from bench.config.task import Task
 from bench.errors import BenchError, nearest
 from bench.inputs.shards import check_shards
 from bench.inputs.split_files import SAVED_SPLIT, check_format
 
 
-def files_of_local_split(data: Data, split: str) -> list[Path]:
+def files_of_local_split(task: Task, split: str) -> list[Path]:
     """The files that `data.files` names for a split, in the order in which it names them; those of a pattern by name.
 
     Raises BenchError where a path leads nowhere, a shard is missing, or a file is named twice.
     """
-    where = f"local files, split {split!r}"
+    where, data = f"{task.data_title}, split {split!r}", task.data
     files: list[Path] = []
     for path in (data.files or {})[split]:
         try:

@@ -36,7 +36,7 @@ def locate(task: Task, mirror: Path | None) -> Located:
     """
     data, splits = task.data, {"train": task.data.train, **task.data.evaluation}
     if data.files is not None:
-        return Located({name: _named(files_of_local_split(data, split), data) for name, split in splits.items()})
+        return Located({name: _named(files_of_local_split(task, split), data) for name, split in splits.items()})
     if mirror is None:
         return _on_hub(data, splits)
     folder = mirror / "datasets" / str(data.hub)

@@ -53,7 +53,7 @@ class SourceSplit:
     @property
     def title(self) -> str:
         """What messages call the split."""
-        return f"{self.task.data.title}, split {self.name!r}"
+        return f"{self.task.data_title}, split {self.name!r}"
 
     def blocks(self) -> Iterator[Rows]:
         """The rows in order, in blocks of at most BLOCK rows, read anew from the source at each call.

@@ -224,7 +224,7 @@ def test_bench_check_names_a_file_that_is_not_there(
     (tmp_path / "tasks/rows.csv").write_text("a,b\nc,x\n")
     monkeypatch.chdir(tmp_path)
     assert main(["check", "--workflow", str(tmp_path)]) == 2
-    assert "own.yaml:4:3: local files, split 'dev': there is no file row.csv" in capsys.readouterr().err
+    assert "own.yaml:4:3: files of task 'own', split 'dev': there is no file row.csv" in capsys.readouterr().err
     (tmp_path / "row.csv").write_text("a,b\nc,x\n")  # in the working folder
     assert main(["check", "--workflow", str(tmp_path)]) == 0
 
