@@ -88,7 +88,7 @@ def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = Ma
     grids = study.grids or [Grid()]
     unknown = unknown_names(catalog, entry.data, entry.places, entry.file)
     # Many cells share one fault, so problems are kept by what is wrong and not by cell.
-    problems: dict[Hashable, Problem] = {problem: problem for problem in unknown}
+    problems: dict[Hashable, Problem] = {problem: problem for problem in (*unknown, *_without_effect(study, given))}
     cells: dict[str, Cell] = {}
     sources: dict[str, str] = {}
     tasks: dict[str, Task] = {}
@@ -133,6 +133,13 @@ def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = Ma
     if problems:
         raise SpecError(problems.values())
     return ResolvedStudy(study, catalog, tuple(cells.values()))
+
+
+def _without_effect(study: Study, given: Mapping[str, Any]) -> Iterator[Problem]:
+    """A problem for each list of the command line that no grid of the study takes over."""
+    for key in ("tasks", "methods", "seeds"):
+        if key in given and study.grids and all(getattr(grid, key) is not None for grid in study.grids):
+            yield Problem(COMMAND_LINE, f"{key}: has no effect, since each grid names {key} of its own: set grids")
 
 
 def _resolve_task(catalog: Catalog, entry: Entry[Study], name: str, last: dict[str, Any]) -> Task:

@@ -19,6 +19,7 @@ from bench.config.renamed import suggestion
 from bench.errors import Problem, SpecError, nearest
 
 MAX_BYTES = 1_000_000
+_MAPPINGS = ("dict_type", "model_type", "model_attributes_type")  # what pydantic calls a value that is no mapping
 MAX_DEPTH = 20  # far deeper than any real file
 
 KeyPath = tuple[str | int, ...]  # ("recipe", "epochs"), or ("seeds", 0) for the first item of a list
@@ -189,12 +190,13 @@ def _problems(model: type[BaseModel], error: ValidationError, places: Places, fi
         elif fault["type"] == "value_error":
             message = f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
         else:
+            text = "expected a mapping of keys to values" if fault["type"] in _MAPPINGS else _lower_first(fault["msg"])
             value = repr(fault["input"])
             value = value if len(value) <= 80 else value[:77] + "..."
             near = ""  # the nearest valid value, where there is a list of them
             if fault["type"] == "literal_error" and isinstance(fault["input"], str):
                 near = nearest(fault["input"], _expected_literals(fault))
-            message = f"{key}: {_lower_first(fault['msg'])}, found {value}{near or hint(fault['type'], fault['input'])}"
+            message = f"{key}: {text}, found {value}{near or hint(fault['type'], fault['input'])}"
         problems.append(Problem(file, message, line, column))
     return problems
 

@@ -129,7 +129,7 @@ def _extended(options: RunOptions, study: ResolvedStudy, config: Mapping[str, An
     of_cells = {key: list(dict.fromkeys(map(value_of, study.cells))) for key, value_of in _COORDINATES.items()}
     wanted = {key: _names(config.get(key)) for key in _COORDINATES}
     new = {
-        key: [name for name in wanted[key] or [] if name in names and name not in of_cells[key]]
+        key: [name for name in dict.fromkeys(wanted[key] or ()) if name in names and name not in of_cells[key]]
         for key, names in catalog.items()
     }
     if not any(new.values()):

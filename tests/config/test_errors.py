@@ -179,6 +179,8 @@ def test_a_value_of_another_type_is_refused_and_the_right_one_written(
         ("recipe.epochs=.inf", "command line: recipe.epochs: .*finite"),
         ("seeds=3", "command line: seeds: .* write a list, .3."),
         ("seeds=[010]", "command line.*: 010, which YAML reads as 8"),
+        ("limits=[1]", "command line: limits: expected a mapping of keys to values, found .1."),
+        ("overrides.cola=3", "command line: overrides.cola: expected a mapping of keys to values, found 3"),
         ("threads=1.0", "command line: threads: .* write 1,"),
         ("budgets.small.rank=yes", "command line: budgets.small.rank: .* found True"),
         ("limits.train_rows=1e3", "command line: limits.train_rows: .* write 1000,"),
@@ -293,3 +295,13 @@ def test_a_key_of_a_recipe_is_checked_in_a_method_that_no_study_names(spoil: Spo
     spoil("studies/s.yaml", "[lora, adalora]", "[adalora]")
     with pytest.raises(SpecError, match="did you mean 'epochs'"):
         load_study("s", (), folder)
+
+
+def test_a_list_that_no_grid_takes_over_is_refused(spoil: Spoil) -> None:
+    folder = spoil("studies/s.yaml", "seeds:", "grids: [{methods: [lora]}, {methods: [adalora], seeds: [0]}]\nseeds:")
+    with pytest.raises(
+        SpecError, match=r"^command line: methods: has no effect, since each grid names methods of its own"
+    ):
+        load_study("s", ["methods=[lora]"], folder)
+    assert len(load_study("s", ["seeds=[5]"], folder).cells) == 2 * 2 + 2 * 2
+    assert len(load_study("s", ["methods=[lora]", "grids=[]"], folder).cells) == 2 * 2 * 2
