@@ -53,13 +53,13 @@ class Kind:
 def names_in(folder: Path) -> list[str]:
     """The paths of all files in `folder`, with slashes. Hidden files and folders are left out."""
     names: list[str] = []
-    seen: set[str] = set()
+    above: dict[str, frozenset[str]] = {}  # what each folder and those above it really are
     for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link to a folder above
+        real, parents = os.path.realpath(place), above.get(os.path.dirname(place), frozenset())
+        if real in parents:  # a link to a folder above
             folders.clear()
             continue
-        seen.add(real)
+        above[place] = parents | {real}
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = Path(place).relative_to(folder)
         names += [(inside / name).as_posix() for name in files if not name.startswith(".")]

@@ -281,7 +281,10 @@ def test_hidden_files_and_links_that_lead_in_circles_are_passed_over(tmp_path: P
     write(tmp_path, {"train.csv": CSV, ".cache/train.csv": CSV, "data/._train.csv": CSV})
     folder = tmp_path / "datasets/own/set"
     (folder / "up").symlink_to(folder)
-    assert names_in(folder) == ["train.csv"]
+    (folder / "z").mkdir()
+    (folder / "z/dev.csv").touch()
+    (folder / "a").symlink_to(folder / "z")
+    assert names_in(folder) == ["a/dev.csv", "train.csv", "z/dev.csv"]
 
 
 @pytest.mark.parametrize("config", [None, "default"])
