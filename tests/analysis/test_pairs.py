@@ -133,7 +133,7 @@ def test_without_row_scores_a_metric_has_neither_interval_nor_bold() -> None:
     assert (rouge2.interval, rouge2.missing, rouge2.clear) == (None, Missing.ROW_SCORES, False)
     table = scores(comparer, differences=True)
     assert len(bold(table)) == 1
-    assert [row[-1].low is None for row in table.rows] == [False, True, True, True]
+    assert [row[-1].low is None for row in table.rows[:4]] == [False, True, True, True]
     assert any("no score per row is saved" in note and "ROUGE-2 on" in note for note in table.footnotes)
     none = scores(comparer_of(study_of("cnn_dailymail", 3, methods=2), lambda c, g: summaries(c, g, ())))
     assert bold(none) == []
@@ -195,7 +195,7 @@ def test_a_tiny_interval_shows_decimals_until_its_bounds_differ() -> None:
         }
 
     table = scores(comparer_of(study_of("cnn_dailymail", 3, methods=2), rows_of), differences=True)
-    for row in table.rows:
+    for row in table.rows[:4]:
         low, high = row[-1].text.partition("[")[2].partition("]")[0].split(", ")
         assert low != high
 
