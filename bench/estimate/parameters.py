@@ -253,10 +253,11 @@ def _adapter_at_end(
 
 
 def _importance_bytes(cell: Cell, schedule: RankSchedule) -> int:
-    """Bytes that the allocator keeps per parameter of the adapter."""
+    """Bytes that the allocator keeps per parameter of the adapter; none where it keeps no importance."""
     if cell.method.allocator == "increlora":  # it always ranks by both, whatever the method's `importance` says
         return IMPORTANCE_BYTES["sensitivity-uncertainty"]
-    return IMPORTANCE_BYTES[cell.method.importance] if schedule.prunes else 0
+    # Pruning alone takes none: an allocator may choose ranks without averages.
+    return IMPORTANCE_BYTES[cell.method.importance] if schedule.prunes and cell.method.allocator == "adalora" else 0
 
 
 def _base_bytes(cell: Cell, shape: ModelShape, sites: Sequence[AdapterSite], labels: int) -> BaseBytes:

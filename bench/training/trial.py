@@ -17,7 +17,6 @@ from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.step import Core
 from bench.errors import TransientError
 from bench.evaluation.evaluate import Evaluated, evaluate
-from bench.evaluation.loss import task_loss
 from bench.evaluation.predictions_file import write_predictions
 from bench.files import clear_when_full, folder_in_one_step
 from bench.inputs.backbones import check_backbone
@@ -30,7 +29,7 @@ from bench.models.sites import chosen_sites
 from bench.paths import CellPaths
 from bench.records.schema import BaseBytes, PeakBytes, Record, Seconds, Status, Training, Utilization
 from bench.training import record_parts
-from bench.training.batches import FirstEpoch, Padded
+from bench.training.batches import FirstEpoch
 from bench.training.best_step import BestStep
 from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.curve import Curve, Watch, unwatched
@@ -38,6 +37,7 @@ from bench.training.done import Inputs
 from bench.training.holdout import HeldOut, Rows
 from bench.training.loop import Counters, Loop
 from bench.training.measure import PeakMemory, base_bytes, frozen_parameters, trained_heads
+from bench.training.rehearsal import rehearse
 from bench.training.rng import make_deterministic, restore_random_state, seed_apart, seed_everything
 from bench.training.signals import StopFlag
 from bench.training.stopwatch import Stopwatch
@@ -77,8 +77,9 @@ class Trial:
         rows = self._prepare_inputs()
         model, core, start = self._build(rows)
         first_epoch = record_parts.batches_of(rows.train, self.cell, core.schedule.total_steps)
-        if self.device.type == "cpu":
-            self._rehearse(rows, model, core, first_epoch.largest)  # PeakMemory says why not in a step of the training
+        rehearse(
+            self.peak, model, core, rows.collator(rows.train, self.cell.task.kind, self.device), first_epoch.largest
+        )
         curve = self._resume(core)
         self.stopwatch.end_startup_part("model")
         self.flag.check("before the first step")
@@ -152,13 +153,6 @@ class Trial:
             bytes=core.bytes(),
         )
         return model, core, start
-
-    def _rehearse(self, rows: Rows, model: Any, core: Core, largest: Padded) -> None:
-        """Forward and backward of the largest batch, for its memory alone; the generators are set after it."""
-        batch = rows.collator(rows.train, self.cell.task.kind, self.device)(largest.rows)
-        with self.peak.measured():
-            task_loss(model, batch, self.cell.task.kind)[0].backward()
-            core.discard_gradients()
 
     def _resume(self, core: Core) -> Curve:
         """Load the newest intact checkpoint, if there is one, and return the curve up to it. Raises TransientError if

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from helpers.small_cells import Lab, record_of
 
+import bench.config.method as method_file
 from bench.config.cell import Cell
 from bench.config.rank_schedule import schedule_of
 from bench.config.resolve import ResolvedStudy, load_study
@@ -59,6 +61,15 @@ def test_bytes_of_a_base_with_buffers_of_fractions(summaries: Lab, tmp_path: Pat
     recorded, planned = _recorded(summaries, cell, tmp_path / "out"), predict_parameters(cell)
     assert planned.base == recorded.base
     assert planned.base.buffers == (1200 if method == "lora" else 600)  # a bias of the 300 words' logits
+
+
+def test_an_allocator_that_prunes_without_importance_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(method_file, "PruningAllocator", Literal["adalora", "shortest"])
+    cell = load_study("demo").find("sst2", "adalora", "small", 0)
+    other = cell.model_copy(update={"method": cell.method.model_copy(update={"allocator": "shortest"})})
+    planned, published = predict_parameters(other), predict_parameters(cell)
+    assert planned.adapter_start == published.adapter_start
+    assert (planned.importance, published.importance) == (0, 8 * published.adapter_start)
 
 
 def test_a_cap_in_parameters_is_planned_in_parameters() -> None:
