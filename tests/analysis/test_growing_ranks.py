@@ -76,7 +76,7 @@ def test_each_reason_is_listed_once(tmp_path: Path) -> None:
 
 
 def test_adapters_without_ranks_of_ours_have_a_dash(tmp_path: Path) -> None:
-    study = study_of_growth("full, dora, plateau", "methods=[full, dora, plateau]")
+    study = study_of_growth("full, dora, plateau")
     for cell in study.cells:
         write_cell(tmp_path / study.name, cell, 0.8)
         if cell.method.name != "plateau":
