@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from bench.config.cell import Cell
 from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.datasets import open_data
+from bench.inputs.generated import check_generated
 from bench.inputs.reader import load_tokenizer
 from bench.inputs.splits import Split
 
@@ -28,11 +30,17 @@ class Rows:
     tokenizer: Any
 
     @classmethod
-    def read(cls, data: Path, model: Path, holdout_rows: int) -> Rows:
-        """From the prepared folders of data and model. Raises BenchError if a file is not what was prepared."""
+    def read(cls, data: Path, model: Path, cell: Cell) -> Rows:
+        """From the prepared folders of data and model.
+
+        Raises BenchError if a file is not what was prepared, or if the model can't write what the task asks for.
+        """
         prepared = open_data(data)
-        train, held_out = hold_out(prepared.train, holdout_rows)
-        return cls(train, held_out, prepared.evaluation, load_tokenizer(model))
+        train, held_out = hold_out(prepared.train, cell.recipe.holdout_rows)
+        tokenizer = load_tokenizer(model)
+        # What is prepared stays when a study changes how texts are generated, so this is asked again.
+        check_generated(cell.task, model, tokenizer)
+        return cls(train, held_out, prepared.evaluation, tokenizer)
 
     def collator(self, split: Split, kind: str, device: torch.device) -> Collator:
         """Makes batches of `split` on `device` for a task of that kind."""

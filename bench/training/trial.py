@@ -20,7 +20,6 @@ from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.evaluation.predictions_file import write_predictions
 from bench.files import clear_when_full, folder_in_one_step
 from bench.inputs.backbones import check_backbone
-from bench.inputs.generated import check_generated
 from bench.log import progress_bar, recent_lines
 from bench.models.adapters import adapter_hash, attach, plain_ranks, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
@@ -117,9 +116,7 @@ class Trial:
 
     def _prepare_inputs(self) -> Rows:
         check_backbone(self.inputs.model, self.inputs.model_manifest)
-        rows = Rows.read(self.inputs.data, self.inputs.model, self.cell.recipe.holdout_rows)
-        # What is prepared stays when a study changes how texts are generated, so this is asked again.
-        check_generated(self.cell.task, self.inputs.model, rows.tokenizer)
+        rows = Rows.read(self.inputs.data, self.inputs.model, self.cell)
         self.stopwatch.end_startup_part("data")
         return rows
 
