@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.config.peft_fields import check_peft_methods
 from bench.paths import cell_id
+from bench.pipeline.changed_inputs import withdraw_changed_inputs
 from bench.pipeline.failures import exit_on_bad_input, report_failures
 from bench.pipeline.folders import refuse_for_cluster
 from bench.pipeline.locks import announce_holder, export_requirements_hash, note_holder
@@ -25,6 +26,7 @@ with exit_on_bad_input():
         check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.methods)
 if IS_MAIN:
     announce_holder()
+CHANGED_INPUTS = withdraw_changed_inputs(PIPELINE) if IS_MAIN else []
 
 PATHS, CACHE = PIPELINE.paths, PIPELINE.cache
 RETRIES = 2
@@ -42,6 +44,7 @@ report: "workflow/report/study.rst"
 
 rule all:
     input:
+        CHANGED_INPUTS,
         PIPELINE.records,  # named here, so that a deleted record is missed
         PATHS.views,
 

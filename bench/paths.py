@@ -41,6 +41,10 @@ MODEL_CONFIG = "config.json"  # likewise
 
 # Written last into a folder of the cache: a folder that has it is complete.
 MANIFEST = "manifest.json"
+# Beside it: the files that the folder was prepared from, as they were.
+ORIGIN = "origin.json"
+# In place of the manifest once these files changed, until the folder is prepared again.
+WITHDRAWN = "withdrawn.json"
 
 
 def cell_id(task: str, method: str, budget: str, seed: int | str) -> str:
@@ -188,9 +192,9 @@ class CachePaths:
     def model_manifest(self, name: str) -> Path:
         return self.model(name) / MANIFEST
 
-    def unfinished_data(self, name: str) -> Path:
-        """What is tokenized already of rows that are being prepared, or whose preparation was interrupted."""
-        return self.all_data / f".{name}.unfinished"
+    def preparing(self, name: str) -> Path:
+        """The lease of whoever prepares the folder called `name`, and the rows that are tokenized already."""
+        return self.cache / "preparing" / name
 
     def checkpoints(self, identity: str, out: Path) -> Path:
         """The checkpoints of the cell with that identity, until it is recorded in the folder `out`.

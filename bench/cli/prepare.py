@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 from bench.cli.options import study_options
 from bench.errors import BenchError, nearest
+from bench.paths import MANIFEST
 from bench.pipeline.folders import check_writable
 from bench.pipeline.run_options import RunOptions
 
@@ -14,18 +18,24 @@ from bench.pipeline.run_options import RunOptions
 @study_options
 @click.option("--data", metavar="FOLDER", help="only this folder of CACHE/data")
 @click.option("--model", metavar="FOLDER", help="only this folder of CACHE/models")
-def prepare(options: RunOptions, data: str | None, model: str | None) -> None:
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="processors to tokenize on; default: all that it may use"
+)
+def prepare(options: RunOptions, data: str | None, model: str | None, threads: int | None) -> None:
     """Fetch, check and tokenize what a study's cells read. Everything that needs the network happens here.
 
-    Prints each folder as it is ready. What is refused ends it, before anything is trained.
+    Prints each folder as it is ready. What is refused ends it, before anything is trained. Files of a mirror or of your
+    own that changed are prepared again. After an interruption, call it again: it goes on where it was.
     """
     from bench.evaluation.evaluate_modules import try_modules_apart
     from bench.inputs.backbones import prepare_backbone
     from bench.inputs.datasets import prepare_task
+    from bench.inputs.tokenize import allowed_processors, use_processors
     from bench.pipeline.study import Pipeline
 
     options.check_mirror()
     check_writable("cache", options.cache_folder)
+    use_processors(min(threads or allowed_processors(), allowed_processors()))
     pipeline = Pipeline.of(options)
     for option, name, valid in (("--data", data, pipeline.data), ("--model", model, pipeline.models)):
         if name is not None and name not in valid:
@@ -38,5 +48,16 @@ def prepare(options: RunOptions, data: str | None, model: str | None) -> None:
     chosen = {name: cell for name, cell in pipeline.data.items() if everything or name == data}
     try_modules_apart([cell.task for cell in chosen.values()])
     for cell in chosen.values():
-        prepare_task(cell.task, cell.backbone, cell.data, mirror=options.mirror, cache=options.cache_folder)
-        print(f"data {cell.task.name}: {pipeline.data_folder(cell)}", flush=True)
+        folder = prepare_task(cell.task, cell.backbone, cell.data, mirror=options.mirror, cache=options.cache_folder)
+        _touch_manifest(folder, pipeline.model_folder(cell))
+        print(f"data {cell.task.name}: {folder}", flush=True)
+
+
+def _touch_manifest(data: Path, model: Path) -> None:
+    """Make the manifest of rows, if they were left as they are, no older than that of their model.
+
+    Snakemake prepares again what is older than its inputs.
+    """
+    manifest, of_model = data / MANIFEST, model / MANIFEST
+    if manifest.stat().st_mtime_ns < of_model.stat().st_mtime_ns:
+        os.utime(manifest)

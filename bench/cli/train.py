@@ -15,12 +15,13 @@ from bench.config.peft_fields import check_peft_methods_apart
 from bench.distributed import SINGLE_PROCESS, ProcessGroup, exit_with_parent, init_process_group, world_size
 from bench.errors import BenchError
 from bench.estimate.jobs import gpus
+from bench.inputs.outdated import check_current
 from bench.inputs.prepare import prepare_missing
+from bench.lease import lease
 from bench.paths import CachePaths
 from bench.pipeline.folders import check_writable
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.job import set_library_environment, touch_record
-from bench.pipeline.lease import lease
 from bench.pipeline.locks import check_requirements_hash
 from bench.pipeline.run_options import RunOptions
 from bench.trackers.available import check_tracker
@@ -71,12 +72,15 @@ def train(options: RunOptions, task: str, method: str, budget: str, seed: int, o
 
 
 def set_up(cells: Sequence[Cell], options: RunOptions, study: ResolvedStudy) -> None:
-    """Prepare what `cells` read, unless the job is offline; after it nothing uses the network. Raises BenchError.
+    """Prepare what `cells` read, unless the job is offline; after it nothing uses the network.
 
-    A job that is offline is the pipeline's, which has checked the study's methods.
+    A job that is offline is the pipeline's, which has checked the study's methods. Raises BenchError, there also where
+    what is prepared is not what is on disk now.
     """
     options.check_writable()
-    if not options.offline:
+    if options.offline:
+        check_current(cells, options.mirror, options.cache_folder)
+    else:
         check_peft_methods_apart(study.catalog, {cell.method.name for cell in cells})
         prepare_missing(cells, options.mirror, options.cache_folder)
     set_library_environment(cells[0].threads)

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch, Schema
 
 
+PIECE = 2**20  # bytes of a column that are read at once
+
+
 def parquet_blocks(file: Path, stream: IO[bytes], columns: Sequence[str]) -> Iterator[Block]:
     """The rows of a parquet file. Raises BenchError where it lacks a column."""
-    parquet = pyarrow.parquet.ParquetFile(_path_of(stream) or stream)
+    # Read in pieces: without these options Arrow first takes in a whole row group, which may be the whole file.
+    parquet = pyarrow.parquet.ParquetFile(_path_of(stream) or stream, pre_buffer=False, buffer_size=PIECE)
     tops = _check_columns(file, parquet.schema_arrow, columns)
     for batch in parquet.iter_batches(BLOCK, columns=tops):
         yield _block(batch, columns)

@@ -7,7 +7,6 @@ safetensors: it is read as tensors alone, without running anything in it, and co
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Mapping
@@ -19,64 +18,78 @@ from bench.errors import BenchError
 from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.cache_keys import backbone_folder
 from bench.inputs.hub import fetch_model
-from bench.paths import MANIFEST, MODEL_CONFIG, MODEL_WEIGHTS
-
-# File names as transformers writes them.
-SAFETENSORS = "*.safetensors"
-SHARD_INDEX = "model.safetensors.index.json"
-PICKLED_WEIGHTS = "pytorch_model.bin"
-FAST_TOKENIZER = "tokenizer.json"
-TOKENIZERS = [
+from bench.inputs.model_files import (
     FAST_TOKENIZER,
-    "vocab.txt",
-    "vocab.json",
-    "spm.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-]
-FILES = [
-    MODEL_CONFIG,
-    "generation_config.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "merges.txt",
-    "added_tokens.json",
+    FILES,
+    PICKLED_WEIGHTS,
+    SAFETENSORS,
     SHARD_INDEX,
-    *TOKENIZERS,
-]
+    TOKENIZERS,
+    files_in,
+    local_folder,
+)
+from bench.inputs.origin import FileState, change_of_model, check_unchanged, states_of, write_origin
+from bench.lease import lease
+from bench.paths import MANIFEST, MODEL_CONFIG, MODEL_WEIGHTS, CachePaths
 
 
 def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) -> Path:
-    """Put the files of the model in its folder of the cache, unless they are there; return the folder.
+    """Put the files of the model in its folder of the cache, unless they are there unchanged; return the folder.
 
     With `mirror`, what the backbone names on the hub is read from there and no network is used. Raises BenchError where
     the source lacks config, weights or tokenizer, or holds what is not read.
     """
     folder = backbone_folder(backbone, mirror, cache)
-    if (folder / MANIFEST).is_file():
+    if _is_prepared(folder, backbone, mirror):
         return folder
+    with lease(CachePaths(cache).preparing(folder.name)):
+        if not _is_prepared(folder, backbone, mirror):  # by the process that held the lease
+            _prepare(folder, backbone, mirror)
+    return folder
+
+
+def _is_prepared(folder: Path, backbone: Backbone, mirror: Path | None) -> bool:
+    return (folder / MANIFEST).is_file() and change_of_model(folder, backbone, mirror) is None
+
+
+def _prepare(folder: Path, backbone: Backbone, mirror: Path | None) -> None:
     with folder_in_one_step(folder) as new:
-        revision, converted = None, {}
+        revision: str | None = None
+        taken: dict[str, FileState] = {}
         if backbone.built is not None:
             from bench.inputs.tiny_models import build
 
             build(backbone, new)
+        elif (source := local_folder(backbone, mirror)) is not None:
+            taken = _take(source, new)
         else:
-            source, revision = _source(backbone, mirror)
-            for file in sorted(path for name in [*FILES, SAFETENSORS] for path in source.glob(name)):
-                shutil.copyfile(file, new / file.name)
-            if not any(new.glob(SAFETENSORS)) and (source / PICKLED_WEIGHTS).is_file():
-                _convert_pickle(source / PICKLED_WEIGHTS, new / MODEL_WEIGHTS)
-                converted = {"converted": {PICKLED_WEIGHTS: digest(source / PICKLED_WEIGHTS)}}
+            source, revision = fetch_model(
+                backbone.hub or "", backbone.revision, [*FILES, SAFETENSORS], otherwise=PICKLED_WEIGHTS
+            )
+            taken = _take(source, new)
+        converted = {name: state.sha256 for name, state in taken.items() if name == PICKLED_WEIGHTS}
         _check_weights(new, backbone.name)
         if backbone.package and digest(min(new.glob(SAFETENSORS))) != backbone.package.sha256:
             raise BenchError(f"backbone {backbone.name!r}: its weights do not have the SHA-256 of its file")
         if not (new / FAST_TOKENIZER).is_file():
             _save_fast_tokenizer(new, backbone)
         files = {path.name: digest(path) for path in sorted(new.iterdir())}
-        (new / MANIFEST).write_bytes(canonical_json({"revision": revision, "files": files, **converted}))
-    return folder
+        manifest = {"revision": revision, "files": files, **({"converted": converted} if converted else {})}
+        write_origin(new, taken if revision is None else {})  # a commit of the hub stays what it is
+        (new / MANIFEST).write_bytes(canonical_json(manifest))
+
+
+def _take(source: Path, folder: Path) -> dict[str, FileState]:
+    """Copy the files of a model from `source`, a pickle as safetensors; return what they were."""
+    files = files_in(source)
+    states = states_of(files, {})
+    for name, file in files.items():
+        if name == PICKLED_WEIGHTS:
+            _convert_pickle(file, folder / MODEL_WEIGHTS)
+        else:
+            shutil.copyfile(file, folder / name)
+    check_unchanged(files, states)
+    return states
 
 
 def open_backbone(folder: Path, backbone: Backbone) -> dict[str, Any]:
@@ -108,27 +121,6 @@ def check_backbone(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def _advice(folder: Path) -> str:
     return f"remove {folder} and run `bench prepare STUDY` (it needs the network, the mirror or the package)"
-
-
-def _source(backbone: Backbone, mirror: Path | None) -> tuple[Path, str | None]:
-    """The folder to copy the model from, and its revision where that is the hub's."""
-    if backbone.package is not None:
-        spec = importlib.util.find_spec(backbone.package.module)
-        if spec is None or spec.origin is None:
-            raise BenchError(f"backbone {backbone.name!r}: the package {backbone.package.module!r} is not installed")
-        return Path(spec.origin).parent / backbone.package.folder, None
-    if backbone.path is not None:
-        folder = Path(backbone.path).expanduser()
-        if not folder.is_dir():
-            raise BenchError(f"backbone {backbone.name!r}: path {backbone.path!r} is no folder")
-        return folder, None
-    hub = backbone.hub or ""
-    if mirror is not None:
-        folder = mirror / "models" / hub
-        if not folder.is_dir():
-            raise BenchError(f"backbone {backbone.name!r}: the mirror has no model {hub}: expected the folder {folder}")
-        return folder, None
-    return fetch_model(hub, backbone.revision, [*FILES, SAFETENSORS], otherwise=PICKLED_WEIGHTS)
 
 
 def _save_fast_tokenizer(folder: Path, backbone: Backbone) -> None:

@@ -24,11 +24,13 @@ from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.generated import check_generated
 from bench.inputs.model_fit import check_prepared
+from bench.inputs.origin import change_of_data, check_unchanged, files_of_data, read_origin, states_of, write_origin
 from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
 from bench.inputs.segments import has_segments
 from bench.inputs.sources import Source, read_source
 from bench.inputs.splits import Split, open_split, split_file
 from bench.inputs.tokenize import Tokenizer, check_lengths, join_blocks, rows_digest, write_blocks
+from bench.lease import lease
 from bench.log import progress_bar
 from bench.paths import MANIFEST, CachePaths
 
@@ -58,19 +60,41 @@ def prepare_task(
     or the tokenizer where it does not fit the model.
     """
     folder = data_folder(task, backbone, choice, mirror, cache, reader.key if reader else None)
-    if (folder / MANIFEST).is_file():
-        return folder
     prepared = backbone_folder(backbone, mirror, cache)
     open_backbone(prepared, backbone)
     reader = reader or Reader(prepared, prepared)
-    check_prepared(task, backbone, reader.model)
+    if _is_prepared(folder, task, choice, mirror, reader):
+        return folder
+    preparing = CachePaths(cache).preparing(folder.name)
+    with lease(preparing):
+        if not _is_prepared(folder, task, choice, mirror, reader):  # by the process that held the lease
+            check_prepared(task, backbone, reader.model)
+            _prepare(folder, task, choice, mirror, reader, preparing)
+    return folder
+
+
+def _is_prepared(folder: Path, task: Task, choice: DataChoice, mirror: Path | None, reader: Reader) -> bool:
+    """Whether `folder` holds the rows as they are now in their source, read by `reader` as it is now."""
+    if not (folder / MANIFEST).is_file() or change_of_data(folder, task, choice, mirror) is not None:
+        return False
+    try:
+        return bool(read_manifest(folder).get("reader") == reader.key)
+    except BenchError:
+        return False
+
+
+def _prepare(
+    folder: Path, task: Task, choice: DataChoice, mirror: Path | None, reader: Reader, preparing: Path
+) -> None:
+    origin_files = files_of_data(task, choice, mirror)
+    origin = states_of(origin_files, read_origin(folder))
     source = read_source(task, choice, mirror)
     plain = load_tokenizer(reader.tokenizer)
     check_vocabulary(plain, reader)
     check_generated(task, reader.model, plain)
     tokenizer = Tokenizer(task, plain, segments=has_segments(task, plain, reader.model))
-    unfinished = CachePaths(cache).unfinished_data(folder.name)
-    blocks = _tokenized(source, tokenizer, unfinished / _key(source, reader))
+    blocks = _tokenized(source, tokenizer, preparing / _key(source, reader))
+    check_unchanged(origin_files, origin)
     with folder_in_one_step(folder) as new:
         splits = {}
         for name, files in blocks.items():
@@ -87,13 +111,14 @@ def prepare_task(
             "hub": task.data.hub,
             "tokenizer_sha256": reader.tokenizer_sha256,
             "dropped_unlabelled": {name: split.dropped for name, split in source.splits.items() if split.dropped},
+            "reader": reader.key,
             # Only where it is not the usual side, so that the fingerprints of other rows stay what they were.
             **({"padding_side": "left"} if plain.padding_side == "left" else {}),
         }
         content["fingerprint"] = _fingerprint(content)
+        write_origin(new, origin)
         (new / MANIFEST).write_bytes(canonical_json({**content, "sha256": digest_json(content)}))
-    shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    _remove_blocks(preparing)
 
 
 def open_data(folder: Path) -> PreparedData:
@@ -153,9 +178,13 @@ def _key(source: Source, reader: Reader) -> str:
 
 def _tokenized(source: Source, tokenizer: Tokenizer, folder: Path) -> dict[str, list[Path]]:
     """The files of each split's blocks below `folder`. Blocks of another source or tokenizer are removed first."""
-    for other in folder.parent.glob("*"):
-        if other != folder:
-            shutil.rmtree(other)
+    _remove_blocks(folder.parent, but=folder)
     total = sum(len(split) for split in source.splits.values())
     with progress_bar(total, what=f"{tokenizer.task.name}, tokenization: ", unit="row") as bar:
         return {name: write_blocks(split, tokenizer, folder, bar) for name, split in source.splits.items()}
+
+
+def _remove_blocks(preparing: Path, but: Path | None = None) -> None:
+    for folder in preparing.iterdir():
+        if folder.is_dir() and folder != but:
+            shutil.rmtree(folder)

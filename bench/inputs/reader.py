@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 from bench.files import digest, digest_json
-from bench.inputs.backbones import FAST_TOKENIZER, FILES, TOKENIZERS
+from bench.inputs.model_files import FAST_TOKENIZER, FILES, TOKENIZERS
 from bench.paths import MODEL_CONFIG
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ IDS = pyarrow.list_(pyarrow.int32())
 LISTS = ("input_ids", "label_ids")
 # A tokenizer keeps about 200 bytes per token until the rows of a call are returned, cut-off tokens included.
 CALL_ROWS = 256  # rows in one call
-CALL_CHARACTERS = 2**18  # characters in one call, of which a single row may have more
+CALL_CHARACTERS = 2**17  # characters in one call, of which a single row may have more
 TABLE_TOKENS = 2**24  # tokens up to which a digest takes all rows as one table
 
 
@@ -78,6 +78,13 @@ class Tokenizer:
                 if name in found:
                     parts.setdefault(name, []).append(pyarrow.array(found[name], IDS))
         return {name: pyarrow.concat_arrays(arrays) for name, arrays in parts.items()}
+
+
+def allowed_processors() -> int:
+    """The processors that this process may use: those that the system gives it, and Slurm's share of a job."""
+    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    of_job = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(given, int(of_job)) if of_job.isdecimal() and int(of_job) else given
 
 
 def use_processors(count: int) -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from bench import lease as module
 from bench.errors import BenchError
-from bench.pipeline import lease as module
-from bench.pipeline.lease import NAME, Holder, lease
+from bench.lease import NAME, Holder, lease
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from bench.pipeline import lease as module
+from bench import lease as module
 module.POLL = 0.05
 folder = Path(sys.argv[1])
 for _ in range(int(sys.argv[2])):

@@ -21,12 +21,13 @@ rule prepare_data:
         # its tokenizer
         model=lambda wildcards: PIPELINE.model_of(wildcards.data),
     output:
-        CACHE.data_manifest("{data}"),
+        # left in place when the model is prepared again: tokens change only if its tokenizer did
+        update(CACHE.data_manifest("{data}")),
     log:
         PATHS.prepare_log("{data}"),
-    threads: 1
+    threads: workflow.resource_settings.local_cores
     shell:
-        "bench prepare $BENCH_STUDY --data {wildcards.data:q} > {log:q} 2>&1"
+        "bench prepare $BENCH_STUDY --data {wildcards.data:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule prepared:

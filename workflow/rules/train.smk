@@ -64,4 +64,5 @@ for group in PIPELINE.groups:
 
 rule records:
     input:
+        CHANGED_INPUTS,
         PIPELINE.records,
