@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from bench.engine.step import Core
@@ -13,18 +14,17 @@ from bench.training.measure import PeakMemory
 
 
 def rehearse(peak: PeakMemory, model: Any, core: Core, collate: Collator, largest: Padded) -> None:
-    """Let a small batch import all that a step needs, so that no step that is measured or timed does; then, on the CPU,
-    measure the memory of the `largest` batch.
+    """Import all that a step needs, so that no step that is measured or timed does, by a small batch; on the CPU by the
+    `largest` one, whose memory is measured.
 
     The caller sets the generators afterwards, because dropout draws from them.
     """
-    by_length = sorted(largest.rows, key=lambda row: len(collate.split.input_ids[row]))
-    two = sorted({by_length[0], by_length[-1]})  # of different lengths where there are any: with padding
-    with peak.set_apart():
-        _pass(model, core, collate, two)
     if core.flat.device.type == "cpu":
-        with peak.measured():
-            _pass(model, core, collate, largest.rows)
+        peak.measure(partial(_pass, model, core, collate, largest.rows))
+    else:
+        by_length = sorted(largest.rows, key=lambda row: len(collate.split.input_ids[row]))
+        # Of different lengths where there are any: with padding.
+        _pass(model, core, collate, sorted({by_length[0], by_length[-1]}))
 
 
 def _pass(model: Any, core: Core, collate: Collator, rows: Sequence[int]) -> None:
