@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,7 +30,8 @@ def prepare(options: RunOptions, data: str | None, model: str | None, threads: i
     """
     from bench.evaluation.evaluate_modules import try_modules_apart
     from bench.inputs.backbones import prepare_backbone
-    from bench.inputs.datasets import prepare_task
+    from bench.inputs.datasets import is_prepared, prepare_task
+    from bench.inputs.prepare import check_readers
     from bench.inputs.tokenize import allowed_processors, use_processors
     from bench.pipeline.study import Pipeline
 
@@ -47,8 +49,11 @@ def prepare(options: RunOptions, data: str | None, model: str | None, threads: i
             print(f"model {cell.backbone.name}: {folder}", flush=True)
     chosen = {name: cell for name, cell in pipeline.data.items() if everything or name == data}
     try_modules_apart([cell.task for cell in chosen.values()])
+    places: dict[str, Any] = {"mirror": options.mirror, "cache": options.cache_folder}
+    new = [cell for cell in chosen.values() if not is_prepared(cell.task, cell.backbone, cell.data, **places)]
+    segments = dict(zip((cell.id for cell in new), check_readers(new, **places) if new else [], strict=True))
     for cell in chosen.values():
-        folder = prepare_task(cell.task, cell.backbone, cell.data, mirror=options.mirror, cache=options.cache_folder)
+        folder = prepare_task(cell.task, cell.backbone, cell.data, **places, segments=segments.get(cell.id))
         _touch_manifest(folder, pipeline.model_folder(cell))
         print(f"data {cell.task.name}: {folder}", flush=True)
 

@@ -52,12 +52,13 @@ def prepare_task(
     mirror: Path | None,
     cache: Path,
     reader: Reader | None = None,
+    segments: bool | None = None,
 ) -> Path:
     """Read, check and tokenize the rows of `task`, unless that is done; return their folder.
 
     The backbone, which must be prepared, reads them unless there is another `reader`. What an interrupted preparation
-    finished is used. Raises BenchError that names the data set, split and row where something is wrong with the rows,
-    or the tokenizer where it does not fit the model.
+    finished is used. `segments`: what `check_reader` returned, if it was called before. Raises BenchError that names
+    data set, split and row where something is wrong with the rows, or the tokenizer where it does not fit the model.
     """
     folder = data_folder(task, backbone, choice, mirror, cache, reader.key if reader else None)
     prepared = backbone_folder(backbone, mirror, cache)
@@ -68,9 +69,31 @@ def prepare_task(
     preparing = CachePaths(cache).preparing(folder.name)
     with lease(preparing):
         if not _is_prepared(folder, task, choice, mirror, reader):  # by the process that held the lease
-            check_prepared(task, backbone, reader.model)
-            _prepare(folder, task, choice, mirror, reader, preparing)
+            if segments is None:
+                segments = check_reader(task, backbone, reader)
+            _prepare(folder, task, choice, mirror, reader, segments, preparing)
     return folder
+
+
+def is_prepared(task: Task, backbone: Backbone, choice: DataChoice, mirror: Path | None, cache: Path) -> bool:
+    """Whether `prepare_task` would leave the rows as they are. Raises BenchError if the backbone is not prepared."""
+    model = backbone_folder(backbone, mirror, cache)
+    open_backbone(model, backbone)
+    folder = data_folder(task, backbone, choice, mirror, cache)
+    return _is_prepared(folder, task, choice, mirror, Reader(model, model))
+
+
+def check_reader(task: Task, backbone: Backbone, reader: Reader) -> bool:
+    """Hold task, tokenizer and model against each other; return whether the model is told segments.
+
+    It asks the model's class, whose libraries take more memory than tokenizing does. Raises BenchError where they do
+    not fit.
+    """
+    check_prepared(task, backbone, reader.model)
+    tokenizer = load_tokenizer(reader.tokenizer)
+    check_vocabulary(tokenizer, reader)
+    check_generated(task, reader.model, tokenizer)
+    return has_segments(task, tokenizer, reader.model)
 
 
 def _is_prepared(folder: Path, task: Task, choice: DataChoice, mirror: Path | None, reader: Reader) -> bool:
@@ -84,15 +107,19 @@ def _is_prepared(folder: Path, task: Task, choice: DataChoice, mirror: Path | No
 
 
 def _prepare(
-    folder: Path, task: Task, choice: DataChoice, mirror: Path | None, reader: Reader, preparing: Path
+    folder: Path,
+    task: Task,
+    choice: DataChoice,
+    mirror: Path | None,
+    reader: Reader,
+    segments: bool,
+    preparing: Path,
 ) -> None:
     origin_files = files_of_data(task, choice, mirror)
     origin = states_of(origin_files, read_origin(folder))
     source = read_source(task, choice, mirror)
     plain = load_tokenizer(reader.tokenizer)
-    check_vocabulary(plain, reader)
-    check_generated(task, reader.model, plain)
-    tokenizer = Tokenizer(task, plain, segments=has_segments(task, plain, reader.model))
+    tokenizer = Tokenizer(task, plain, segments=segments)
     blocks = _tokenized(source, tokenizer, preparing / _key(source, reader))
     check_unchanged(origin_files, origin)
     with folder_in_one_step(folder) as new:
