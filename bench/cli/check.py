@@ -25,7 +25,7 @@ def check(workflow: Path) -> None:
     from bench.config.yaml_source import place_of, read_yaml
     from bench.estimate.model_fit import fit_problems
     from bench.evaluation.evaluate_modules import locate_modules
-    from bench.inputs.located import locate
+    from bench.inputs.locate.located import locate
 
     catalog, problems = read_catalog(workflow)
     problems += unread_files(workflow)

@@ -19,8 +19,8 @@ from bench.config.cell import DataChoice
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import canonical_json, digest, write_atomic
-from bench.inputs.dataset_card import CARD_FILES
-from bench.inputs.located import locate
+from bench.inputs.locate.dataset_card import CARD_FILES
+from bench.inputs.locate.located import locate
 from bench.inputs.model_files import files_in, local_folder
 from bench.paths import MANIFEST, ORIGIN
 

@@ -17,10 +17,10 @@ from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import digest
 from bench.inputs import synthetic
-from bench.inputs.dataset_card import Card
-from bench.inputs.located import locate
-from bench.inputs.row_files import class_names_of, read_blocks
-from bench.inputs.rows import BLOCK, Block, Rows
+from bench.inputs.formats.row_files import class_names_of, read_blocks
+from bench.inputs.formats.rows import BLOCK, Block, Rows
+from bench.inputs.locate.dataset_card import Card
+from bench.inputs.locate.located import locate
 from bench.inputs.targets import BadValue, check_class_names, check_text, is_unlabelled, short, target
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ import pyarrow.parquet
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import write_atomic
-from bench.inputs.rows import Rows
+from bench.inputs.formats.rows import Rows
 from bench.inputs.segments import SEGMENT_IDS
 from bench.inputs.sources import SourceSplit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from bench.inputs.rows import Rows
+from bench.inputs.formats.rows import Rows
 from bench.inputs.sources import SourceSplit
 
 

@@ -18,9 +18,9 @@ from bench.config.cell import DataChoice
 from bench.config.data import Data
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.inputs.dataset_card import Card, read_card
+from bench.inputs.locate.dataset_card import Card, read_card
+from bench.inputs.locate.split_files import files_of_split, names_in
 from bench.inputs.sources import read_source
-from bench.inputs.split_files import files_of_split, names_in
 
 COLUMNS = {"text": ["text"], "target": "label"}
 CSV = "text,label\na,0\nb,1\n"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BenchError, nearest
-from bench.inputs.rows import Rows
+from bench.inputs.formats.rows import Rows
 
 SIZES = {"train": 1600}
 EVALUATION_SIZE = 400

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from bench.errors import BenchError
-from bench.inputs.split_files import READ, Kind
+from bench.inputs.locate.split_files import READ, Kind
 
 # The first bytes of files that are none of rows, and of formats that are not text.
 _POINTER = b"version https://git-lfs.github.com/spec/"

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from bench.config.data import Data
 from bench.errors import BenchError, nearest
-from bench.inputs.dataset_card import Card, data_files
-from bench.inputs.shards import check_numbered, check_shards
+from bench.inputs.locate.dataset_card import Card, data_files
+from bench.inputs.locate.shards import check_numbered, check_shards
 
 FORMATS = ("parquet", "csv", "tsv", "jsonl", "ndjson", "json", "arrow")
 PACKINGS = ("gz", "bz2", "xz", "zst", "zip")

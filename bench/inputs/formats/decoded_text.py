@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from bench.config.data import Data
 from bench.errors import BenchError
-from bench.inputs.opened_file import opened
+from bench.inputs.formats.opened_file import opened
 
 Row = tuple[int, list[Any]]  # the line, from 1, and the values of the columns
 # The longest first: a mark of UTF-32 starts with one of UTF-16.

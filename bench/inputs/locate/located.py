@@ -9,10 +9,10 @@ from pathlib import Path
 from bench.config.data import Data
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.inputs.dataset_card import CARD_FILES, Card, read_card
 from bench.inputs.hub import download_dataset, list_dataset
-from bench.inputs.local_files import files_of_local_split
-from bench.inputs.split_files import files_of_split, names_in
+from bench.inputs.locate.dataset_card import CARD_FILES, Card, read_card
+from bench.inputs.locate.local_files import files_of_local_split
+from bench.inputs.locate.split_files import files_of_split, names_in
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import IO, Literal
 
 from bench.config.data import Data
 from bench.errors import BenchError, nearest
-from bench.inputs.decoded_text import Row, decoded, undecodable
+from bench.inputs.formats.decoded_text import Row, decoded, undecodable
 
 SEPARATORS = (",", ";", "\t", "|")
 _QUOTING: dict[bool, Literal[0, 3]] = {True: csv.QUOTE_MINIMAL, False: csv.QUOTE_NONE}

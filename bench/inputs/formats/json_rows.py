@@ -9,7 +9,7 @@ from typing import IO, Any, TextIO
 
 from bench.config.data import Data
 from bench.errors import BenchError, nearest
-from bench.inputs.decoded_text import Row, decoded, undecodable
+from bench.inputs.formats.decoded_text import Row, decoded, undecodable
 from bench.inputs.targets import short
 
 CHUNK = 1 << 20  # characters that are read at once

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.data import Data
-from bench.inputs.arrow_rows import arrow_blocks, class_names, parquet_blocks
-from bench.inputs.csv_rows import csv_rows
-from bench.inputs.json_rows import json_rows
-from bench.inputs.opened_file import opened
-from bench.inputs.rows import BLOCK, Block
+from bench.inputs.formats.arrow_rows import arrow_blocks, class_names, parquet_blocks
+from bench.inputs.formats.csv_rows import csv_rows
+from bench.inputs.formats.json_rows import json_rows
+from bench.inputs.formats.opened_file import opened
+from bench.inputs.formats.rows import BLOCK, Block
 
 
 def read_blocks(file: Path, columns: Sequence[str], data: Data) -> Iterator[Block]:

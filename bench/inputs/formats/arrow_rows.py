@@ -13,8 +13,8 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from bench.errors import BenchError, nearest
-from bench.inputs.dataset_card import class_names_in
-from bench.inputs.rows import BLOCK, Block
+from bench.inputs.formats.rows import BLOCK, Block
+from bench.inputs.locate.dataset_card import class_names_in
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch, Schema

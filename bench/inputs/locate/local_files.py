@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.config.task import Task
 from bench.errors import BenchError, nearest
-from bench.inputs.shards import check_shards
-from bench.inputs.split_files import SAVED_SPLIT, check_format
+from bench.inputs.locate.shards import check_shards
+from bench.inputs.locate.split_files import SAVED_SPLIT, check_format
 
 
 def files_of_local_split(task: Task, split: str) -> list[Path]:
