@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from bench.config.backbone import Backbone
@@ -74,7 +74,9 @@ class Cell(Frozen):
     @property
     def spec_hash(self) -> str:
         """SHA-256 (hex) of every key that decides the result."""
-        return spec_hash_of(self.model_dump(mode="json"))
+        spec = self.model_dump(mode="json")
+        corrections = [name for name, changes_result in _CORRECTIONS.items() if changes_result(self)]
+        return spec_hash_of({**spec, "corrections": corrections} if corrections else spec)
 
     def identity(self, data_fingerprint: str) -> str:
         """SHA-256 (hex) of the spec and the prepared data.
@@ -91,6 +93,29 @@ class Cell(Frozen):
         if rows is None:
             return None
         return min(rows, limit) if limit else rows
+
+
+def _head_dropout_moved(cell: Cell) -> bool:
+    moved = {"albert", "deberta", "deberta-v2", "distilbert", "xlnet"}
+    is_set = cell.recipe.head_dropout is not None and not cell.task.generates
+    return is_set and cell.backbone.config.get("model_type") in moved
+
+
+def _draws_for_empty_matrices(cell: Cell) -> bool:
+    return cell.recipe.adapter_dropout > 0 and cell.method.compact and cell.method.allocator == "adalora"
+
+
+def _averages_over_labels(cell: Cell) -> bool:
+    return cell.task.kind == "text-label" and len(cell.task.labels) > 2 and "f1" in cell.task.metrics
+
+
+# What was corrected after the first records, and which cells have other results since: they get another hash, so that
+# they run again and no table mixes the two.
+_CORRECTIONS: dict[str, Callable[[Cell], bool]] = {
+    "head_dropout is the dropout before the classifier": _head_dropout_moved,
+    "a matrix without ranks draws its dropout": _draws_for_empty_matrices,
+    "macro-F1 averages over the labels of the task": _averages_over_labels,
+}
 
 
 def spec_hash_of(spec: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.cell import Cell, spec_hash_of
 from bench.config.resolve import load_study
 from bench.errors import BenchError, SpecError
 
@@ -86,3 +87,16 @@ def test_a_shortened_training_keeps_the_fractions_of_its_schedule(spoil: Spoil) 
     assert (full.initial_steps, full.final_steps, full.interval, recipe.warmup_at(6700)) == (800, 3500, 10, 100)
     tenth = recipe.rank_schedule_at(670)
     assert (tenth.initial_steps, tenth.final_steps, tenth.interval, recipe.warmup_at(670)) == (80, 350, 1, 10)
+
+
+def test_cells_whose_results_were_corrected_run_again_and_no_others() -> None:
+    """DeBERTa's head dropout, which the paper's recipes set; none of the demo's cells."""
+
+    def corrected(cell: Cell) -> bool:
+        return cell.spec_hash != spec_hash_of(cell.model_dump(mode="json"))
+
+    assert not any(corrected(cell) for cell in load_study("demo").cells)
+    assert {cell.task.name for cell in load_study("paper").cells if corrected(cell)} == {"mnli", "sst2", "cola", "qnli"}
+    dropout = load_study("demo", ["recipe.adapter_dropout=0.1", "tasks=[sst2]"]).cells
+    pruned = {"adalora", "qlora_adalora"}
+    assert {cell.method.name for cell in dropout if corrected(cell)} == pruned
