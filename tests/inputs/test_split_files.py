@@ -18,7 +18,7 @@ from bench.config.cell import DataChoice
 from bench.config.data import Data
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.inputs.locate.dataset_card import Card, read_card
+from bench.inputs.locate.dataset_card import Card
 from bench.inputs.locate.split_files import files_of_split, names_in
 from bench.inputs.sources import read_source
 
@@ -26,9 +26,9 @@ COLUMNS = {"text": ["text"], "target": "label"}
 CSV = "text,label\na,0\nb,1\n"
 
 
-def found(names: list[str], split: str = "train", config: str | None = None, card: Card | None = None) -> list[str]:
+def found(names: list[str], split: str = "train", config: str | None = None) -> list[str]:
     data = Data.model_validate({"hub": "own/set", "config": config, "columns": COLUMNS})
-    return files_of_split(sorted(names), card or Card(), data, split, "FOLDER")
+    return files_of_split(sorted(names), Card(), data, split, "FOLDER")
 
 
 @pytest.mark.parametrize(
@@ -82,64 +82,6 @@ def test_a_split_is_found_by_the_hubs_names(config: str | None, names: list[str]
 def test_a_split_that_is_not_whole_is_refused(names: list[str], message: str) -> None:
     with pytest.raises(BenchError, match=message):
         found(names)
-
-
-def card(folder: Path, front: str) -> Card:
-    (folder / "README.md").write_text(f"\ufeff---\n{front}\n---\nText\n")
-    return read_card(folder)
-
-
-def listing(*paths: str) -> str:
-    files = ", ".join(f'{{split: train, path: "{path}"}}' for path in paths)
-    return f"configs: [{{config_name: c, data_files: [{files}]}}]"
-
-
-@pytest.mark.parametrize(
-    ("front", "expected"),
-    [
-        (listing("a/*.csv"), ["a/1.csv", "a/2.csv"]),
-        (listing("a/2.csv", "a/1.csv"), ["a/2.csv", "a/1.csv"]),
-        (listing("**/3.csv"), ["a/b/3.csv"]),
-        ("configs: [{config_name: c, data_files: a/1.csv}]", ["a/1.csv"]),
-        ("configs: [{config_name: c, data_files: [a/1.csv, a/2.csv]}]", ["a/1.csv", "a/2.csv"]),
-        (
-            "configs: [{config_name: c, data_dir: a/b, sep: ';', data_files: [{split: train, path: 3.csv}]}]",
-            ["a/b/3.csv"],
-        ),
-        ("configs: [{config_name: c, data_dir: d}]", ["d/train.csv"]),
-        (listing("a/1.csv", "a/9.csv"), r"README\.md lists 'a/9\.csv', and no file is called so"),
-        (listing("../a/1.csv"), "leaves the data set's folder"),
-        (listing("https://example.org/1.csv"), "leaves the data set's folder"),
-        (listing("s/train-*"), "1 of 2 shards is missing"),
-        ("configs: [{config_name: c, data_files: a/1.csv, names: [x, y]}]", "`names: .*is not supported"),
-        ("configs: [{config_name: other, data_files: a/1.csv}]", "no config 'c': `config` should be one of other"),
-    ],
-)
-def test_a_readme_lists_the_files(tmp_path: Path, front: str, expected: list[str] | str) -> None:
-    names = ["a/1.csv", "a/2.csv", "a/b/3.csv", "d/train.csv", "s/train-00000-of-00002.csv"]
-    if isinstance(expected, list):
-        assert found(names, config="c", card=card(tmp_path, front)) == expected
-    else:
-        with pytest.raises(BenchError, match=expected):
-            found(names, config="c", card=card(tmp_path, front))
-
-
-@pytest.mark.parametrize(
-    "front",
-    [
-        "configs: 5",
-        "configs: [{config_name: null, data_files: {train: a}}]",
-        "dataset_info: [{splits: [1], features: [a, {name: label, dtype: {class_label: {names: {x: y}}}}]}]",
-        "date: 2020-99-99",
-        "[" * 2000,
-        "a: &a [*a]",
-    ],
-)
-def test_a_readme_that_says_nothing_sensible_is_passed_over(tmp_path: Path, front: str) -> None:
-    found_card = card(tmp_path, front)
-    data = Data.model_validate({"hub": "own/set", "columns": COLUMNS})
-    assert found_card.rows(data, "train") is None
-    assert found_card.class_names(data, "label") is None
 
 
 def write(mirror: Path, files: dict[str, str]) -> Path:
