@@ -139,6 +139,10 @@ class Pipeline:
             "model": (self.model_folder(cell) / MANIFEST).as_posix(),
         }
 
+    def is_generated(self, data: str) -> bool:
+        """Whether the rows in the data folder called `data` come from a generator and not from files."""
+        return self.data[data].data.source == "embedded"
+
     def model_of(self, data: str) -> str:
         """The manifest of the model whose tokenizer prepares the data folder called `data`."""
         return (self.model_folder(self.data[data]) / MANIFEST).as_posix()

@@ -25,7 +25,8 @@ rule prepare_data:
         update(CACHE.data_manifest("{data}")),
     log:
         PATHS.prepare_log("{data}"),
-    threads: workflow.resource_settings.local_cores
+    # generated rows are few: two of them side by side are ready sooner than one after another
+    threads: lambda wildcards: 1 if PIPELINE.is_generated(wildcards.data) else workflow.resource_settings.local_cores
     shell:
         "bench prepare $BENCH_STUDY --data {wildcards.data:q} --threads {threads} > {log:q} 2>&1"
 
