@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
+_COMPARISONS = {getattr(torch.ops.aten, name) for name in ("gt", "ge", "lt", "le")}
+
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[misc]
     """Count the bytes of storages that are made inside the block, from creation until they are freed.
@@ -38,16 +40,23 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[misc]
         # The storages are kept alive so that no new one gets the address of an old one.
         self._already_held = [tensor.untyped_storage() for tensor in already_held]
         self._known = {storage._cdata for storage in self._already_held}
+        self._drawn: set[Any] = set()  # those of them that hold random numbers, or what comparing them gave
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        # Models ask `mask.all()` to skip masking, and a meta tensor has no value to answer with. The answer is no:
-        # in a real batch the rows differ in length, so some positions are padding.
+        # A meta tensor has no value to answer with. Models ask `mask.all()` to skip masking, and the answer is no: in a
+        # real batch the rows differ in length, so some positions are padding. Adapters draw whether to leave out a
+        # layer (`torch.rand(1) > p` in PEFT's LoHa and LoKr), and the answer is to keep it.
         if func is torch.ops.aten._local_scalar_dense.default:
-            return False
+            return args[0].untyped_storage()._cdata in self._drawn
         result = func(*args, **(kwargs or {}))
+        draws = func._overloadpacket is torch.ops.aten.rand
+        compares = func._overloadpacket in _COMPARISONS and args[0].untyped_storage()._cdata in self._drawn
         for leaf in tree_iter(result):
             if isinstance(leaf, Tensor):
-                self._count(leaf.untyped_storage())
+                storage = leaf.untyped_storage()
+                if draws or compares:
+                    self._drawn.add(storage._cdata)
+                self._count(storage)
         return result
 
     def _count(self, storage: Any) -> None:
@@ -62,6 +71,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[misc]
 
     def _free(self, address: int, size: int) -> None:
         self._known.discard(address)
+        self._drawn.discard(address)
         self.now -= size
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bench.config.method import PeftChoice
 from bench.config.resolve import load_study
 from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
@@ -41,6 +42,18 @@ def test_a_rank_adds_what_its_matmuls_take() -> None:
     tokens, matrices = 4 * 32, LAYERS * (4 * 2 * WIDTH + 2 * (WIDTH + INNER))
     first_inputs = 3 * WIDTH  # of query, key and value of the first layer, which need no gradient
     assert large - small == 8 * 2 * tokens * (3 * matrices - first_inputs)
+
+
+@pytest.mark.parametrize("config", ["LoHaConfig", "LoKrConfig"])
+def test_an_adapter_that_may_leave_out_layers_at_random_is_counted_with_all_of_them(config: str) -> None:
+    cell = load_study("demo").find("sst2", "lora", "small", 0)
+    method = cell.method.model_copy(update={"adapter": "peft", "peft": PeftChoice(config=config)})
+    other = cell.model_copy(update={"method": method})
+    predicted = predict_parameters(cell)
+    lora, traced = (trace(c, BatchShape(8, 32), "cpu", predicted.sites, predicted.rank) for c in (cell, other))
+    # The frozen model is the same; its activations and its operations in both directions are most of either.
+    assert traced.operations > 0.9 * lora.operations
+    assert traced.activations > 0.7 * lora.activations
 
 
 def test_a_full_training_takes_gradients_of_every_matrix_too() -> None:
