@@ -32,7 +32,7 @@ def prepare(options: RunOptions, data: str | None, model: str | None, threads: i
     from bench.inputs.backbones import prepare_backbone
     from bench.inputs.datasets import is_prepared, prepare_task
     from bench.inputs.prepare import check_readers
-    from bench.inputs.tokenize import allowed_processors, use_processors
+    from bench.inputs.processors import allowed_processors, use_processors
     from bench.pipeline.study import Pipeline
 
     options.check_mirror()

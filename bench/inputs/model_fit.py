@@ -60,7 +60,7 @@ def set_head_dropout(model: Any, rate: float, backbone: Backbone) -> None:
     """Set the dropout before the classifier of `model`, whatever its config calls it.
 
     That is every dropout outside of the base model and of its pooler, which has a dropout of its own. Raises BenchError
-    if there is none.
+    if there is none, unless the rate is 0.
     """
     from torch import nn
 
@@ -76,7 +76,7 @@ def set_head_dropout(model: Any, rate: float, backbone: Backbone) -> None:
         ):  # what XLNet has in place of a rate of 0
             model.set_submodule(name, nn.Dropout(rate))
             found = True
-    if not found:
+    if not found and rate > 0:
         raise BenchError(f"recipe.head_dropout is {rate:g}, but the head of backbone {backbone.name!r} has no dropout")
 
 

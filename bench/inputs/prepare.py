@@ -43,7 +43,7 @@ def prepare_cell(cell: Cell, mirror: Path | None, cache: Path) -> None:
     """Prepare the model and the rows of one cell. Raises BenchError if one is refused."""
     from bench.inputs.backbones import prepare_backbone
     from bench.inputs.datasets import prepare_task
-    from bench.inputs.tokenize import allowed_processors, use_processors
+    from bench.inputs.processors import allowed_processors, use_processors
 
     use_processors(allowed_processors())
     prepare_backbone(cell.backbone, mirror=mirror, cache=cache)

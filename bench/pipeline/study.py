@@ -17,6 +17,7 @@ from bench.config.resolve import ResolvedStudy
 from bench.estimate.duration import forecaster
 from bench.estimate.jobs import cores, gpus, memory_mb, minutes
 from bench.inputs.cache_keys import backbone_folder, data_folder
+from bench.inputs.processors import allowed_processors
 from bench.paths import MANIFEST, CachePaths, StudyPaths
 from bench.pipeline.run_options import RunOptions
 
@@ -139,9 +140,12 @@ class Pipeline:
             "model": (self.model_folder(cell) / MANIFEST).as_posix(),
         }
 
-    def is_generated(self, data: str) -> bool:
-        """Whether the rows in the data folder called `data` come from a generator and not from files."""
-        return self.data[data].data.source == "embedded"
+    def threads_to_prepare(self, data: str) -> int:
+        """On how many processors the data folder called `data` is prepared; Snakemake lowers it to those that it has.
+
+        Generated rows are few: two sets of them side by side are ready sooner than one after another.
+        """
+        return 1 if self.data[data].data.source == "embedded" else allowed_processors()
 
     def model_of(self, data: str) -> str:
         """The manifest of the model whose tokenizer prepares the data folder called `data`."""

@@ -25,8 +25,7 @@ rule prepare_data:
         update(CACHE.data_manifest("{data}")),
     log:
         PATHS.prepare_log("{data}"),
-    # generated rows are few: two of them side by side are ready sooner than one after another
-    threads: lambda wildcards: 1 if PIPELINE.is_generated(wildcards.data) else workflow.resource_settings.local_cores
+    threads: lambda wildcards: PIPELINE.threads_to_prepare(wildcards.data)
     shell:
         "bench prepare $BENCH_STUDY --data {wildcards.data:q} --threads {threads} > {log:q} 2>&1"
 
