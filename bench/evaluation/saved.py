@@ -252,8 +252,8 @@ def _record(
 
 def recorded_fingerprint(folder: Path) -> str | None:
     """The fingerprint of the rows in the record that recorded_cell finds. Raises BenchError where it is damaged."""
-    records = [paths.record for paths in (CellPaths(folder), CellPaths(folder.parent)) if paths.record.is_file()]
-    return read_record(records[0]).data.get("fingerprint") if records else None
+    record = _record_beside(folder)
+    return record.data.get("fingerprint") if record else None
 
 
 def recorded_cell(folder: Path, tasks: Path | None = None) -> Cell | None:
@@ -263,7 +263,10 @@ def recorded_cell(folder: Path, tasks: Path | None = None) -> Cell | None:
 
     Raises BenchError where the record is damaged.
     """
-    for paths in (CellPaths(folder), CellPaths(folder.parent)):
-        if paths.record.is_file():
-            return Cell.model_validate(read_record(paths.record).spec, context={"folder": tasks})
-    return None
+    record = _record_beside(folder)
+    return Cell.model_validate(record.spec, context={"folder": tasks}) if record else None
+
+
+def _record_beside(folder: Path) -> Record | None:
+    files = (paths.record for paths in (CellPaths(folder), CellPaths(folder.parent)))
+    return next((read_record(file) for file in files if file.is_file()), None)

@@ -17,7 +17,8 @@ def withdraw_changed_inputs(pipeline: Pipeline) -> list[str]:
     of a mirror, and misses no file that only finished cells need.
     """
     options = pipeline.options
-    changes = withdraw_outdated(pipeline.cells, options.mirror, options.cache_folder)
+    readers = [*pipeline.data.values(), *pipeline.models.values()]  # not thousands of cells that read the same folders
+    changes = withdraw_outdated(readers, options.mirror, options.cache_folder)
     for folder, change in changes.items():
         print(f"{change}: {folder.name} is prepared again", file=sys.stderr, flush=True)
     return [(folder / MANIFEST).as_posix() for folder in changes]

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,12 @@ class Pipeline:
         """`cells_per_job` cells of one task together; empty where every cell has a job of its own."""
         return groups_of(self.cells, self.study.study.cells_per_job)
 
-    @property
+    @cached_property
     def data(self) -> dict[str, Cell]:
         """For the name of each prepared data folder in the cache, one cell that reads it."""
         return {self.data_folder(cell).name: cell for cell in reversed(self.cells)}
 
-    @property
+    @cached_property
     def models(self) -> dict[str, Cell]:
         """For the name of each prepared model's folder in the cache, one cell that loads it."""
         return {self.model_folder(cell).name: cell for cell in reversed(self.cells)}
