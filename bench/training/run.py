@@ -18,7 +18,7 @@ from bench.training.checkpoints import Checkpoints, Interval
 from bench.training.curve import Diverged, Watch, unwatched
 from bench.training.done import inputs_of, recorded
 from bench.training.signals import stop_flag
-from bench.training.trial import Trial
+from bench.training.attempt import Attempt
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def train_cell(
     places = {"cell": identity, "model": inputs.model_manifest["files"]}
     checkpoints = Checkpoints(CachePaths(cache).checkpoints(identity, out), places, interval)
     with stop_flag() as flag:
-        trial = Trial(
+        this_attempt = Attempt(
             cell=cell,
             inputs=inputs,
             out=out,
@@ -66,13 +66,13 @@ def train_cell(
             attempt=attempt,
         )
         try:
-            record = trial.run()
+            record = this_attempt.run()
         except BenchError:
             raise
         except Diverged as error:
-            record = trial.failure("diverged", str(error), step=error.step)
+            record = this_attempt.failure("diverged", str(error), step=error.step)
         except Exception as error:
-            record = _failure(trial, error, last=attempt >= attempts)
+            record = _failure(this_attempt, error, last=attempt >= attempts)
         if process_group.is_main or record.status != "ok":
             write_record(record, out)
         if process_group.is_main and record.status != "failed":
@@ -82,15 +82,15 @@ def train_cell(
     return record
 
 
-def _failure(trial: Trial, error: Exception, *, last: bool) -> Record:
+def _failure(attempt: Attempt, error: Exception, *, last: bool) -> Record:
     """The record of a fault that would come back. Raises TransientError if the next attempt may be spared it."""
     text = f"{type(error).__name__}: {error}"
     logger.error("the attempt failed", exc_info=error)
     if is_out_of_memory(error):
         # The next attempt may run on a host with more memory; a GPU stays as large as it is.
-        if not last and trial.device.type == "cpu":
+        if not last and attempt.device.type == "cpu":
             raise TransientError(f"out of memory on the host: {text}") from error
-        return trial.failure("oom", f"out of memory: {error}")
+        return attempt.failure("oom", f"out of memory: {error}")
     if not last:
         raise TransientError(text) from error
-    return trial.failure("failed", text)
+    return attempt.failure("failed", text)

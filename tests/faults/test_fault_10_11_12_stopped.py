@@ -57,12 +57,12 @@ def test_a_stop_before_the_first_step(lab: Lab, tmp_path: Path, undisturbed: Cal
 def _stop_while_starting() -> None:
     import os
 
-    from bench.training import trial
+    from bench.training import attempt
 
-    original = trial.find_sites
+    original = attempt.find_sites
 
     def passing(*args: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return original(*args)
 
-    trial.find_sites = passing
+    attempt.find_sites = passing

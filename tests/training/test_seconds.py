@@ -78,7 +78,7 @@ def _slow_evaluation() -> None:
     """By the clock of this process whatever is evaluated takes `LATE` seconds."""
     import time
 
-    import bench.training.trial
+    import bench.training.attempt
     from bench.training.holdout import HeldOut
 
     clock, late = time.monotonic, [0.0]
@@ -91,5 +91,5 @@ def _slow_evaluation() -> None:
         return evaluated
 
     time.monotonic = lambda: clock() + late[0]
-    bench.training.trial.evaluate = slow(bench.training.trial.evaluate)
+    bench.training.attempt.evaluate = slow(bench.training.attempt.evaluate)
     HeldOut.loss = slow(HeldOut.loss)  # type: ignore[method-assign]

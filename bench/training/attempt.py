@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Trial:
+class Attempt:
     """One attempt at `cell`. `run` goes through its phases. What the record of a failure needs is kept in fields."""
 
     cell: Cell
