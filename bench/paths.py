@@ -3,6 +3,9 @@
     results/<study>/
         cells/<task>/<method>/<budget>/seed-<k>/
             record.json  curve.jsonl  predictions.parquet  and adapter/ or model/
+        trials/<task>/<method>/<budget>/<point>/seed-<k>/
+            record.json  curve.jsonl  predictions.parquet  and rung-<n>.json with successive halving
+        tuned.yaml              the chosen point of every task x method x budget
         logs/                   <cell>.log, <task>/<group>.log, prepare/<folder>.log, tables.log, ...
         tables/  figures/  report.html  tracker/<tracker>/
         prepared  views         markers: all inputs are checked, all views are up to date
@@ -52,6 +55,11 @@ def cell_id(task: str, method: str, budget: str, seed: int | str) -> str:
     return f"{task}/{method}/{budget}/seed-{seed}"
 
 
+def trial_id(task: str, method: str, budget: str, point: str, seed: int | str) -> str:
+    """The name of a trial, which is its folder below trials/ as well: 'cola/lora/small/1f0c22ab/seed-100'."""
+    return f"{task}/{method}/{budget}/{point}/seed-{seed}"
+
+
 @dataclass(frozen=True)
 class CellPaths:
     """The files of one trained or evaluated cell, in `folder`."""
@@ -70,6 +78,10 @@ class CellPaths:
     @property
     def predictions(self) -> Path:
         return self.folder / PREDICTIONS
+
+    def rung(self, number: int) -> Path:
+        """What a trial scored at a rung of successive halving; the rungs are counted from 1."""
+        return self.folder / f"rung-{number}.json"
 
     @property
     def adapter(self) -> Path:
@@ -103,8 +115,19 @@ class StudyPaths:
     def cells(self) -> Path:
         return self.folder / "cells"
 
+    @property
+    def trials(self) -> Path:
+        return self.folder / "trials"
+
+    @property
+    def tuned(self) -> Path:
+        """The chosen point of every group, for readers and for studies that take it over."""
+        return self.folder / "tuned.yaml"
+
     def cell(self, cell_id: str) -> CellPaths:
-        return CellPaths(self.cells / cell_id)
+        """The files of a cell or of a trial, whose name has a part more."""
+        is_trial = cell_id.count("/") == trial_id("", "", "", "", "").count("/")
+        return CellPaths((self.trials if is_trial else self.cells) / cell_id)
 
     @property
     def logs(self) -> Path:
@@ -210,9 +233,10 @@ def default_cache(results: Path) -> Path:
 
 
 def all_records(results: Path) -> list[Path]:
-    """The records of every cell of every study below `results`, sorted by path."""
-    pattern = StudyPaths(Path(), "*").cell(cell_id("*", "*", "*", "*")).record
-    return sorted(results.glob(pattern.as_posix()))
+    """The records of every cell and trial of every study below `results`, sorted by path."""
+    names = (cell_id("*", "*", "*", "*"), trial_id("*", "*", "*", "*", "*"))
+    patterns = (StudyPaths(Path(), "*").cell(name).record for name in names)
+    return sorted(file for pattern in patterns for file in results.glob(pattern.as_posix()))
 
 
 def evaluation_folder(results: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Cell: task x backbone x method x budget x seed, fully resolved. One cell is one training run."""
+"""Cell: task x backbone x method x budget x seed, fully resolved. One cell is one training run, a trial as well."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from bench.config.budget import Budget
 from bench.config.method import Method
 from bench.config.recipe import Recipe
 from bench.config.task import Task
-from bench.config.types import Frozen
+from bench.config.types import Frozen, Plain
 from bench.files import digest_json
-from bench.paths import cell_id
+from bench.paths import cell_id, trial_id
 
 # Parts, and fields of parts, that describe or schedule a cell without any effect on its result: no part of its hash.
-_PARTS_NOT_IDENTITY = {"study", "budget_name"}
+# The values of a trial's point and of a choice are in the recipe.
+_PARTS_NOT_IDENTITY = {"study", "budget_name", "choice"}
 _FIELDS_NOT_IDENTITY = {
     "task": {"description", "resources", "recipe"},  # the cell has the resolved recipe as a part of its own
     "backbone": {"description"},
     "method": {"description", "label", "recipe"},
+    "trial": {"point", "values"},
 }
 
 # Keys that were added after the first records. At these values (the behavior before the key existed) they are left out
@@ -51,6 +53,42 @@ class DataChoice(Frozen):
     evaluation_rows: int | None = None
 
 
+class Halving(Frozen):
+    """The course of a trial under successive halving, which depends on its rivals.
+
+    rungs: the fractions of the steps at which trials are compared, ascending. factor: the best 1 of so many go on.
+    rivals: hash of the points and seeds that the trial is compared with.
+    """
+
+    rungs: list[float]
+    factor: int
+    rivals: str
+
+
+class Trial(Frozen):
+    """A training that tunes the recipe: it holds out rows of the training split and is scored on them alone."""
+
+    point: str
+    values: dict[str, Plain]
+    halving: Halving | None = None
+
+
+class Choice(Frozen):
+    """The point with which a cell is trained, and where it comes from.
+
+    score: of the point on the held-out rows, the mean over trial seeds; `by` names the metric (a fraction), or "loss".
+    trials: the hash (`Cell.identity`) of every trial that it was chosen from, by the trial's id.
+    source, sha256: the file that the values were taken over from, and its hash, where they were.
+    """
+
+    values: dict[str, Plain]
+    by: str
+    score: float | None
+    trials: dict[str, str]
+    source: str | None = None
+    sha256: str | None = None
+
+
 class Cell(Frozen):
     """Everything that decides one training run, and the study that it belongs to."""
 
@@ -65,11 +103,19 @@ class Cell(Frozen):
     data: DataChoice
     threads: int = 1
     selection: Selection = "last"
+    trial: Trial | None = None  # set: the cell tunes the recipe, and is no result
+    choice: Choice | None = None  # set: the recipe has tuned values
 
     @property
     def id(self) -> str:
-        """The cell's folder below results/<study>/cells/, such as 'cola/lora/small/seed-0'."""
-        return cell_id(self.task.name, self.method.name, self.budget_name, self.seed)
+        """The cell's folder below results/<study>/cells/ (of a trial: trials/), such as 'cola/lora/small/seed-0'."""
+        names = (self.task.name, self.method.name, self.budget_name)
+        return trial_id(*names, self.trial.point, self.seed) if self.trial else cell_id(*names, self.seed)
+
+    @property
+    def group(self) -> str:
+        """Task, method and budget: 'cola/lora/small'. Cells of a group differ in seed and, if trials, in point."""
+        return f"{self.task.name}/{self.method.name}/{self.budget_name}"
 
     @property
     def spec_hash(self) -> str:
@@ -121,8 +167,11 @@ _CORRECTIONS: dict[str, Callable[[Cell], bool]] = {
 def spec_hash_of(spec: Mapping[str, Any]) -> str:
     """`Cell.spec_hash` of a cell as JSON data (`Cell.model_dump(mode="json")`), as a record stores it."""
     deciding = {part: fields for part, fields in spec.items() if part not in _PARTS_NOT_IDENTITY}
+    if deciding.get("trial") is None:
+        deciding.pop("trial", None)
     for part, names in _FIELDS_NOT_IDENTITY.items():
-        deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}
+        if part in deciding:
+            deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}
     for path, defaults in _ADDED_LATER.items():
         part, _, block = path.partition(".")
         fields = deciding[part][block] if block else deciding[part]

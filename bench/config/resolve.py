@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from bench.config.catalog import WORKFLOW, Catalog, Entry, load_catalog, read_study
-from bench.config.cell import Cell, DataChoice
-from bench.config.generation import position_fault
-from bench.config.module_roles import role_of
+from bench.config.cell import Cell
 from bench.config.overrides import COMMAND_LINE, apply_overrides, merge, recipe_overrides
-from bench.config.rank_schedule import faults_without_shapes
 from bench.config.recipe import Recipe
 from bench.config.renamed import suggestion
+from bench.config.resolve_cell import cell_problems, resolve_cell, with_choice
 from bench.config.study import Grid, Study
 from bench.config.task import Task
+from bench.config.trials import draw_points, trials_of, tuning_problems, with_values
+from bench.config.tuned_file import TunedFile, taken_over
+from bench.config.tuning import Values
 from bench.config.unknown_names import unknown_names
-from bench.config.yaml_source import KeyPath, Places, build, place_of
-from bench.errors import BenchError, Problem, SpecError
+from bench.config.yaml_source import Places, build, place_of
+from bench.errors import BenchError, Problem, SpecError, nearest
+from bench.paths import trial_id
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class ResolvedStudy:
     study: Study
     catalog: Catalog
     cells: tuple[Cell, ...]
+    # By `Cell.group`, where the study tunes. Until its choice is known, a cell has the values of the first point.
+    trials: Mapping[str, tuple[Cell, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -56,30 +60,55 @@ class ResolvedStudy:
             candidates = [cell for cell in candidates if _coordinates(cell)[key] == value]
         raise BenchError(f"study {self.name!r} has no cell with {key} {value!r}{suggestion(value, valid)}")
 
+    def find_trial(self, task: str, method: str, budget: str, point: str, seed: int) -> Cell:
+        """The trial with these names. Raises BenchError if there is none."""
+        name = trial_id(task, method, budget, point, seed)
+        cell = self._trials_by_id.get(name)
+        if cell is None:
+            trials = self.trials.get(f"{task}/{method}/{budget}", ())
+            raise BenchError(f"study {self.name!r} has no trial {name}{nearest(name, [trial.id for trial in trials])}")
+        return cell
+
+    def awaits_choice(self, cell: Cell) -> bool:
+        """Whether the recipe of `cell`, which is no trial, is not known yet: its trials decide it."""
+        return cell.choice is None and bool(self.trials.get(cell.group))
+
+    @cached_property
+    def _trials_by_id(self) -> dict[str, Cell]:
+        return {trial.id: trial for trials in self.trials.values() for trial in trials}
+
     @cached_property
     def _by_names(self) -> dict[tuple[str, str, str, int], Cell]:
         """A pipeline asks for every cell many times."""
         return {(cell.task.name, cell.method.name, cell.budget_name, cell.seed): cell for cell in self.cells}
 
 
-def load_study(name: str, overrides: Sequence[str] = (), folder: Path = WORKFLOW) -> ResolvedStudy:
+def load_study(
+    name: str, overrides: Sequence[str] = (), folder: Path = WORKFLOW, memo: Path | None = None
+) -> ResolvedStudy:
     """The study `name` of `folder` with `overrides` ('recipe.epochs=1', 'tasks=[rte]') laid over it.
 
+    `memo`: a folder that keeps the points of a tuning once they are drawn (`bench.config.points`).
     The fields of PEFT configs are not checked, because that imports PEFT: see `peft_fields.check_peft_methods`.
     Raises BenchError if a file or an override is invalid.
     """
     catalog = load_catalog(folder)
     entry = read_study(catalog, name)
     if not overrides:
-        return resolve(catalog, entry)
+        return resolve(catalog, entry, memo=memo)
     try:
-        return resolve(catalog, *apply_overrides(entry, overrides))
+        return resolve(catalog, *apply_overrides(entry, overrides), memo=memo)
     except SpecError as error:  # a problem without a line in a file came from the command line
         raise SpecError(p if p.line else replace(p, file=COMMAND_LINE) for p in error.problems) from error
 
 
-def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = MappingProxyType({})) -> ResolvedStudy:
-    """All cells of a study; `given` is the part of it that comes from the command line.
+def resolve(
+    catalog: Catalog,
+    entry: Entry[Study],
+    given: Mapping[str, Any] = MappingProxyType({}),
+    memo: Path | None = None,
+) -> ResolvedStudy:
+    """All cells and trials of a study; `given` is the part of it that comes from the command line.
 
     Raises SpecError with all problems, each once and not once per cell. What names a file that was refused is left out:
     that file has its own problems.
@@ -106,6 +135,9 @@ def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = Ma
             problems |= {problem: problem for problem in faults}
         elif task.kind in study.backbones and study.backbones[task.kind] in catalog.backbones:
             tasks[name] = task
+    points, tuned = _tuned_values(entry, [name for name in tasks if name in with_cells], memo, problems)
+    trials: dict[str, tuple[Cell, ...]] = {}
+    recipes: dict[Any, Recipe] = {}  # of the trials
     for index, grid in enumerate(grids):
         source = f"grids[{index}]" if study.grids else "the study's lists"
         product = itertools.product(
@@ -118,21 +150,40 @@ def resolve(catalog: Catalog, entry: Entry[Study], given: Mapping[str, Any] = Ma
             if name not in tasks or method not in catalog.methods or budget not in study.budgets:
                 continue  # a problem of its own
             try:
-                cell = _resolve_cell(catalog, entry, tasks[name], method, budget, seed, recipe_overrides(given, name))
+                cell = resolve_cell(catalog, entry, tasks[name], method, budget, seed, recipe_overrides(given, name))
+                if tuned:
+                    cell = with_choice(entry, cell, tuned, recipe_overrides(given, name))
+                elif name in points:
+                    if cell.group not in trials:
+                        trials[cell.group] = tuple(trials_of(entry, cell, points[name], recipes))
+                    cell = cell.model_copy(update={"recipe": with_values(cell.recipe, points[name][0], entry)})
             except SpecError as error:
                 problems |= {problem: problem for problem in error.problems}
                 continue
-            for fault, problem in _cell_problems(entry, cell):
-                problems.setdefault(fault, problem)
+            for each in (cell, *(trials.get(cell.group, ()) if seed == (grid.seeds or study.seeds)[0] else ())):
+                for fault, problem in cell_problems(entry, each):
+                    problems.setdefault(fault, problem)
             if cell.id in cells:
                 message = f"cell {cell.id} stands twice: {sources[cell.id]} and {source}"
                 problem = Problem(entry.file, message, *place_of(entry.places, ("grids", index)))
                 problems.setdefault(problem, problem)
             cells.setdefault(cell.id, cell)
             sources.setdefault(cell.id, source)
+    problems |= {problem: problem for problem in tuning_problems(entry, given, [cell.seed for cell in cells.values()])}
     if problems:
         raise SpecError(problems.values())
-    return ResolvedStudy(study, catalog, tuple(cells.values()))
+    return ResolvedStudy(study, catalog, tuple(cells.values()), trials)
+
+
+def _tuned_values(
+    entry: Entry[Study], tasks: Sequence[str], memo: Path | None, problems: dict[Hashable, Problem]
+) -> tuple[dict[str, tuple[Values, ...]], TunedFile | None]:
+    """The points of each task, or the file of values that are taken over. What is wrong is added to `problems`."""
+    try:
+        return draw_points(entry, tasks, memo), taken_over(entry)
+    except SpecError as error:
+        problems |= {problem: problem for problem in error.problems}
+        return {}, None
 
 
 def _without_effect(study: Study, given: Mapping[str, Any]) -> Iterator[Problem]:
@@ -176,81 +227,6 @@ def _task_problems(catalog: Catalog, entry: Entry[Study], task: Task) -> Iterato
     if entry.item.data == "embedded" and task.data.embedded is None:
         message = f"task {task.name!r} has no embedded rows (data.embedded): this study can't hold it"
         yield Problem(entry.file, message, *place_of(entry.places, ("tasks",)))
-
-
-def _resolve_cell(
-    catalog: Catalog,
-    entry: Entry[Study],
-    task: Task,
-    method_name: str,
-    budget_name: str,
-    seed: int,
-    last: dict[str, Any],
-) -> Cell:
-    """The cell of these names; `last` is what the command line says about the recipe. Raises SpecError."""
-    study = entry.item
-    method = catalog.methods[method_name]
-    budget = study.budgets[budget_name]
-    recipe = task.recipe
-    changes = dict(method.item.recipe)
-    # `scale` would replace the budget's alpha, so it is cleared.
-    if budget.alpha is not None:
-        changes |= {"alpha": budget.alpha, "scale": None}
-    if changes:
-        # The command line was laid over the task's recipe already. Here it outranks the method and the budget, too.
-        changes = merge(changes, last)
-        places = {path[1:]: place for path, place in method.places.items() if path[:1] == ("recipe",)}
-        recipe = build(Recipe, merge(recipe.model_dump(), changes), places, method.file)
-    return Cell(
-        study=study.name,
-        task=task,
-        backbone=catalog.backbones[study.backbones[task.kind]].item,
-        method=method.item,
-        budget_name=budget_name,
-        budget=budget,
-        seed=seed,
-        recipe=recipe,
-        data=DataChoice(
-            source="embedded" if study.data == "embedded" else "hub",
-            train_rows=study.limits.train_rows,
-            evaluation_rows=study.limits.evaluation_rows,
-        ),
-        threads=study.threads,
-        selection=study.selection,
-    )
-
-
-def _cell_problems(entry: Entry[Study], cell: Cell) -> Iterator[tuple[Hashable, Problem]]:
-    """What makes a cell impossible although each file is valid, each with a key that is the same for all such cells."""
-    available = {role_of(matrix) for matrix in cell.backbone.matrices}
-    for role in cell.method.matrices or []:
-        if role not in available:
-            message = f"method {cell.method.name!r}: no matrix of {cell.backbone.name!r} is a {role}"
-            problem = Problem(entry.file, message, *place_of(entry.places, ("methods",)))
-            yield problem, problem
-    together, processes = entry.item.cells_per_job, cell.recipe.processes
-    if together > 1 and processes > 1:
-        message = (
-            f"cells_per_job is {together}, but a cell of {cell.task.name!r} takes {processes} processes: a job each"
-        )
-        problem = Problem(entry.file, message, *place_of(entry.places, ("cells_per_job",)))
-        yield problem, problem
-    fault_of_positions = position_fault(cell.task.generation, cell.backbone.config)
-    if fault_of_positions:
-        place = _place_for(entry, cell, ("generation", "max_length"))
-        message = f"task {cell.task.name!r}: {fault_of_positions} of backbone {cell.backbone.name!r}"
-        yield (place, message), Problem(entry.file, message, *place)
-    for path, fault in faults_without_shapes(cell, cell.declared_train_rows):
-        place = _place_for(entry, cell, path)
-        yield (place, fault), Problem(entry.file, f"{cell.id}: {fault}", *place)
-
-
-def _place_for(entry: Entry[Study], cell: Cell, path: KeyPath) -> tuple[int, int]:
-    """Where the study sets `path` for the cell's task; its list of tasks if a key of the task is not in its file."""
-    if path[0] in ("recipe", "generation"):
-        candidates = [p for p in (("overrides", cell.task.name, *path), path) if p in entry.places]
-        path = candidates[0] if candidates else ("tasks",)
-    return place_of(entry.places, path)
 
 
 def _coordinates(cell: Cell) -> dict[str, str]:

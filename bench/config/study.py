@@ -9,10 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from bench.config.budget import Budget
 from bench.config.cell import Selection
 from bench.config.task import Resources
-from bench.config.types import Frozen, KeyName, Kind, Name, Positive
+from bench.config.tuning import Tuning
+from bench.config.types import Frozen, KeyName, Kind, Name, Positive, Seed
 from bench.paths import OTHER_RESULTS
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Grid(Frozen):
@@ -62,6 +61,16 @@ class Study(Frozen):
     )
     overrides: dict[KeyName, dict[str, Any]] = Field(
         {}, description="Keys that replace those of one task's file, under the task's name. The default is none."
+    )
+    tuning: Tuning | None = Field(
+        None,
+        description="Recipe keys that are tuned with the same trials for every method, before the study is trained. "
+        "The default null tunes nothing.",
+    )
+    recipe_from: str | None = Field(
+        None,
+        description="A tuned.yaml of another study, whose values each task x method x budget takes over. "
+        "The default null takes none.",
     )
     threads: Positive = Field(
         1,

@@ -220,7 +220,9 @@ def _fields_at(model: type[BaseModel], path: KeyPath) -> list[str]:
             current = _unwrapped(get_args(current)[-1])
         if current is None:
             return []
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+    if not (isinstance(current, type) and issubclass(current, BaseModel)):
+        return []
+    return [field.alias or name for name, field in current.model_fields.items()]
 
 
 def _unwrapped(annotation: Any) -> Any:

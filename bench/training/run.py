@@ -14,11 +14,11 @@ from bench.log import configure_logging
 from bench.paths import CachePaths
 from bench.records.io import write_record
 from bench.records.schema import Record
+from bench.training.attempt import Attempt
 from bench.training.checkpoints import Checkpoints, Interval
 from bench.training.curve import Diverged, Watch, unwatched
 from bench.training.done import inputs_of, recorded
 from bench.training.signals import stop_flag
-from bench.training.attempt import Attempt
 
 logger = logging.getLogger(__name__)
 

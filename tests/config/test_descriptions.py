@@ -15,12 +15,14 @@ from bench.config.method import Growth, Method, PeftChoice
 from bench.config.recipe import RankPhases, Recipe
 from bench.config.study import Grid, Limits, Study
 from bench.config.task import Generation, Resources, Task
+from bench.config.tuning import Dimension, Tuning
 
 MODELS: tuple[type[BaseModel], ...] = (
     Backbone,
     Budget,
     Columns,
     Data,
+    Dimension,
     Generation,
     Grid,
     Growth,
@@ -33,6 +35,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     Resources,
     Study,
     Task,
+    Tuning,
 )
 
 

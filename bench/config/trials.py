@@ -1,0 +1,96 @@
+"""The trials of a study with a block `tuning`: every point of every group, with every trial seed, as cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.config.catalog import Entry
+from bench.config.cell import Cell, Halving, Trial
+from bench.config.overrides import COMMAND_LINE
+from bench.config.points import point_key, points_of
+from bench.config.recipe import Recipe
+from bench.config.study import Study
+from bench.config.tuning import Tuning, Values
+from bench.config.yaml_source import build, place_of
+from bench.errors import Problem, SpecError
+from bench.files import digest_json
+
+
+def draw_points(entry: Entry[Study], tasks: Sequence[str], memo: Path | None) -> dict[str, tuple[Values, ...]]:
+    """The points of each task; empty for a study without tuning. Raises SpecError if the space has too few of them."""
+    tuning = entry.item.tuning
+    if tuning is None:
+        return {}
+    try:
+        return {task: points_of(tuning, task, memo) for task in tasks}
+    except ValueError as error:
+        message = f"tuning.space: {error}"
+        raise SpecError([Problem(entry.file, message, *place_of(entry.places, ("tuning", "space")))]) from error
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any], entry: Entry[Study]) -> Recipe:
+    """`recipe` with tuned values laid over it. Raises SpecError with the place in the study's space."""
+    changes = dict(values)
+    if "alpha" in changes:
+        changes.setdefault("scale", None)  # which would replace the alpha
+    places = {path[2:]: place for path, place in entry.places.items() if path[:2] == ("tuning", "space")}
+    try:
+        return build(Recipe, {**recipe.model_dump(), **changes}, places, entry.file)
+    except SpecError as error:
+        tuned = {path[0] for path in places if len(path) == 1}
+        point = ", ".join(f"{key} {value}" for key, value in values.items() if key in tuned)
+        raise SpecError(
+            Problem(p.file, f"the point {point} makes no recipe: {p.message}", p.line, p.column) for p in error.problems
+        ) from error
+
+
+def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes: dict[Any, Recipe]) -> list[Cell]:
+    """The trials of the group of `cell`: point by point, seed by seed.
+
+    `recipes` keeps what was built, since groups share recipes. Raises SpecError if a point makes no valid recipe.
+    """
+    tuning = entry.item.tuning
+    assert tuning is not None
+    halving = _halving(tuning, points)
+    trials = []
+    for values in points:
+        point = point_key(values)
+        key = (id(cell.recipe), point)
+        if key not in recipes:
+            recipes[key] = with_values(cell.recipe, {**values, "holdout_rows": tuning.holdout_rows}, entry)
+        trial = Trial(point=point, values=values, halving=halving)
+        trials += [
+            cell.model_copy(update={"seed": seed, "recipe": recipes[key], "trial": trial, "choice": None})
+            for seed in tuning.seeds
+        ]
+    return trials
+
+
+def tuning_problems(entry: Entry[Study], given: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[Problem]:
+    """What in a study contradicts its tuning. `given`: what the command line says; `seeds`: of its cells."""
+    tuning = entry.item.tuning
+    if tuning is None:
+        return
+    if entry.item.recipe_from is not None:
+        yield Problem(
+            entry.file,
+            "recipe_from: the values would be taken over, and tuned as well: give one of recipe_from, tuning",
+            *place_of(entry.places, ("recipe_from",)),
+        )
+    for seed in sorted(set(tuning.seeds) & set(seeds)):
+        message = f"tuning.seeds: {seed} is a seed of the study; what is reported must not be chosen by its own seeds"
+        yield Problem(entry.file, message, *place_of(entry.places, ("tuning", "seeds")))
+    recipes = [given.get("recipe") or {}, *(o.get("recipe") or {} for o in (given.get("overrides") or {}).values())]
+    for key in tuning.space:
+        if any(key in recipe for recipe in recipes):
+            yield Problem(COMMAND_LINE, f"recipe.{key} has no effect, since the study tunes it: set tuning.space.{key}")
+
+
+def _halving(tuning: Tuning, points: Sequence[Values]) -> Halving | None:
+    rungs = tuning.rungs
+    if not rungs or tuning.halving is None:
+        return None
+    rivals = digest_json({"points": sorted(map(point_key, points)), "seeds": tuning.seeds, "by": tuning.choose_by})
+    return Halving(rungs=rungs, factor=tuning.halving, rivals=rivals)

@@ -1,0 +1,95 @@
+"""tuned.yaml: the chosen point of every group of a study, which another study takes over with `recipe_from`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.config.catalog import Entry
+from bench.config.cell import Cell, Choice
+from bench.config.study import Study
+from bench.config.types import Stored
+from bench.config.yaml_source import build, place_of, read_yaml
+from bench.errors import BenchError, Problem, SpecError, nearest
+from bench.files import digest_json
+
+HEADING = """\
+# The point with which each task x method x budget is trained, chosen on held-out rows of the training split.
+# Written by the harness. Another study takes the values over with the key recipe_from and the path of this file.
+"""
+
+
+class TunedFile(Stored):
+    """The content of a tuned.yaml. `choices` by task, method and budget. `sha256`: of everything else in the file."""
+
+    study: str
+    tuning: dict[str, Any]
+    choices: dict[str, dict[str, dict[str, Choice]]]
+    sha256: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the content without `sha256`."""
+        return digest_json(self.model_dump(mode="json", exclude={"sha256"}))
+
+    def choice(self, cell: Cell) -> Choice | None:
+        """The choice of the cell's group."""
+        return self.choices.get(cell.task.name, {}).get(cell.method.name, {}).get(cell.budget_name)
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups that have a choice: 'cola/lora/small'."""
+        return [
+            f"{task}/{method}/{budget}"
+            for task, methods in self.choices.items()
+            for method, budgets in methods.items()
+            for budget in budgets
+        ]
+
+
+def tuned_text(content: TunedFile) -> str:
+    """The file's text."""
+    data = content.model_copy(update={"sha256": content.digest}).model_dump(mode="json")
+    for methods in data["choices"].values():
+        for budgets in methods.values():
+            for choice in budgets.values():
+                for key in ("source", "sha256"):  # of values that were taken over themselves
+                    del choice[key]
+    return HEADING + yaml.safe_dump(data, sort_keys=False, width=120)
+
+
+def read_tuned(file: Path) -> TunedFile:
+    """The content of a tuned.yaml. Raises SpecError if it is no such file, or was changed after it was written."""
+    data, places = read_yaml(file)
+    content = build(TunedFile, data, places, file)
+    if content.sha256 != content.digest:
+        message = "sha256: the file was changed after it was written; run the study that wrote it again"
+        raise SpecError([Problem(file, message, *place_of(places, ("sha256",)))])
+    return content
+
+
+def taken_over(entry: Entry[Study]) -> TunedFile | None:
+    """The file that the study's `recipe_from` names; None if it names none. Raises SpecError.
+
+    The path is relative to the working folder or, if there is no such file, to the folder that holds workflow/.
+    """
+    name = entry.item.recipe_from
+    if name is None:
+        return None
+    candidates = (Path(name), entry.file.parent.parent.parent / name)
+    file = next((file for file in candidates if file.is_file()), None)
+    if file is None:
+        place = place_of(entry.places, ("recipe_from",))
+        raise SpecError([Problem(entry.file, f"recipe_from: no file {name}, here or beside the workflow", *place)])
+    return read_tuned(file)
+
+
+def choice_for(entry: Entry[Study], content: TunedFile, cell: Cell) -> Choice:
+    """The choice that `cell` takes over from `content`. Raises BenchError if the file has none for its group."""
+    choice = content.choice(cell)
+    if choice is None:
+        message = f"recipe_from: {entry.item.recipe_from} has no values for {cell.group}"
+        raise BenchError(message + nearest(cell.group, content.groups))
+    return choice.model_copy(update={"source": entry.item.recipe_from, "sha256": content.sha256})
