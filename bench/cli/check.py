@@ -40,7 +40,7 @@ def check(workflow: Path) -> None:
                 locate(entry.item, mirror=None)
         except BenchError as error:
             problems.append(Problem(entry.file, str(error), *place_of(entry.places, ("data", "files"))))
-    cells: dict[str, int] = {}
+    counts: dict[str, str] = {}
     for name in catalog.study_names():
         try:
             study = read_study(catalog, name)
@@ -52,12 +52,13 @@ def check(workflow: Path) -> None:
             continue
         try:
             resolved = resolve(catalog, study)
-            cells[name] = len(resolved.cells)
+            trials = sum(map(len, resolved.trials.values()))
+            counts[name] = f"{len(resolved.cells)} cells" + (f", {trials} trials" if trials else "")
             problems += fit_problems(catalog, study, resolved)
         except SpecError as error:
             problems.extend(error.problems)
     if problems:
         raise SpecError(dict.fromkeys(problems))  # studies that share a task or a method share its faults
     print(f"{len(catalog.tasks)} tasks, {len(catalog.methods)} methods, {len(catalog.backbones)} backbones: valid")
-    for name, count in cells.items():
-        print(f"study {name}: {count} cells")
+    for name, count in counts.items():
+        print(f"study {name}: {count}")
