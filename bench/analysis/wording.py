@@ -21,7 +21,6 @@ METRIC_NAMES = {
     "exact_match": "exact match",
     "no_label": "no label",
 }
-LOWER_IS_BETTER = frozenset({"no_label"})
 FAILURE_WORDS = {"oom": "OOM", "diverged": "diverged", "failed": "failed"}
 MIB = 1024**2
 DASH = "—"  # a value that is missing or does not apply

@@ -21,7 +21,7 @@ _FIELDS_NOT_IDENTITY = {
     "task": {"description", "resources", "recipe"},  # the cell has the resolved recipe as a part of its own
     "backbone": {"description"},
     "method": {"description", "label", "recipe"},
-    "trial": {"point", "values"},
+    "trial": {"point", "values", "choose_by"},
 }
 
 # Keys that were added after the first records. At these values (the behavior before the key existed) they are left out
@@ -66,10 +66,14 @@ class Halving(Frozen):
 
 
 class Trial(Frozen):
-    """A training that tunes the recipe: it holds out rows of the training split and is scored on them alone."""
+    """A training that tunes the recipe: it holds out rows of the training split and is scored on them alone.
+
+    choose_by: what the points of its group are compared by, the task's first metric or the loss.
+    """
 
     point: str
     values: dict[str, Plain]
+    choose_by: Literal["metric", "loss"] = "metric"
     halving: Halving | None = None
 
 

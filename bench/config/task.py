@@ -20,6 +20,7 @@ METRICS_OF: dict[str, frozenset[str]] = {
     "summarization": frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"}),
     "text-label": frozenset({"exact_match", "accuracy", "mcc", "f1", "no_label"}),
 }
+LOWER_IS_BETTER = frozenset({"no_label"})  # of all metrics; of one of `evaluate` a higher value counts as better
 
 
 def _known_metric(name: str) -> str:

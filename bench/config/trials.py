@@ -60,7 +60,7 @@ def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes
         key = (id(cell.recipe), point)
         if key not in recipes:
             recipes[key] = with_values(cell.recipe, {**values, "holdout_rows": tuning.holdout_rows}, entry)
-        trial = Trial(point=point, values=values, halving=halving)
+        trial = Trial(point=point, values=values, choose_by=tuning.choose_by, halving=halving)
         trials += [
             cell.model_copy(update={"seed": seed, "recipe": recipes[key], "trial": trial, "choice": None})
             for seed in tuning.seeds

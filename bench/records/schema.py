@@ -121,6 +121,8 @@ class Training(Stored):
     those that failed their checks, each with its fault; `restarted` says that no checkpoint was usable and an attempt
     began again at step 0. `failed_step` is the step whose loss was not finite. `selected_step` is the step that is
     reported if the study selects the best step on held-out rows, else None: the last step is reported.
+    `stopped_at_rung` is the rung of successive halving, from 1, at which a trial was stopped after `steps` steps, else
+    None: it was trained to its end.
     """
 
     steps: int
@@ -138,6 +140,7 @@ class Training(Stored):
     final_loss: float | None = None
     growths: tuple[RankGrowth, ...] = ()
     selected_step: int | None = None
+    stopped_at_rung: int | None = None
 
 
 class BudgetUse(Stored):
@@ -226,13 +229,17 @@ class Bytes(Stored):
 
 
 class Record(Stored):
-    """Everything that one cell leaves in its record.json; `kind` tells a training from an evaluation by itself."""
+    """Everything that one cell leaves in its record.json; `kind` tells what it was made by.
+
+    `training` is a cell of the study, `trial` a training that tunes the recipe, and `evaluation` a scoring by itself. A
+    trial is scored on one split alone, `held-out`: rows of the training split that it was not trained on.
+    """
 
     # Written as constants, a NaN or infinity makes canonical_json refuse the record; the default would write null.
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
     schema_version: int = SCHEMA_VERSION
-    kind: Literal["training", "evaluation"] = "training"
+    kind: Literal["training", "trial", "evaluation"] = "training"
     cell: CellKey
     spec: dict[str, Any]  # plain JSON and no Cell, so that a record can still be read when Cell has changed
     status: Status

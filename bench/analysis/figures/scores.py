@@ -14,8 +14,8 @@ from bench.analysis.figures.style import color, marker
 from bench.analysis.results import Results, metric_values
 from bench.analysis.stats.comparison import Comparer
 from bench.analysis.tables.comparisons import compare_pair, method_pairs
-from bench.analysis.wording import LOWER_IS_BETTER, MIB, metric_name
-from bench.config.task import Task
+from bench.analysis.wording import MIB, metric_name
+from bench.config.task import LOWER_IS_BETTER, Task
 from bench.records.schema import Record
 
 Cost = Callable[[Record], float | None]

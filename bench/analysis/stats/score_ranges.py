@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.analysis.wording import LOWER_IS_BETTER
 from bench.config.evaluate_metric import EvaluateMetric
+from bench.config.task import LOWER_IS_BETTER
 
 ROUNDING = 1e-9
 

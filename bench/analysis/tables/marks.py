@@ -17,7 +17,8 @@ from bench.analysis.results import Results
 from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Comparison, Contrast
 from bench.analysis.stats.paired import holm
 from bench.analysis.tables.model import Entry
-from bench.analysis.wording import LOWER_IS_BETTER, TIE, metric_name
+from bench.analysis.wording import TIE, metric_name
+from bench.config.task import LOWER_IS_BETTER
 
 ALPHA = 0.05
 BOLD = (

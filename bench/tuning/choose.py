@@ -1,0 +1,89 @@
+"""The choice of a group: the point whose trials did best on held-out rows, and the cells that are trained with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.config.cell import Cell, Choice
+from bench.config.resolve import ResolvedStudy
+from bench.errors import BenchError
+from bench.paths import StudyPaths
+from bench.tuning.outcomes import Outcome, compared_by, outcomes, trial_record, worth
+
+
+def choose(trials: Sequence[Cell], paths: StudyPaths) -> Choice | None:
+    """The choice of the group that has these trials; None while one of them has no record, or if none has a score.
+
+    The best is the highest mean over trial seeds of the task's first metric on the held-out rows (the lowest, where
+    lower is better), or with `choose_by: loss` the lowest mean loss. A trial that diverged or ran out of memory is a
+    result, the worst, as is an undefined metric. Ties go to the lower mean loss, then to the first point. Under
+    successive halving what went on is ahead of what was stopped before.
+
+    Raises BenchError if a record can't be read.
+    """
+    found = outcomes(trials, paths)
+    return chosen(trials[0], found) if found else None
+
+
+def chosen(trial: Cell, found: Sequence[Outcome]) -> Choice | None:
+    """The choice from these outcomes of the group of `trial`; None if none of them has a score."""
+    by = compared_by(trial)
+    best = min(found, key=lambda outcome: _order(by, outcome))  # the first of those that are equal
+    if best.score is None:
+        return None
+    hashes = {name: identity for outcome in found for name, identity in outcome.trials.items()}
+    return Choice(values=best.values, by=by, score=best.score, trials=hashes)
+
+
+def chosen_cell(study: ResolvedStudy, cell: Cell, results: Path) -> Cell:
+    """The final cell `cell` with the values and the choice of its group; as it is if the study does not tune it.
+
+    Raises BenchError if trials of the group are not recorded, if none of them has a score, or if a record can't be
+    read.
+    """
+    if cell.trial is not None or not study.awaits_choice(cell):
+        return cell
+    trials, paths = study.trials[cell.group], StudyPaths(results, study.name)
+    choice = choose(trials, paths)
+    if choice is None:
+        raise BenchError(f"{cell.id}: its values are not chosen yet: {why_not(trials, paths)}")
+    return _with_choice(cell, choice, trials)
+
+
+def with_choices(study: ResolvedStudy, results: Path) -> ResolvedStudy:
+    """`study` with the choice in every final cell whose choice is known; the others await theirs.
+
+    Raises BenchError if a record can't be read.
+    """
+    paths = StudyPaths(results, study.name)
+    choices = {group: choose(trials, paths) for group, trials in study.trials.items()}
+    cells = []
+    for cell in study.cells:
+        choice = choices.get(cell.group) if study.awaits_choice(cell) else None
+        cells.append(cell if choice is None else _with_choice(cell, choice, study.trials[cell.group]))
+    return replace(study, cells=tuple(cells))
+
+
+def why_not(trials: Sequence[Cell], paths: StudyPaths) -> str:
+    """Why the group that has these trials has no choice. Raises BenchError if a record can't be read."""
+    missing = [trial.id for trial in trials if trial_record(trial, paths) is None]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"{len(missing)} of {len(trials)} trials have no record of their spec: {missing[0]}{more}"
+    return f"none of its {len(trials)} trials has a score"
+
+
+def _with_choice(cell: Cell, choice: Choice, trials: Sequence[Cell]) -> Cell:
+    """`cell` with the recipe of the chosen trials, except that it holds out the rows that it held out before."""
+    recipe = next(t.recipe for t in trials if t.trial is not None and t.trial.values == choice.values)
+    own = {"holdout_rows": cell.recipe.holdout_rows}
+    return cell.model_copy(update={"recipe": recipe.model_copy(update=own), "choice": choice})
+
+
+def _order(by: str, outcome: Outcome) -> tuple[bool, float, tuple[float, float]]:
+    """A key that sorts outcomes from the best to the worst."""
+    rung = math.inf if outcome.stopped_at_rung is None else outcome.stopped_at_rung
+    return outcome.score is None, -rung, worth(by, outcome.score, outcome.loss)

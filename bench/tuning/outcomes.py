@@ -1,0 +1,100 @@
+"""What the trials of each point of a group came to, read from their records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.config.cell import Cell
+from bench.config.task import LOWER_IS_BETTER
+from bench.config.tuning import HELD_OUT, Values
+from bench.paths import StudyPaths
+from bench.records.io import read_record
+from bench.records.schema import Record
+
+LOSS = "loss"  # what `Choice.by` says in place of a metric
+DIGITS = 12  # of a mean score: what differs in later ones differs by rounding alone
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the trials of one point came to.
+
+    score: the mean over trial seeds of what points are compared by, None where a trial has none (it failed, or its
+    metric is undefined); loss: the mean over trial seeds of the loss on held-out rows, likewise. stopped_at_rung: the
+    rung of successive halving, from 1, at which the point was out; None if it was trained to the end. trials: the hash
+    of each trial (`Cell.identity`) by its id.
+    """
+
+    values: Values
+    score: float | None
+    loss: float | None
+    stopped_at_rung: int | None
+    trials: dict[str, str]
+
+
+def outcomes(trials: Sequence[Cell], paths: StudyPaths) -> list[Outcome] | None:
+    """The outcome of every point of one group, in the order of the points; None while a trial has no record.
+
+    A record that was made with another spec than the trial has today is none. Raises BenchError if one can't be read.
+    """
+    by_point: dict[str, list[tuple[Cell, Record]]] = {}
+    for trial in trials:
+        assert trial.trial is not None
+        record = trial_record(trial, paths)
+        if record is None:
+            return None
+        by_point.setdefault(trial.trial.point, []).append((trial, record))
+    return [_outcome(recorded) for recorded in by_point.values()]
+
+
+def trial_record(trial: Cell, paths: StudyPaths) -> Record | None:
+    """The record of `trial`; None if there is none of its spec. Raises BenchError if it can't be read."""
+    file = paths.cell(trial.id).record
+    record = read_record(file) if file.is_file() else None
+    return record if record is not None and record.cell.spec_hash == trial.spec_hash else None
+
+
+def compared_by(trial: Cell) -> str:
+    """What the points of the trial's group are compared by: the name of a metric, or 'loss'."""
+    assert trial.trial is not None
+    return LOSS if trial.trial.choose_by == "loss" else trial.task.metric
+
+
+def worth(by: str, score: float | None, loss: float | None) -> tuple[float, float]:
+    """A key that sorts points from the best to the worst, by their mean score and then by their mean loss.
+
+    A point without a score is the worst. `by`: see `compared_by`.
+    """
+    lower_is_better = by == LOSS or by in LOWER_IS_BETTER
+    # A rounded score: the same number of right answers must be a tie, however it was added up.
+    key = math.inf if score is None else (1 if lower_is_better else -1) * round(score, DIGITS)
+    return key, math.inf if loss is None else loss
+
+
+def _outcome(recorded: Sequence[tuple[Cell, Record]]) -> Outcome:
+    first = recorded[0][0]
+    assert first.trial is not None
+    stopped = [record.training.stopped_at_rung for _, record in recorded if record.training is not None]
+    return Outcome(
+        values=first.trial.values,
+        score=_mean([_score(compared_by(first), record) for _, record in recorded]),
+        loss=_mean([_score(LOSS, record) for _, record in recorded]),
+        stopped_at_rung=min((rung for rung in stopped if rung is not None), default=None),
+        trials={trial.id: record.cell.hash for trial, record in recorded},
+    )
+
+
+def _score(by: str, record: Record) -> float | None:
+    """The metric, or the loss, on the held-out rows; None if the trial failed or if it is undefined."""
+    if record.status != "ok":
+        return None
+    if by == LOSS:
+        return record.loss.get(HELD_OUT)
+    return record.metrics.get(HELD_OUT, {}).get(record.selection, {}).get(by)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None
