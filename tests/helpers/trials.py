@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from helpers.records import ENVIRONMENT, make_bytes
 RATES = "learning_rate: [0.001, 0.002, 0.004, 0.008]"
 
 
+@lru_cache
 def tuned_study(space: str = RATES, *overrides: str, tuning: str = "") -> ResolvedStudy:
     """The study `demo` with tasks cola and sst2, methods lora and adalora and one seed, tuned over `space`.
 

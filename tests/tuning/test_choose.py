@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.trials import tuned_study, write_trial
 
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.paths import StudyPaths
 from bench.tuning.choose import choose, chosen_cell, with_choices
-from helpers.trials import tuned_study, write_trial
 
 GROUP = "cola/lora/small"
 
@@ -63,20 +63,25 @@ def test_the_point_nearest_to_the_top_of_the_surface_is_chosen(tmp_path: Path, b
 def test_ties_and_undefined_metrics(tmp_path: Path, ends: list[tuple[float | None, float | None]], rate: float) -> None:
     study = tuned_study()
     by_rate = dict(zip([0.001, 0.002, 0.004, 0.008], ends, strict=True))
-    ending = lambda trial: dict(zip(("score", "loss"), by_rate[rate_of(trial)], strict=True))  # noqa: E731
+
+    def ending(trial: Cell) -> dict[str, Any]:
+        score, loss = by_rate[rate_of(trial)]
+        return {"score": score, "loss": loss}
+
     assert chosen_rate(study, tmp_path, ending) == rate
 
 
 @pytest.mark.parametrize("status", ["diverged", "oom", "failed"])
 def test_a_trial_that_failed_is_the_worst_of_all(tmp_path: Path, status: str) -> None:
     study = tuned_study()
-    fails = lambda trial: {"score": None, "status": status}  # noqa: E731
-    ending = lambda trial: {"score": -0.9, "loss": 9.0} if rate_of(trial) == 0.004 else fails(trial)  # noqa: E731
+    failed = {"score": None, "status": status}
+
+    def ending(trial: Cell) -> dict[str, Any]:
+        return {"score": -0.9, "loss": 9.0} if rate_of(trial) == 0.004 else failed
+
     assert chosen_rate(study, tmp_path, ending) == 0.004
-    assert chosen_rate(study, tmp_path, fails) is None
-    with pytest.raises(
-        BenchError, match=r"cola/lora/small/seed-0: .* not chosen yet: none of its 4 trials has a score"
-    ):
+    assert chosen_rate(study, tmp_path, lambda _: failed) is None
+    with pytest.raises(BenchError, match=r"cola/lora/small/seed-0: .* chosen yet: none of its 4 trials has a score"):
         chosen_cell(study, study.find("cola", "lora", "small", 0), tmp_path)
 
 
@@ -114,12 +119,16 @@ def test_means_that_differ_by_rounding_alone_are_ties(tmp_path: Path) -> None:
 def test_lower_is_better_where_it_is(tmp_path: Path) -> None:
     study = tuned_study()
     by_loss = tuned_study(tuning="choose_by: loss")
-    ending = lambda trial: {"score": rate_of(trial), "loss": 0.3 + rate_of(trial)}  # noqa: E731
+
+    def ending(trial: Cell) -> dict[str, Any]:
+        return {"score": rate_of(trial), "loss": 0.3 + rate_of(trial)}
+
     assert chosen_rate(study, tmp_path, ending) == 0.008
     assert chosen_rate(by_loss, tmp_path, ending) == 0.001
     choice = choose(by_loss.trials[GROUP], StudyPaths(tmp_path, by_loss.name))
     assert choice is not None
-    assert (choice.by, choice.score) == ("loss", pytest.approx(0.301))
+    assert choice.by == "loss"
+    assert choice.score == pytest.approx(0.301)
     task = study.trials[GROUP][0].task.model_copy(update={"metrics": ["no_label"]})
     unlabelled = [trial.model_copy(update={"task": task}) for trial in study.trials[GROUP]]
     for trial in unlabelled:
@@ -132,11 +141,14 @@ def test_lower_is_better_where_it_is(tmp_path: Path) -> None:
 def test_what_halving_stopped_is_behind_what_went_on(tmp_path: Path) -> None:
     study = tuned_study(tuning="halving: 2")
     rungs = {0.001: 1, 0.002: 1, 0.004: None, 0.008: 2}
-    ending = lambda trial: {"score": 1 - 100 * rate_of(trial), "stopped_at_rung": rungs[rate_of(trial)]}  # noqa: E731
+
+    def ending(trial: Cell) -> dict[str, Any]:
+        return {"score": 1 - 100 * rate_of(trial), "stopped_at_rung": rungs[rate_of(trial)]}
+
+    def last_diverged(trial: Cell) -> dict[str, Any]:
+        return ending(trial) if rungs[rate_of(trial)] else {"score": None, "status": "diverged"}
+
     assert chosen_rate(study, tmp_path, ending) == 0.004
-    last_diverged = lambda trial: (  # noqa: E731
-        {"score": None, "status": "diverged"} if rungs[rate_of(trial)] is None else ending(trial)
-    )
     assert chosen_rate(study, tmp_path, last_diverged) == 0.008
 
 
