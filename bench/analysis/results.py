@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.tuning_results import Group, TuningResults, read_tuning, with_recorded_choice
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.config.task import Task
@@ -17,8 +18,8 @@ from bench.errors import BenchError
 from bench.paths import StudyPaths
 from bench.records.io import read_record
 from bench.records.schema import Record
+from bench.tuning.choose import with_choices
 
-Group = tuple[str, str, str]  # task, method, budget: cells that differ in the seed alone
 # Fields that no table uses. They are nine tenths of a record's bytes.
 LONG_FIELDS: dict[str, Any] = {"spec": {}, "ranks": {}, "model": {}, "files": {}, "log_tail": (), "checksums": {}}
 
@@ -32,6 +33,8 @@ class Results:
     paths: StudyPaths
     outdated: tuple[str, ...] = ()  # ids of cells whose record was made with another spec
     cells: tuple[Cell, ...] = field(default=())
+    # Of the whole study, whichever cells these results are restricted to.
+    tuning: TuningResults = field(default=TuningResults())
 
     def __post_init__(self) -> None:
         if not self.cells:  # all cells of the study; set past the frozen dataclass, as its own __init__ does
@@ -106,19 +109,23 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
     question. Raises BenchError if no record is left or one cannot be read.
     """
     paths = StudyPaths(results, study.name)
-    records, outdated = {}, []
+    study = with_choices(study, results)
+    records, outdated, cells = {}, [], []
     for cell in study.cells:
         file = paths.cell(cell.id).record
         if file.is_file():
-            record = read_summary(file)
+            record = read_record(file)
+            cell = with_recorded_choice(cell, record) if study.awaits_choice(cell) else cell
             if record.cell.spec_hash == cell.spec_hash:
-                records[cell.id] = record
+                records[cell.id] = _summary(record)
             else:
                 outdated.append(cell.id)
+        cells.append(cell)
+    study = replace(study, cells=tuple(cells))
     if not records:
         old = f" ({len(outdated)} answer an older spec of it)" if outdated else ""
         raise BenchError(f"no record of study {study.name!r} below {paths.cells}{old}: train some cells first")
-    return Results(study, records, paths, tuple(outdated))
+    return Results(study, records, paths, tuple(outdated), tuning=read_tuning(study, paths))
 
 
 def read_summary(file: Path) -> Record:
@@ -126,7 +133,7 @@ def read_summary(file: Path) -> Record:
 
     Raises BenchError as `read_record` does.
     """
-    return read_record(file).model_copy(update=LONG_FIELDS)
+    return _summary(read_record(file))
 
 
 def tidy(results: Results) -> pd.DataFrame:
@@ -161,6 +168,10 @@ def metric_value(record: Record, split: str, metric: str) -> float | None:
     if record.status != "ok" or split not in record.metrics:
         return None
     return record.metrics[split][record.selection].get(metric)
+
+
+def _summary(record: Record) -> Record:
+    return record.model_copy(update=LONG_FIELDS)
 
 
 def _facts(record: Record) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy, load_study
+from bench.config.tuning import HELD_OUT
 from bench.evaluation.metrics import score
 from bench.records.io import write_record
 from bench.records.schema import (
@@ -52,6 +53,7 @@ def study_of(seeds: int, *overrides: str) -> ResolvedStudy:
 def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status: Any = "ok", **changes: Any) -> Record:
     """The record of a cell with these metrics (fractions, by split); a failed one has none. `changes`: other fields."""
     common: dict[str, Any] = {
+        "kind": "trial" if cell.trial else "training",
         "cell": cell_key(cell),
         "spec": cell.model_dump(mode="json"),
         "environment": ENVIRONMENT,
@@ -60,7 +62,7 @@ def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status:
     }
     if status != "ok":
         return Record(**common, status=status, message="no luck", log_tail=("step 3", "no luck"))
-    split, metric = cell.task.primary_split, cell.task.metric
+    split, metric = HELD_OUT if cell.trial else cell.task.primary_split, cell.task.metric
     ranks = site_ranks(cell)
     start_ranks, end_ranks = sum(site.start for site in ranks.values()), sum(site.end for site in ranks.values())
     return Record(
