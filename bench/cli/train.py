@@ -27,6 +27,7 @@ from bench.pipeline.run_options import RunOptions
 from bench.trackers.available import check_tracker
 from bench.trackers.feed import feed
 from bench.training.launch import launch
+from bench.tuning.choose import chosen_cell
 
 if TYPE_CHECKING:
     from bench.config.cell import Cell
@@ -40,9 +41,15 @@ if TYPE_CHECKING:
 @click.option("--method", required=True, metavar="M")
 @click.option("--budget", required=True, metavar="B")
 @click.option("--seed", required=True, type=int, metavar="K")
+@click.option("--point", metavar="KEY", help="train a trial: that of this point of the study's tuning")
 @click.option("--out", type=FOLDER, metavar="DIR", help="folder of the record; default: its place below RESULTS")
-def train(options: RunOptions, task: str, method: str, budget: str, seed: int, out: Path | None) -> int:
+def train(
+    options: RunOptions, task: str, method: str, budget: str, seed: int, point: str | None, out: Path | None
+) -> int:
     """Train and evaluate one cell, and write its record. A cell that is already recorded is left as it is.
+
+    A trial is scored on the rows that it holds out of the training split; it reads no other split, and keeps no
+    adapter.
 
     By hand this prepares what the cell reads where it is missing; with --offline (as the pipeline's jobs run) it never
     uses the network, and a missing file is an error at once.
@@ -53,7 +60,7 @@ def train(options: RunOptions, task: str, method: str, budget: str, seed: int, o
 
     study = options.load_study(needs_rows=True)
     check_tracker(study.study)
-    cell = study.find(task, method, budget, seed)
+    cell = find_cell(options, study, task, method, budget, seed, point)
     if out is not None:
         check_writable("--out", out)
     out = out or options.paths.cell(cell.id).folder
@@ -69,6 +76,21 @@ def train(options: RunOptions, task: str, method: str, budget: str, seed: int, o
             return _launch(cell, out, options, inputs, held)
         train_alone(cell, out, options, study.study.tracker)
     return 0
+
+
+def find_cell(
+    options: RunOptions, study: ResolvedStudy, task: str, method: str, budget: str, seed: int, point: str | None
+) -> Cell:
+    """The trial of `point`, or without one the cell of these names, with the point that its trials chose.
+
+    Its record says from which trials it was chosen when it was trained. Trials that were made again since then and
+    chose the same values change nothing of the cell, and it is not trained again to name their new hashes.
+
+    Raises BenchError if there is none, or if a trial that decides its values has no record.
+    """
+    if point is not None:
+        return study.find_trial(task, method, budget, point, seed)
+    return chosen_cell(study, study.find(task, method, budget, seed), options.results)
 
 
 def set_up(cells: Sequence[Cell], options: RunOptions, study: ResolvedStudy) -> None:

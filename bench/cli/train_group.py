@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli.options import training_options
-from bench.cli.train import set_up, train_alone
+from bench.cli.train import find_cell, set_up, train_alone
 from bench.errors import EXIT_TRY_AGAIN, BenchError
 from bench.estimate.jobs import gpus
 from bench.pipeline.gpus import hold_gpus
@@ -16,19 +17,29 @@ from bench.pipeline.job import touch_record
 from bench.pipeline.run_options import RunOptions
 from bench.trackers.available import check_tracker
 
+if TYPE_CHECKING:
+    from bench.config.cell import Cell
+    from bench.config.resolve import ResolvedStudy
+
 
 @click.command(short_help="Train and evaluate several cells of one task, which share the libraries' start.")
 @training_options
 @click.option("--task", required=True, metavar="T")
-@click.option("--cells", "first", required=True, metavar="M/B/K ...", help="method/budget/seed of each cell")
+@click.option(
+    "--cells",
+    "first",
+    required=True,
+    metavar="M/B/K ...",
+    help="method/budget/seed of each cell, or method/budget/point/seed of each trial",
+)
 # An option of click takes one value, so the further ones of `--cells A B C` come as arguments.
 @click.argument("further", nargs=-1, metavar="")
 def group(options: RunOptions, task: str, first: str, further: tuple[str, ...]) -> int:
     """Train and evaluate several cells of one task in one job.
 
-    Each is trained as `bench train` would train it, bit for bit, but the libraries are imported once. If one cell
-    fails, the others still finish and are recorded. Records and logs are where the pipeline has them, below
-    RESULTS/STUDY/cells and RESULTS/STUDY/logs.
+    Each is trained as `bench train` would train it, bit for bit, but the libraries are imported once. A trial is named
+    with its point, such as lora/small/1f0c22ab/100. If one cell fails, the others still finish and are recorded.
+    Records and logs are where the pipeline has them, below RESULTS/STUDY.
 
     The exit code is 0 if every cell was recorded, else the largest exit code of a cell.
     """
@@ -37,13 +48,7 @@ def group(options: RunOptions, task: str, first: str, further: tuple[str, ...]) 
 
     study = options.load_study(needs_rows=True)
     check_tracker(study.study)
-    cells = []
-    for name in (first, *further):
-        parts = name.split("/")
-        if len(parts) != 3 or not parts[2].isdecimal():
-            raise BenchError(f"--cells: expected method/budget/seed, such as lora/small/0, found {name!r}")
-        method, budget, seed = parts
-        cells.append(study.find(task, method, budget, int(seed)))
+    cells = [_named(options, study, task, name) for name in (first, *further)]
     set_up(cells, options, study)
     missing = []
     for cell in cells:
@@ -67,3 +72,14 @@ def group(options: RunOptions, task: str, first: str, further: tuple[str, ...]) 
                 print(f"{cell.id}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
                 worst = max(worst, code)
     return worst
+
+
+def _named(options: RunOptions, study: ResolvedStudy, task: str, name: str) -> Cell:
+    """The cell 'lora/small/0', or the trial 'lora/small/1f0c22ab/100', of `task`. Raises BenchError."""
+    method, budget, *point, seed = parts if len(parts := name.split("/")) in (3, 4) else ("", "", "")
+    if not seed.isdecimal():
+        raise BenchError(
+            f"--cells: expected method/budget/seed, such as lora/small/0, or method/budget/point/seed of a trial, "
+            f"found {name!r}"
+        )
+    return find_cell(options, study, task, method, budget, int(seed), point[0] if point else None)

@@ -148,18 +148,23 @@ def _prepare(
     _remove_blocks(preparing)
 
 
-def open_data(folder: Path) -> PreparedData:
-    """Read the prepared rows in `folder`. Raises BenchError where a file is missing or not what was prepared."""
+def open_data(folder: Path, *, evaluation: bool = True) -> PreparedData:
+    """Read the prepared rows in `folder`. Raises BenchError where a file is missing or not what was prepared.
+
+    Without `evaluation` the training split alone is opened and checked: the files of the others are not looked at.
+    """
     manifest = read_manifest(folder)
+    evaluated = manifest["evaluation"] if evaluation else []
     splits = {}
-    for name, entry in manifest["splits"].items():
+    for name in dict.fromkeys(("train", *evaluated)):
+        entry = manifest["splits"][name]
         file = split_file(folder, name)
         if not file.is_file():
             raise BenchError(f"{file} is missing: {_advice(folder)}")
         if digest(file) != entry["sha256"]:
             raise BenchError(f"{file} is not what was prepared (its SHA-256 differs): {_advice(folder)}")
         splits[name] = open_split(file)
-    return PreparedData(splits["train"], {name: splits[name] for name in manifest["evaluation"]}, manifest)
+    return PreparedData(splits["train"], {name: splits[name] for name in evaluated}, manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Attempt:
             base=self.base,
             peak=peak,
             out=self.out,
+            weights=self._weights,
         )
 
     def failure(self, status: Status, message: str, step: int | None = None) -> Record:
@@ -277,7 +278,8 @@ class Attempt:
 
     @property
     def _weights(self) -> Path:
-        return self.out / weights_file(self.cell.method)
+        """The file of what was trained. That of a trial is evaluated like any other, and goes with its checkpoints."""
+        return (self.checkpoints.folder if self.cell.trial else self.out) / weights_file(self.cell.method)
 
     def _training(
         self, core: Core, seconds: Seconds, *, failed_step: int | None = None, final_loss: float | None = None

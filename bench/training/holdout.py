@@ -1,4 +1,7 @@
-"""The rows of a cell, and those of its training split that are never trained on, whose loss is watched."""
+"""The rows of a cell, and those of its training split that are never trained on.
+
+The loss on these is watched, and a trial is scored on them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import torch
 
 from bench.config.cell import Cell
 from bench.config.task import Task
+from bench.config.tuning import HELD_OUT
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
@@ -22,7 +26,10 @@ from bench.inputs.splits import Split
 
 @dataclass(frozen=True)
 class Rows:
-    """The tokenized rows of a cell and their tokenizer. `held_out` rows are of the training split, not in `train`."""
+    """The tokenized rows of a cell and their tokenizer. `held_out` rows are of the training split, not in `train`.
+
+    `evaluation` are the splits that the cell is scored on: those of its task; of a trial the held-out rows alone.
+    """
 
     train: Split
     held_out: Split
@@ -31,16 +38,16 @@ class Rows:
 
     @classmethod
     def read(cls, data: Path, model: Path, cell: Cell) -> Rows:
-        """From the prepared folders of data and model.
+        """From the prepared folders of data and model. For a trial no file of an evaluation split is looked at.
 
         Raises BenchError if a file is not what was prepared, or if the model can't write what the task asks for.
         """
-        prepared = open_data(data)
+        prepared = open_data(data, evaluation=cell.trial is None)
         train, held_out = hold_out(prepared.train, cell.recipe.holdout_rows)
         tokenizer = load_tokenizer(model)
         # What is prepared stays when a study changes how texts are generated, so this is asked again.
         check_generated(cell.task, model, tokenizer)
-        return cls(train, held_out, prepared.evaluation, tokenizer)
+        return cls(train, held_out, {HELD_OUT: held_out} if cell.trial else prepared.evaluation, tokenizer)
 
     def collator(self, split: Split, kind: str, device: torch.device) -> Collator:
         """Makes batches of `split` on `device` for a task of that kind."""

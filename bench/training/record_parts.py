@@ -12,6 +12,7 @@ import torch
 
 from bench.config.cell import Cell
 from bench.config.rank_schedule import cap_of
+from bench.config.tuning import HELD_OUT
 from bench.engine.step import Core
 from bench.errors import BenchError
 from bench.estimate.memory import predict_peak
@@ -79,16 +80,20 @@ def completed_record(
     base: BaseBytes | None,
     peak: PeakBytes,
     out: Path,
+    weights: Path,
 ) -> Record:
-    """The record of a cell that was trained and evaluated; its files stand in `out`.
+    """The record of a cell that was trained and evaluated.
+
+    `weights`: the file of what was trained. The cell's other files stand in `out`, and those of `weights` too unless
+    the cell is a trial, which keeps no adapter and no model.
 
     `last`: the scores of the last step, where another one is reported. Raises BenchError if the budget was not kept.
     """
     use = budget_use(core, cell, start.plain_ranks)
     if use.used > use.limit:
         raise BenchError(f"{cell.id}: {use.used} {use.unit} kept, the budget is {use.limit}")
-    split, metric = cell.task.primary_split, cell.task.metric
-    files = (CURVE, PREDICTIONS, weights_file(cell.method))
+    split, metric = HELD_OUT if cell.trial else cell.task.primary_split, cell.task.metric
+    files = (CURVE, PREDICTIONS) if cell.trial else (CURVE, PREDICTIONS, weights_file(cell.method))
     # Ranks shrink or grow: what they take is at its largest at the start or at the end.
     largest = {name: max(count, core.bytes()[name]) for name, count in start.bytes.items()}
     return Record(
@@ -105,7 +110,7 @@ def completed_record(
         ranks=ranks_of(core, start.ranks),
         bytes=Bytes(
             base=base,
-            adapter_file=(out / weights_file(cell.method)).stat().st_size,
+            adapter_file=weights.stat().st_size,
             gradients=largest["gradients"],
             optimizer=largest["optimizer"],
             importance=largest["importance"],
@@ -138,6 +143,7 @@ def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, 
     notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
     rows = inputs.data_manifest
     return {
+        "kind": "trial" if cell.trial else "training",
         "cell": CellKey.of(cell, inputs.identity),
         "spec": cell.model_dump(mode="json"),
         "selection": cell.selection,
