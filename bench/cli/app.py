@@ -24,6 +24,7 @@ from bench.cli.report import figures, page, tables
 from bench.cli.status import status
 from bench.cli.train import train
 from bench.cli.train_group import group
+from bench.cli.tuned import tuned
 from bench.errors import EXIT_BAD_INPUT, BenchError
 from bench.log import configure_logging
 
@@ -37,7 +38,7 @@ def app() -> None:
     """Benchmarks of parameter-efficient fine-tuning."""
 
 
-for command in (check, plan, prepare, train, group, status, tables, figures, page, evaluate, export):
+for command in (check, plan, prepare, train, group, tuned, status, tables, figures, page, evaluate, export):
     app.add_command(command)
 
 

@@ -47,12 +47,18 @@ def _points(tuning_json: str, task: str, memo: Path | None) -> tuple[Values, ...
     tuning = Tuning.model_validate_json(tuning_json)
     if tuning.grid_size is not None:
         lists = [dimension.values or [] for dimension in tuning.space.values()]
-        return tuple(dict(zip(tuning.space, values, strict=True)) for values in itertools.product(*lists))
+        grid = tuple(dict(zip(tuning.space, values, strict=True)) for values in itertools.product(*lists))
+        if len(set(map(point_key, grid))) < len(grid):  # their trials would share a folder; one grid in 80 of 10,000
+            raise ValueError("two points have keys that begin alike: change a value")
+        return grid
     drawn_by = {"space": json.loads(tuning_json)["space"], "sampler": tuning.sampler, "seed": tuning.sampler_seed}
     file = memo / f"{digest_json({**drawn_by, 'task': task, 'points': tuning.points})}.json" if memo else None
     if file is not None and file.is_file():
-        with suppress(ValueError, OSError):
-            return tuple(json.loads(file.read_bytes()))
+        with suppress(ValueError, OSError, TypeError, KeyError):
+            kept = json.loads(file.read_bytes())
+            if len(kept) == tuning.points:
+                # the file is canonical, so its keys are sorted; here they are as in the space, whoever drew the points
+                return tuple({key: point[key] for key in tuning.space} for point in kept)
     points = _draw(tuning, int(digest_json({**drawn_by, "task": task})[:16], 16))
     if file is not None:
         with suppress(OSError):  # a folder that can't be written costs a second and a half, nothing else
@@ -63,13 +69,12 @@ def _points(tuning_json: str, task: str, memo: Path | None) -> tuple[Values, ...
 def _draw(tuning: Tuning, seed: int) -> list[Values]:
     """Points from the unit cube, each mapped to the space, without those that were drawn before."""
     points: dict[str, Values] = {}
+    keys = sorted(tuning.space)  # which dimension of the cube is a key's must not depend on the order in the file
     count = 2 ** math.ceil(math.log2(tuning.points))  # a Sobol sequence is balanced at powers of two
-    while count <= max(MOST_DRAWS, tuning.points):
+    while count <= max(MOST_DRAWS, 4 * tuning.points):
         for position in _positions(tuning.sampler, count, len(tuning.space), seed):
-            values = {
-                key: _value(key, dimension, at)
-                for (key, dimension), at in zip(tuning.space.items(), position, strict=True)
-            }
+            at = dict(zip(keys, position, strict=True))
+            values = {key: _value(key, dimension, at[key]) for key, dimension in tuning.space.items()}
             points.setdefault(point_key(values), values)
             if len(points) == tuning.points:
                 return list(points.values())
@@ -99,5 +104,13 @@ def _value(key: str, dimension: Dimension, position: float) -> object:
         value = lowest * (highest / lowest) ** position
     else:
         value = lowest + position * (highest - lowest)
-    rounded = min(max(float(f"{value:.{DIGITS}g}"), lowest), highest)
+    rounded = min(max(_rounded(value, dimension), lowest), highest)
     return round(rounded) if takes_whole_numbers(key) else rounded
+
+
+def _rounded(value: float, dimension: Dimension) -> float:
+    """`value` to three significant digits: of itself on a log scale, of the width of the range on a linear one."""
+    if dimension.scale == "log":
+        return float(f"{value:.{DIGITS}g}")
+    width = (dimension.highest or 0.0) - (dimension.lowest or 0.0)
+    return round(value, DIGITS - 1 - math.floor(math.log10(width)))

@@ -25,9 +25,10 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
     None if it is not known yet.
     """
     recipe, held_out = cell.recipe, cell.recipe.holdout_rows
-    no_row_left = train_rows is not None and held_out >= train_rows
+    most_rows = cell.data.train_rows if train_rows is None else train_rows  # the study's limit may be all that is known
+    no_row_left = most_rows is not None and held_out >= most_rows
     if no_row_left:
-        yield ("recipe", "holdout_rows"), f"{held_out} rows held out of {train_rows} leave none to train on"
+        yield ("recipe", "holdout_rows"), f"{held_out} rows held out of {most_rows} leave none to train on"
     if cell.method.allocator == "plateau" and not held_out:
         yield ("methods",), f"method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
     if cell.selection == "best" and not held_out:

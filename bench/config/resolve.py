@@ -19,7 +19,7 @@ from bench.config.resolve_cell import cell_problems, resolve_cell, with_choice
 from bench.config.study import Grid, Study
 from bench.config.task import Task
 from bench.config.trials import draw_points, trials_of, tuning_problems, with_values
-from bench.config.tuned_file import TunedFile, taken_over
+from bench.config.tuned_file import TunedFile, missing_values, taken_over
 from bench.config.tuning import Values
 from bench.config.unknown_names import unknown_names
 from bench.config.yaml_source import Places, build, place_of
@@ -169,6 +169,9 @@ def resolve(
                 problems.setdefault(problem, problem)
             cells.setdefault(cell.id, cell)
             sources.setdefault(cell.id, source)
+    if tuned:
+        groups = dict.fromkeys(cell.group for cell in cells.values())
+        problems |= {problem: problem for problem in missing_values(entry, tuned, groups)}
     problems |= {problem: problem for problem in tuning_problems(entry, given, [cell.seed for cell in cells.values()])}
     if problems:
         raise SpecError(problems.values())

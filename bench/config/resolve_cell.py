@@ -17,7 +17,7 @@ from bench.config.task import Task
 from bench.config.trials import with_values
 from bench.config.tuned_file import TunedFile, choice_for
 from bench.config.yaml_source import KeyPath, build, place_of
-from bench.errors import BenchError, Problem, SpecError
+from bench.errors import Problem
 
 
 def resolve_cell(
@@ -63,12 +63,16 @@ def resolve_cell(
 
 
 def with_choice(entry: Entry[Study], cell: Cell, tuned: TunedFile, last: dict[str, Any]) -> Cell:
-    """`cell` with the values that it takes over; what the command line says outranks them. Raises SpecError."""
-    try:
-        choice = choice_for(entry, tuned, cell)
-    except BenchError as error:
-        raise SpecError([Problem(entry.file, str(error), *place_of(entry.places, ("recipe_from",)))]) from error
-    values = {key: value for key, value in choice.values.items() if key not in last}
+    """`cell` with the values that it takes over; what the command line says outranks them. Raises SpecError.
+
+    A cell whose group has no values stays as it is: `missing_values` names it.
+    """
+    choice = choice_for(entry, tuned, cell)
+    if choice is None:
+        return cell
+    # A scale replaces an alpha, so a tuned one of these would outrank the other on the command line.
+    given = {*last, *({"alpha", "scale"} if {"alpha", "scale"} & last.keys() else ())}
+    values = {key: value for key, value in choice.values.items() if key not in given}
     recipe = with_values(cell.recipe, values, entry)
     return cell.model_copy(update={"recipe": recipe, "choice": choice.model_copy(update={"values": values})})
 
@@ -100,6 +104,10 @@ def cell_problems(entry: Entry[Study], cell: Cell) -> Iterator[tuple[Hashable, P
 
 def _place_for(entry: Entry[Study], cell: Cell, path: KeyPath) -> tuple[int, int]:
     """Where the study sets `path` for the cell's task; its list of tasks if a key of the task is not in its file."""
+    if cell.trial is not None and path[0] == "recipe":
+        tuned = ("tuning", "holdout_rows") if path[1] == "holdout_rows" else ("tuning", "space", path[1])
+        if path[1] == "holdout_rows" or tuned in entry.places:
+            return place_of(entry.places, tuned)
     if path[0] in ("recipe", "generation"):
         candidates = [p for p in (("overrides", cell.task.name, *path), path) if p in entry.places]
         path = candidates[0] if candidates else ("tasks",)

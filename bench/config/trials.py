@@ -35,12 +35,12 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], entry: Entry[Study]) 
     changes = dict(values)
     if "alpha" in changes:
         changes.setdefault("scale", None)  # which would replace the alpha
-    places = {path[2:]: place for path, place in entry.places.items() if path[:2] == ("tuning", "space")}
+    below = ("tuning", "space") if entry.item.tuning else ("recipe_from",)
+    places = {path[len(below) :]: place for path, place in entry.places.items() if path[: len(below)] == below}
     try:
         return build(Recipe, {**recipe.model_dump(), **changes}, places, entry.file)
     except SpecError as error:
-        tuned = {path[0] for path in places if len(path) == 1}
-        point = ", ".join(f"{key} {value}" for key, value in values.items() if key in tuned)
+        point = ", ".join(f"{key} {value}" for key, value in values.items() if key != "holdout_rows")
         raise SpecError(
             Problem(p.file, f"the point {point} makes no recipe: {p.message}", p.line, p.column) for p in error.problems
         ) from error
@@ -57,7 +57,7 @@ def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes
     trials = []
     for values in points:
         point = point_key(values)
-        key = (id(cell.recipe), point)
+        key = (cell.recipe, point)
         if key not in recipes:
             recipes[key] = with_values(cell.recipe, {**values, "holdout_rows": tuning.holdout_rows}, entry)
         trial = Trial(point=point, values=values, choose_by=tuning.choose_by, halving=halving)
@@ -82,10 +82,16 @@ def tuning_problems(entry: Entry[Study], given: Mapping[str, Any], seeds: Sequen
     for seed in sorted(set(tuning.seeds) & set(seeds)):
         message = f"tuning.seeds: {seed} is a seed of the study; what is reported must not be chosen by its own seeds"
         yield Problem(entry.file, message, *place_of(entry.places, ("tuning", "seeds")))
+    if {"alpha", "scale"} <= tuning.space.keys():
+        message = "tuning.space: a scale replaces alpha, which would have no effect: tune one of alpha, scale"
+        yield Problem(entry.file, message, *place_of(entry.places, ("tuning", "space", "alpha")))
     recipes = [given.get("recipe") or {}, *(o.get("recipe") or {} for o in (given.get("overrides") or {}).values())]
+    named = {key for recipe in recipes for key in recipe}
     for key in tuning.space:
-        if any(key in recipe for recipe in recipes):
-            yield Problem(COMMAND_LINE, f"recipe.{key} has no effect, since the study tunes it: set tuning.space.{key}")
+        # a scale replaces an alpha, so that the one that is tuned outranks the other
+        for other in named & ({"alpha", "scale"} if key in ("alpha", "scale") else {key}):
+            message = f"recipe.{other} has no effect, since the study tunes {key}: set tuning.space.{key}"
+            yield Problem(COMMAND_LINE, message)
 
 
 def _halving(tuning: Tuning, points: Sequence[Values]) -> Halving | None:

@@ -29,6 +29,8 @@ _NOT_TUNED = {
 
 HELD_OUT = "held-out"  # the name, in records of trials, of the split that they are scored on
 
+MOST_POINTS = 10_000
+
 Values = dict[str, Any]  # of one point: the tuned recipe keys and their values
 
 
@@ -75,7 +77,7 @@ class Tuning(Frozen):
     space: Annotated[dict[str, Dimension], Field(min_length=1)] = Field(
         description="The recipe keys that are tuned, each with a range {from, to, scale} or a list of values."
     )
-    trials: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
+    trials: Annotated[int, Field(ge=2, le=MOST_POINTS)] | None = Field(
         None,
         description="Number of points for each task x method x budget. The default null is for lists of values alone: "
         "the full grid.",
@@ -120,6 +122,9 @@ class Tuning(Frozen):
                 raise ValueError(f"unknown recipe key {key!r}{nearest(key, valid)}")
             if dimension.values is None and not _takes_numbers(key):
                 raise ValueError(f"{key} takes no range: give a list of values")
+            bounds = (dimension.lowest, dimension.highest)
+            if takes_whole_numbers(key) and any(bound is not None and bound != int(bound) for bound in bounds):
+                raise ValueError(f"{key} takes whole numbers, as from and to must be")
         return space
 
     @field_validator("seeds")
@@ -134,6 +139,8 @@ class Tuning(Frozen):
         grid = self.grid_size
         if grid is None and self.trials is None:
             raise ValueError("trials is missing: how many points are drawn from the ranges of the space")
+        if grid is not None and grid > MOST_POINTS:
+            raise ValueError(f"a grid of {grid:,} points; a group has at most {MOST_POINTS:,}")
         if grid is not None and self.trials not in (None, grid):
             raise ValueError(f"a space of lists alone is a grid of {grid} points, found trials: {self.trials}")
         if self.points < 2:

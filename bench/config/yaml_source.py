@@ -44,14 +44,22 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in resolvers if tag in _JSON_TAGS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+_FLOAT = (
     f"{_TAG}float",
     re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
     list("-+.0123456789"),
 )
+_Loader.add_implicit_resolver(*_FLOAT)
 _Loader.yaml_constructors = {
     tag: construct for tag, construct in yaml.SafeLoader.yaml_constructors.items() if tag is None or tag in _JSON_TAGS
 }
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper, which also puts in quotes a text that `_Loader` takes for a number: a hash such as 12e4."""
+
+
+_Dumper.add_implicit_resolver(*_FLOAT)
 
 
 def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
@@ -80,8 +88,14 @@ _Loader.add_constructor(f"{_TAG}int", _whole_number)
 _Loader.add_constructor(f"{_TAG}float", _number)
 
 
-def read_yaml(file: Path) -> tuple[dict[str, Any], Places]:
-    """The mapping in `file`, and the line and column of every key and item.
+def yaml_text(data: dict[str, Any]) -> str:
+    """`data` as text from which `parse_yaml` reads the same data, with the keys in their order."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120)
+    return text
+
+
+def read_yaml(file: Path, most: int = MAX_BYTES) -> tuple[dict[str, Any], Places]:
+    """The mapping in `file` of at most `most` bytes, and the line and column of every key and item.
 
     Raises SpecError if the file can't be read or holds anything but a plain mapping.
     """
@@ -89,8 +103,8 @@ def read_yaml(file: Path) -> tuple[dict[str, Any], Places]:
         raw = file.read_bytes()
     except OSError as error:
         raise SpecError([Problem(file, f"cannot be read: {error.strerror}")]) from error
-    if len(raw) > MAX_BYTES:
-        raise SpecError([Problem(file, f"{len(raw):,} bytes; a description has at most {MAX_BYTES:,}")])
+    if len(raw) > most:
+        raise SpecError([Problem(file, f"{len(raw):,} bytes; a description has at most {most:,}")])
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

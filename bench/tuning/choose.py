@@ -25,12 +25,12 @@ def choose(trials: Sequence[Cell], paths: StudyPaths) -> Choice | None:
     Raises BenchError if a record can't be read.
     """
     found = outcomes(trials, paths)
-    return chosen(trials[0], found) if found else None
+    return choose_from(trials, found) if found else None
 
 
-def chosen(trial: Cell, found: Sequence[Outcome]) -> Choice | None:
-    """The choice from these outcomes of the group of `trial`; None if none of them has a score."""
-    by = compared_by(trial)
+def choose_from(trials: Sequence[Cell], found: Sequence[Outcome]) -> Choice | None:
+    """The choice from these `outcomes` of a group's trials; None if none of them has a score."""
+    by = compared_by(trials[0])
     best = min(found, key=lambda outcome: _order(by, outcome))  # the first of those that are equal
     if best.score is None:
         return None

@@ -22,14 +22,15 @@ class Outcome:
     """What the trials of one point came to.
 
     score: the mean over trial seeds of what points are compared by, None where a trial has none (it failed, or its
-    metric is undefined); loss: the mean over trial seeds of the loss on held-out rows, likewise. stopped_at_rung: the
-    rung of successive halving, from 1, at which the point was out; None if it was trained to the end. trials: the hash
-    of each trial (`Cell.identity`) by its id.
+    metric is undefined); loss: the mean over trial seeds of the loss on held-out rows, likewise. scored: how many of
+    its trials have a score. stopped_at_rung: the rung of successive halving, from 1, at which the point was out; None
+    if it was trained to the end. trials: the hash of each trial (`Cell.identity`) by its id.
     """
 
     values: Values
     score: float | None
     loss: float | None
+    scored: int
     stopped_at_rung: int | None
     trials: dict[str, str]
 
@@ -76,11 +77,13 @@ def worth(by: str, score: float | None, loss: float | None) -> tuple[float, floa
 def _outcome(recorded: Sequence[tuple[Cell, Record]]) -> Outcome:
     first = recorded[0][0]
     assert first.trial is not None
+    scores = [_score(compared_by(first), record) for _, record in recorded]
     stopped = [record.training.stopped_at_rung for _, record in recorded if record.training is not None]
     return Outcome(
         values=first.trial.values,
-        score=_mean([_score(compared_by(first), record) for _, record in recorded]),
+        score=_mean(scores),
         loss=_mean([_score(LOSS, record) for _, record in recorded]),
+        scored=sum(score is not None for score in scores),
         stopped_at_rung=min((rung for rung in stopped if rung is not None), default=None),
         trials={trial.id: record.cell.hash for trial, record in recorded},
     )
