@@ -65,14 +65,21 @@ def test_the_band_holds_at_least_as_often_as_it_says(trials: int, confidence: fl
     assert confidence <= exact_coverage(band_ranks(trials, confidence)) <= 1 + 1e-12
 
 
-def test_with_many_trials_the_band_holds_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(0)
-    for trials in (16, 32):
-        ranks, medians = band_ranks(trials, 0.95), 0.5 ** (1 / np.arange(1, trials + 1))
-        scores = np.sort(generator.random((20_000, trials)), axis=1)
-        padded = np.pad(scores, ((0, 0), (1, 1)), constant_values=(0, 1))
-        rate = ((padded[:, ranks.worse] <= medians) & (medians <= padded[:, ranks.better])).all(axis=1).mean()
-        assert 0.945 <= rate <= 0.97
+@pytest.mark.parametrize(("trials", "highest"), [(16, 0.965), (32, 0.96), (64, 0.96), (300, 1.0)])
+def test_with_many_trials_the_band_holds_about_as_often_as_it_says(trials: int, highest: float) -> None:
+    """Beyond 256 trials it is wider than it need be, since an exact one takes too long."""
+    ranks, medians = band_ranks(trials, 0.95), 0.5 ** (1 / np.arange(1, trials + 1))
+    scores = np.sort(np.random.default_rng(0).random((10_000, trials)), axis=1)
+    padded = np.pad(scores, ((0, 0), (1, 1)), constant_values=(0, 1))
+    rate = ((padded[:, ranks.worse] <= medians) & (medians <= padded[:, ranks.better])).all(axis=1).mean()
+    assert 0.945 <= rate <= highest
+
+
+def test_the_most_trials_that_a_study_may_ask_for_have_a_curve() -> None:
+    curve = curve_of(np.linspace(0, 1, 10_000).tolist())
+    assert curve.estimate[0] == pytest.approx(0.5, abs=1e-3)
+    assert 0.47 < curve.low[0] < curve.high[0] < 0.53
+    assert 500 < curve.reach < 1700
 
 
 def test_the_band_is_within_that_of_opda() -> None:

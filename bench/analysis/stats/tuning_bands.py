@@ -23,6 +23,7 @@ from scipy.stats import binom
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int64]
 BISECTIONS = 12  # the level is then within 0.0003 above the lowest
+MOST_EXACT = 256  # trials
 PRECISION = 1e-6  # of the ends of intervals; the coverage is that of the ranks that come out, whatever this is
 
 
@@ -47,18 +48,28 @@ class BandRanks:
 def band_ranks(trials: int, confidence: float) -> BandRanks:
     """The band of one curve as ranks, which depend on no score: one computation serves all curves of n trials.
 
-    The intervals of the order statistics all have the same level: the lowest one at which the band holds with this
-    confidence for all k. Ranks are whole numbers, so for few trials the band holds more often than that.
+    Ranks are whole numbers, so for few trials the band holds more often than with this confidence.
     """
     if trials == 1:  # one draw bounds no median, and its order statistic has no highest-density interval
         return BandRanks((1,), (0,), (2,))
+    worse, better = _ends(trials, _level(trials, confidence))
+    estimate = tuple(_estimate_rank(trials, k) for k in range(1, trials + 1))
+    return BandRanks(estimate, tuple(worse.tolist()), tuple(better.tolist()))
+
+
+def _level(trials: int, confidence: float) -> float:
+    """Of the intervals of the order statistics: the lowest level at which the band holds often enough for all k.
+
+    Beyond `MOST_EXACT` trials, for which that takes too long, it is the level at which the intervals hold together by
+    Bonferroni's inequality. It is higher, so the band is wider.
+    """
+    if trials > MOST_EXACT:
+        return 1 - (1 - confidence) / trials
     low, high = 0.0, 1.0
     for _ in range(BISECTIONS):  # intervals of a higher level contain those of a lower one, so coverage only rises
         level = (low + high) / 2
         low, high = (low, level) if _coverage(*_ends(trials, level)) >= confidence else (level, high)
-    worse, better = _ends(trials, high)
-    estimate = tuple(_estimate_rank(trials, k) for k in range(1, trials + 1))
-    return BandRanks(estimate, tuple(worse.tolist()), tuple(better.tolist()))
+    return high
 
 
 def _medians(trials: int) -> Floats:
@@ -87,19 +98,20 @@ def _coverage(worse: Ranks, better: Ranks) -> float:
     median, each is below the next one with the same probability.
     """
     trials = len(worse)
-    counts, medians = np.arange(trials + 1), _medians(trials)
-    probability = (counts == 0).astype(float)  # of so many scores below the median, while the band held so far
-    for k, (before, median) in enumerate(zip((0.0, *medians), medians, strict=False)):
-        moves = binom.pmf(counts - counts[:, None], trials - counts[:, None], (median - before) / (1 - before))
-        probability = (probability @ moves) * ((counts >= worse[k]) & (counts < better[k]))
+    below, median = np.zeros(1, int), 0.0  # how many scores may be below the last median, and where that is
+    probability = np.ones(1)  # of each of these numbers, while the band held so far
+    for lowest, highest, next_median in zip(worse, np.minimum(better - 1, trials), _medians(trials), strict=True):
+        next_below = np.arange(lowest, highest + 1)
+        share = (next_median - median) / (1 - median)
+        probability = probability @ binom.pmf(next_below - below[:, None], trials - below[:, None], share)
+        below, median = next_below, next_median
     return float(probability.sum())
 
 
 def _estimate_rank(trials: int, k: int) -> int:
-    """The smallest rank r with (r / n)^k >= 1/2, in whole numbers.
+    """The smallest rank r with (r / n)^k >= 1/2.
 
-    `opda` sums 1/n in floating point, and so its estimate is one rank too high for n = 12, 20, 40 and others.
+    For one trial, n / 2 may be whole: `opda`, which sums 1/n, is then one rank too high for n = 12, 20, 40 and others.
+    For more trials, no rank makes both sides equal, since the root of 1/2 is irrational.
     """
-    rank = math.ceil(trials * 0.5 ** (1 / k))
-    candidates = range(max(1, rank - 1), trials + 1)
-    return next(number for number in candidates if 2 * number**k >= trials**k)
+    return (trials + 1) // 2 if k == 1 else math.ceil(trials * 0.5 ** (1 / k))
