@@ -12,6 +12,7 @@ from bench.analysis.figures.growth import growth_figures
 from bench.analysis.figures.ranks import rank_figure, ranks_differ
 from bench.analysis.figures.scores import difference_figure, method_figure, trade_off_figure
 from bench.analysis.figures.style import STYLE
+from bench.analysis.figures.tuning import tuning_figures
 from bench.analysis.results import Results
 from bench.analysis.stats.comparison import Comparer
 
@@ -28,6 +29,7 @@ def study_figures(results: Results, comparer: Comparer | None = None) -> Iterato
     with mpl.rc_context(STYLE):
         for task in results.tasks:
             yield from _task_figures(results, task)
+        yield from tuning_figures(results)
         yield from growth_figures(results)
         differences = difference_figure(comparer or Comparer(results))
         if differences is not None:

@@ -33,6 +33,15 @@ def marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
+def shared_legend(figure: Figure) -> None:
+    """One legend beside all panels, with every label once."""
+    entries: dict[str, Any] = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(list(entries.values()), list(entries), fontsize=7, frameon=False, loc="outside right upper")
+
+
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as SVG (for print) and PNG (150 dpi), without a date: equal records give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
