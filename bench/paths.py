@@ -169,6 +169,11 @@ class StudyPaths:
         return self.tables / "tidy.parquet"
 
     @property
+    def tidy_trials(self) -> Path:
+        """The same of the trials of a study that tunes: one row per trial and metric."""
+        return self.tables / "trials.parquet"
+
+    @property
     def figures(self) -> Path:
         return self.folder / "figures"
 

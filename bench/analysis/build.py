@@ -10,12 +10,13 @@ from bench.analysis.results import Results, read_results, tidy
 from bench.analysis.stats.comparison import Comparer
 from bench.analysis.tables.render import FORMATS
 from bench.analysis.tables.study_tables import study_tables
+from bench.analysis.tuning_frame import trial_frame
 from bench.config.resolve import ResolvedStudy
 from bench.files import write_atomic
 
 
 def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
-    """Write every table in every format to results/<study>/tables/, and the tidy data frame; return the files.
+    """Write every table in every format to results/<study>/tables/, and the tidy data frames; return the files.
 
     Raises BenchError if no record can be read or, with `strict`, if the results come with a caution.
     """
@@ -27,10 +28,14 @@ def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) ->
             file = paths.tables / f"{table.name}{suffix}"
             write_atomic(file, render(table).encode())
             files.append(file)
-    stream = io.BytesIO()
-    tidy(study_results).to_parquet(stream, index=False)
-    write_atomic(paths.tidy, stream.getvalue())
-    return [*files, paths.tidy]
+    frames = {paths.tidy: tidy(study_results)}
+    if study_results.tuning.tuning is not None:
+        frames[paths.tidy_trials] = trial_frame(study_results.tuning)
+    for file, frame in frames.items():
+        stream = io.BytesIO()
+        frame.to_parquet(stream, index=False)
+        write_atomic(file, stream.getvalue())
+    return [*files, *frames]
 
 
 def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:

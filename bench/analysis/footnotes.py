@@ -9,6 +9,7 @@ from bench.analysis.results import Results
 from bench.analysis.rouge_notes import dropped_texts, tokenizers
 from bench.analysis.stats.comparison import Comparison
 from bench.analysis.stats.limits import Limit, Missing
+from bench.analysis.tuning_notes import recipe_notes, tuning_cautions
 from bench.analysis.wording import metric_name
 from bench.errors import BenchError
 from bench.records.schema import Record
@@ -23,7 +24,7 @@ LIMIT_NOTES = {
 
 
 def footnotes(results: Results) -> tuple[str, ...]:
-    """The backbones, the commits if there are several, the share of failed runs, then every caution."""
+    """The backbones, the commits if there are several, how recipes were tuned, failed runs, then every caution."""
     tasks_by_backbone: dict[str, list[str]] = {}
     for cell in results.cells:
         tasks_by_backbone.setdefault(cell.backbone.name, []).append(cell.task.name)
@@ -32,14 +33,11 @@ def footnotes(results: Results) -> tuple[str, ...]:
     commits = Counter(str(record.environment.get("commit"))[:SHORT] for record in results.records.values())
     if len(commits) > 1:
         notes.append(f"Commits: {_counts(commits)}.")
-    return (*notes, *_failed(results), *tokenizers(results), *cautions(results))
+    return (*notes, *recipe_notes(results), *_failed(results), *tokenizers(results), *cautions(results))
 
 
-def comparison_notes(results: Results, comparisons: Sequence[Comparison], *, bold: bool = True) -> list[str]:
-    """Why differences have no interval, which of them lack seeds, and which meet a limit of coverage.
-
-    `bold`: whether the table makes clear differences bold.
-    """
+def comparison_notes(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
+    """Why differences have no interval, which of them lack seeds, and which meet a limit of coverage."""
     notes = []
     for missing in Missing:
         without = [c for c in comparisons if c.missing is missing]
@@ -47,8 +45,7 @@ def comparison_notes(results: Results, comparisons: Sequence[Comparison], *, bol
             notes.append(f"No interval, {missing.value}: {_places(results, without)}.")
     incomplete = [c for c in comparisons if not c.complete]
     if incomplete:
-        what = "Never bold, a" if bold else "A"
-        notes.append(f"{what} seed of one method is missing or failed: {_places(results, incomplete)}.")
+        notes.append(f"Never bold, a seed of one method is missing or failed: {_places(results, incomplete)}.")
     for limit in Limit:
         limited = [c for c in comparisons if limit in c.limits]
         if limited:
@@ -91,6 +88,7 @@ def cautions(results: Results) -> tuple[str, ...]:
         *_unequal_budgets(results),
         *dropped_texts(results),
         *_outdated(results),
+        *tuning_cautions(results),
     )
 
 

@@ -33,7 +33,6 @@ class Results:
     paths: StudyPaths
     outdated: tuple[str, ...] = ()  # ids of cells whose record was made with another spec
     cells: tuple[Cell, ...] = field(default=())
-    # Of the whole study, whichever cells these results are restricted to.
     tuning: TuningResults = field(default=TuningResults())
 
     def __post_init__(self) -> None:
@@ -60,6 +59,11 @@ class Results:
     @cached_property
     def tasks(self) -> dict[str, Task]:
         return {cell.task.name: cell.task for cell in self.cells}
+
+    @cached_property
+    def processes(self) -> dict[str, int]:
+        """By the cell's id: how many processes train it."""
+        return {cell.id: cell.recipe.processes for cell in self.cells}
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -99,7 +103,7 @@ class Results:
         """The results of these methods alone."""
         cells = tuple(cell for cell in self.cells if cell.method.name in methods)
         records = {cell.id: self.records[cell.id] for cell in cells if cell.id in self.records}
-        return replace(self, cells=cells, records=records)
+        return replace(self, cells=cells, records=records, tuning=self.tuning.restricted_to(methods))
 
 
 def read_results(study: ResolvedStudy, results: Path) -> Results:

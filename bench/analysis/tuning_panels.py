@@ -7,11 +7,18 @@ from itertools import combinations
 
 from bench.analysis.stats.score_ranges import range_of
 from bench.analysis.stats.tuning_curves import TuningCurve, tuning_curves
-from bench.analysis.stats.tuning_leads import lead_sentence
+from bench.analysis.stats.tuning_leads import lead_sentence, leads
 from bench.analysis.tuning_results import GroupTuning, TuningResults
 
 GRID = "all points of a grid were tried, so they are no sample of what more trials would find"
 HALVING = "successive halving stopped trials early, so their scores are of different steps"
+AHEAD = (
+    "Ahead with k trials: the band around the median held-out score of the best of k trials is better than the other "
+    "method's. The bands of a task and budget hold together, for all pairs and all k. They are about held-out scores, "
+    "not about what is reported."
+)
+SOBOL = " The points are those of a Sobol sequence, the bands those of random search with as many trials."
+MAX_SENTENCES = 24
 TAKEN_OVER = "the values were taken over, and the trials are those of another study"
 
 
@@ -38,10 +45,42 @@ def curves_of(tuning: TuningResults, panel: Mapping[str, GroupTuning]) -> dict[s
 
 def lead_sentences(tuning: TuningResults, labels: Mapping[str, str]) -> list[str]:
     """One sentence per task, budget and pair of methods, in the study's order. `labels`: the methods' names."""
+    return [sentence for panel in tuning.panels for _, sentence in _sentences(tuning, panel, labels)]
+
+
+def pair_notes(tuning: TuningResults, labels: Mapping[str, str]) -> list[str]:
+    """What `lead_sentences` say, short enough for footnotes, and what they rest on; or why there are none.
+
+    Several pairs of a task and budget of which neither method is shown to be ahead are one footnote. Of a large study
+    the first leads alone are named.
+    """
+    reason = without_curves(tuning)
+    if reason is not None:
+        return [f"Whether a method is ahead after so many trials is not said: {reason}."]
+    named, open_pairs = [], []
+    for panel in tuning.panels:
+        sentences = _sentences(tuning, panel, labels)
+        named += [sentence for is_lead, sentence in sentences if is_lead]
+        undecided = [sentence for is_lead, sentence in sentences if not is_lead]
+        if len(undecided) > 1:
+            of_all = f"{len(undecided)} of {len(sentences)} pairs" if len(undecided) < len(sentences) else "every pair"
+            undecided = [
+                f"{', '.join(panel)}: for {of_all} neither method is shown to be ahead (the page says of each)."
+            ]
+        open_pairs += undecided
+    if not named and not open_pairs:
+        return []
+    if len(named) > MAX_SENTENCES:
+        named = [*named[:MAX_SENTENCES], f"{len(named) - MAX_SENTENCES} more pairs with a lead are on the page."]
+    sobol = tuning.tuning is not None and tuning.tuning.sampler == "sobol"
+    return [AHEAD + (SOBOL if sobol else ""), *named, *open_pairs]
+
+
+def _sentences(tuning: TuningResults, panel: tuple[str, str], labels: Mapping[str, str]) -> list[tuple[bool, str]]:
+    """For each pair of methods of a task and budget, whether one leads, and the sentence."""
+    curves = curves_of(tuning, tuning.panel(*panel))
     sentences = []
-    for task, budget in tuning.panels:
-        curves = curves_of(tuning, tuning.panel(task, budget))
-        for first, second in combinations(curves, 2):
-            sentence = lead_sentence(labels[first], curves[first], labels[second], curves[second])
-            sentences.append(f"{task}, {budget}: {sentence}")
+    for first, second in combinations(curves, 2):
+        sentence = lead_sentence(labels[first], curves[first], labels[second], curves[second])
+        sentences.append((bool(leads(curves[first], curves[second])), f"{', '.join(panel)}: {sentence}"))
     return sentences

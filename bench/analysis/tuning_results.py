@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any
@@ -146,6 +146,10 @@ class TuningResults:
 
     def __bool__(self) -> bool:
         return bool(self.groups)
+
+    def restricted_to(self, methods: Collection[str]) -> TuningResults:
+        """The tuning of these methods alone."""
+        return replace(self, groups={name: group for name, group in self.groups.items() if name[1] in methods})
 
     @cached_property
     def keys(self) -> list[str]:

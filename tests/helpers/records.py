@@ -143,6 +143,10 @@ def predictions(cell: Cell, quality: float, rows: int, difficulty: np.ndarray) -
         columns: dict[str, Any] = {"split": split, "row": np.arange(rows)}
         if cell.task.generates:
             columns |= {"reference": "a b", "prediction": "a c", "score": np.clip(quality + difficulty / 10, 0, 1)}
+        elif cell.task.kind == "regression":
+            truth = np.random.default_rng(number).uniform(0, 5, rows)
+            error = (1 - quality) * (generator.normal(0, 1, rows) + difficulty)
+            columns |= {"reference": truth, "prediction": truth + error}
         else:
             classes = len(cell.task.labels)
             truth = np.random.default_rng(number).integers(0, classes, rows)

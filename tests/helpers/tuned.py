@@ -10,10 +10,14 @@ from bench.config.cell import Cell, Choice
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.config.tuning import HELD_OUT
 from bench.records.io import write_record
+from bench.records.schema import Record
 from bench.tuning.choose import with_choices
 from helpers.records import make_record, write_cell
 
-Outcome = float | str | None  # a trial's score, None (undefined), "missing", or the status of a failure
+STEPS = 40  # of a trial that is trained to its end
+
+# A trial's score, None (undefined), "missing", or the status of a failure.
+Outcome = float | str | None
 
 
 def tuned_study(*overrides: str) -> ResolvedStudy:
@@ -31,11 +35,13 @@ def write_trials(
     results: Path,
     outcome: Callable[[Cell], Outcome],
     loss: Callable[[Cell, float], float | None] = lambda _cell, score: 1 - score,
+    stopped: Callable[[Cell], int | None] = lambda _cell: None,
     **changes: Any,
 ) -> Path:
     """Write every trial of the study below results/<study>; return that folder.
 
-    `loss` gives the loss on held-out rows by the trial and its score. `changes` are fields of the records.
+    `loss` gives the loss on held-out rows by the trial and its score, `stopped` the rung at which halving stopped it.
+    `changes` are fields of the records.
     """
     folder = results / study.name
     for cell in (trial for trials in study.trials.values() for trial in trials):
@@ -48,7 +54,7 @@ def write_trials(
         record = make_record(
             cell, {HELD_OUT: dict.fromkeys(cell.task.metrics, found)}, loss={HELD_OUT: lost}, **changes
         )
-        write_record(record, _folder(folder, cell))
+        write_record(_stopped(record, cell, stopped(cell)), _folder(folder, cell))
     return folder
 
 
@@ -69,6 +75,17 @@ def with_point(study: ResolvedStudy, cell: Cell, number: int) -> Cell:
     choice = Choice(values=trial.trial.values, by=cell.task.metric, score=0.8, trials={trial.id: "h"})
     recipe = trial.recipe.model_copy(update={"holdout_rows": cell.recipe.holdout_rows})
     return cell.model_copy(update={"recipe": recipe, "choice": choice})
+
+
+def _stopped(record: Record, cell: Cell, rung: int | None) -> Record:
+    """The record of a trial that ended at this rung."""
+    if rung is None or record.training is None:
+        return record
+    assert cell.trial is not None
+    assert cell.trial.halving is not None
+    steps = round(STEPS * cell.trial.halving.rungs[rung - 1])
+    training = record.training.model_copy(update={"steps": steps, "stopped_at_rung": rung})
+    return record.model_copy(update={"training": training})
 
 
 def _folder(folder: Path, cell: Cell) -> Path:

@@ -85,6 +85,9 @@ def _parts(record: Record) -> tuple[tuple[str, str], ...]:
         parts.append(("notes", "\n".join(record.notes)))
     if record.message:
         parts.append(("what went wrong", "\n".join([record.message, *record.log_tail])))
+    choice = record.spec.get("choice")
+    if choice:
+        parts.append(("tuned values, what they were chosen by, and the trials", _json(choice)))
     parts.append(("recipe", _json(record.spec.get("recipe", {}))))
     parts.append(("method", _json(record.spec.get("method", {}))))
     parts.append(("environment", _json(record.environment)))

@@ -20,6 +20,7 @@ from bench.analysis.stats.comparison import Comparer
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.render import as_csv, as_html, latex
 from bench.analysis.tables.study_tables import study_tables
+from bench.analysis.tuning_panels import lead_sentences
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -27,15 +28,25 @@ TEMPLATE = Path(__file__).with_name("page.html")
 def page(results: Results) -> str:
     """HTML that loads nothing from elsewhere; every text from data is escaped."""
     comparer = Comparer(results)  # shared, so that predictions are read and resampled once
+    tables = [_table_parts(table) for table in study_tables(results, comparer)]
+    figures = [(name, text, _png_base64(figure)) for name, text, figure in study_figures(results, comparer)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(TEMPLATE.read_text()).render(
         name=results.study.name,
         about=_about(results),
-        tables=[_table_parts(table) for table in study_tables(results, comparer)],
-        figures=[(name, text, _png_base64(figure)) for name, text, figure in study_figures(results, comparer)],
+        tables=[table for table in tables if not _of_tuning(table["name"])],
+        figures=[figure for figure in figures if not _of_tuning(figure[0])],
+        tuning_tables=[table for table in tables if _of_tuning(table["name"])],
+        tuning_figures=[figure for figure in figures if _of_tuning(figure[0])],
+        tuning_sentences=lead_sentences(results.tuning, results.labels),
         cells=[cell_section(results, cell.id) for cell in results.study.cells],
         provenance=_provenance(results),
     )
+
+
+def _of_tuning(name: str) -> bool:
+    """Whether the table or figure of that name belongs to the section on tuning."""
+    return name.split("-")[0] == "tuning"
 
 
 def _table_parts(table: Table) -> dict[str, str]:

@@ -13,6 +13,8 @@ from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results
 from bench.analysis.tables.model import Column, Entry, Table, spread_entry, text_entry
 from bench.analysis.tables.parameters import SPREAD
+from bench.analysis.tables.tuning import share_entry
+from bench.analysis.tuning_cost import tuning_cost
 from bench.analysis.wording import DASH, FAILURE_WORDS, MIB, count_text, number_text
 from bench.records.schema import Bytes, Parameters, Record, Training
 
@@ -41,21 +43,30 @@ def memory_table(results: Results) -> Table:
 
 
 def cost_table(results: Results) -> Table:
-    """Steps, tokens and wall time of each task, method and budget."""
-    notes = (
+    """Steps, tokens and wall time of each task, method and budget; in a study that tunes, the share of the trials."""
+    notes = [
         "Wall time by the monotonic clock; training without evaluation; start-up until the first step. Utilization: "
         "floating-point operations of training by its shapes, over the rate of the device's own matrix product.",
-    )
+    ]
+    if results.tuning.tuning is not None:
+        notes.append("Trials: their share of the row's hours, which the other columns do not count (table tuning).")
     return _table(results, "cost", "Cost, mean ± sd over n seeds", COST, notes, with_budget=False)
 
 
 def _table(
     results: Results, name: str, title: str, quantities: Sequence[Quantity], notes: Sequence[str], *, with_budget: bool
 ) -> Table:
-    """One row per task, method and budget; `with_budget` adds a column with what was kept of the budget."""
+    """One row per task, method and budget.
+
+    `with_budget` adds a column with what was kept of the budget. The other table, that of cost, has one of the trials'
+    share in a study that tunes.
+    """
+    with_trials = results.tuning.tuning is not None and not with_budget
     columns = [*HEADS, *(Column(quantity.name, quantity.group, parts=SPREAD) for quantity in quantities)]
     if with_budget:
         columns.append(Column("budget used"))
+    if with_trials:
+        columns.append(Column("trials [%]"))
     columns.append(Column("n"))
     rows = []
     for task, method, budget in results.groups:
@@ -64,7 +75,9 @@ def _table(
         row += [_mean_entry(quantity, records) for quantity in quantities]
         if with_budget:
             row.append(_budget_entry(records))
-        rows.append((*row, runs_entry(results, task, method, budget)))
+        if with_trials:
+            row.append(share_entry(tuning_cost(results, (task, method, budget))))
+        rows.append((*row, _n_entry(results, task, method, budget)))
     return Table(name, title, tuple(columns), tuple(rows), (SPREAD_NOTE, *notes, *footnotes(results)))
 
 
@@ -74,7 +87,7 @@ def _mean_entry(quantity: Quantity, records: Sequence[Record]) -> Entry:
     return spread_entry(known, quantity.write, n=len(records))
 
 
-def runs_entry(results: Results, task: str, method: str, budget: str) -> Entry:
+def _n_entry(results: Results, task: str, method: str, budget: str) -> Entry:
     """How many seeds ended well, and in words how many failed or are missing."""
     records = results.records_of(task, method, budget)
     n = len(results.successful(task, method, budget))
