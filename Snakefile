@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from bench.config.peft_fields import check_peft_methods
-from bench.paths import cell_id
+from bench.paths import cell_id, trial_id
 from bench.pipeline.changed_inputs import withdraw_changed_inputs
 from bench.pipeline.failures import exit_on_bad_input, report_failures
 from bench.pipeline.folders import refuse_for_cluster
 from bench.pipeline.locks import announce_holder, export_requirements_hash, note_holder
 from bench.pipeline.snakemake_config import config_of_run, pipeline_from, words_for_jobs
 from bench.pipeline.status import report_unscored
+from bench.pipeline.unfinished import announce_unfinished
 
 with exit_on_bad_input():
     IS_MAIN = workflow.is_main_process
@@ -26,6 +27,7 @@ with exit_on_bad_input():
         check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.methods)
 if IS_MAIN:
     announce_holder()
+    announce_unfinished(PIPELINE)
 CHANGED_INPUTS = withdraw_changed_inputs(PIPELINE) if IS_MAIN else []
 
 PATHS, CACHE = PIPELINE.paths, PIPELINE.cache
@@ -46,11 +48,15 @@ rule all:
     input:
         CHANGED_INPUTS,
         PIPELINE.records,  # named here, so that a deleted record is missed
+        PIPELINE.trial_records,
+        PIPELINE.tuned,
         PATHS.views,
 
 
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
+if PIPELINE.trials:
+    include: "workflow/rules/tune.smk"
 include: "workflow/rules/analyze.smk"
 
 

@@ -6,7 +6,7 @@
         trials/<task>/<method>/<budget>/<point>/seed-<k>/
             record.json  curve.jsonl  predictions.parquet  and rung-<n>.json with successive halving
         tuned.yaml              the chosen point of every task x method x budget
-        logs/                   <cell>.log, <task>/<group>.log, prepare/<folder>.log, tables.log, ...
+        logs/                   <cell>.log, <trial>.rung-<n>.log, <task>/<group>.log, prepare/<folder>.log, ...
         tables/  figures/  report.html  tracker/<tracker>/
         prepared  views         markers: all inputs are checked, all views are up to date
     results/evaluations/        records of `bench evaluate`
@@ -14,6 +14,7 @@
         data/<task>-<key>/      tokenized rows; bench/inputs/cache_keys.py makes the keys
         models/<backbone>-<key>/
         checkpoints/<identity>-<key>/   of cells in training
+        points/                 of tunings, once they are drawn
 
 The module takes names, not cells. Snakemake imports it at each parse, so it imports nothing that is slow.
 """
@@ -79,7 +80,7 @@ class CellPaths:
     def predictions(self) -> Path:
         return self.folder / PREDICTIONS
 
-    def rung(self, number: int) -> Path:
+    def rung(self, number: int | str) -> Path:
         """What a trial scored at a rung of successive halving; the rungs are counted from 1."""
         return self.folder / f"rung-{number}.json"
 
@@ -136,6 +137,10 @@ class StudyPaths:
     def log(self, cell_id: str) -> Path:
         """What the latest attempt at a cell printed."""
         return self.logs / f"{cell_id}.log"
+
+    def rung_log(self, trial_id: str, number: int | str) -> Path:
+        """What the latest attempt at bringing a trial to a rung of successive halving printed."""
+        return self.log(f"{trial_id}.rung-{number}")
 
     def group_log(self, task: str, group: str) -> Path:
         """What a job that trains several cells of `task` printed."""
@@ -223,6 +228,11 @@ class CachePaths:
     def preparing(self, name: str) -> Path:
         """The lease of whoever prepares the folder called `name`, and the rows that are tokenized already."""
         return self.cache / "preparing" / name
+
+    @property
+    def points(self) -> Path:
+        """The points of tunings, once they are drawn."""
+        return self.cache / "points"
 
     def checkpoints(self, identity: str, out: Path) -> Path:
         """The checkpoints of the cell with that identity, until it is recorded in the folder `out`.

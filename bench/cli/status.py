@@ -16,20 +16,21 @@ from bench.pipeline.run_options import RunOptions
 @click.option("--verify", is_flag=True, help="read every file of a cell, not only those of up to 100 MB")
 @click.option("--rerun-failed", is_flag=True, help="set records of failures aside: the next run trains those cells")
 def status(options: RunOptions, show_all: bool, verify: bool, rerun_failed: bool) -> None:
-    """Show what is done, queued, running, failed or missing in a study, cell by cell.
+    """Show what is done, queued, running, failed or missing in a study, trial by trial and cell by cell.
 
     A record, and the files whose SHA-256 it has, are compared with their checksums.
 
-    On a cluster it asks Slurm about each cell that has no record yet.
+    On a cluster it asks Slurm about each cell that has no record yet. A cell that waits for its trials is shown as
+    waiting. A trial that diverged is a result, which --rerun-failed leaves alone.
     """
-    from bench.pipeline.status import LARGEST, cell_states, set_failures_aside
+    from bench.pipeline.status import LARGEST, cell_states, set_failures_aside, summary
 
     states = cell_states(options.load_study(), options.results, largest=None if verify else LARGEST)
     for state in states:
         if show_all or state.name != "ok":
             print(f"{state.name:9} {state.cell.id}{': ' if state.detail else ''}{state.detail}")
     counts = Counter(state.name for state in states)
-    print(f"{options.study}: {len(states)} cells: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
+    print(f"{options.study}: {summary(states)}")
     if counts["unreadable"] or counts["damaged"]:
         print("remove the record of a cell that is unreadable or damaged: the next run trains that cell again")
     if rerun_failed:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.config.cell import Cell
 from bench.errors import EXIT_BAD_INPUT, BenchError
+from bench.paths import StudyPaths
 from bench.pipeline.study import Pipeline
 
 MARK = "error: "  # how the command line begins the message of a BenchError
@@ -35,17 +37,25 @@ def report_failures(pipeline: Pipeline) -> None:
         # the data sets of a refused model carry its message too: each message once
         print("\n".join(dict.fromkeys(messages)), file=sys.stderr, flush=True)
         raise SystemExit(EXIT_BAD_INPUT)
-    failed = [cell for cell in pipeline.cells if _failed(pipeline, cell.id)]
-    for cell in failed[:MOST_SHOWN]:
-        log = pipeline.paths.log(cell.id)
+    failed = [(cell, log) for cell in (*pipeline.trials, *pipeline.cells) if (log := _failed(pipeline, cell))]
+    for cell, log in failed[:MOST_SHOWN]:
         print(f"{cell.id}: {last_message(log)} (whole log: {log})", file=sys.stderr)
     if failed:
+        trials = sum(cell.trial is not None for cell, _ in failed)
+        of_trials = f"{trials} of {len(pipeline.trials)} trials and " if trials else ""
         print(
-            f"{len(failed)} of {len(pipeline.cells)} cells failed; run the same command again to try them once more, "
-            "or add the target `tables` for the tables of what there is",
+            f"{of_trials}{len(failed) - trials} of {len(pipeline.cells)} cells failed; run the same command again to "
+            "try them once more, or add the target `tables` for the tables of what there is",
             file=sys.stderr,
             flush=True,
         )
+
+
+def steps_of(cell: Cell, paths: StudyPaths) -> list[tuple[Path, Path]]:
+    """What the jobs of a cell leave, each with the log of its latest attempt: the rungs of a trial, and the record."""
+    files = paths.cell(cell.id)
+    rungs = range(1, len(cell.trial.halving.rungs) + 1) if cell.trial and cell.trial.halving else ()
+    return [*((files.rung(rung), paths.rung_log(cell.id, rung)) for rung in rungs), (files.record, paths.log(cell.id))]
 
 
 def last_message(log: Path) -> str:
@@ -54,9 +64,12 @@ def last_message(log: Path) -> str:
     return _error_message(log).removeprefix(MARK) or (lines[-1] if lines else "no output")
 
 
-def _failed(pipeline: Pipeline, cell_id: str) -> bool:
-    """Whether the cell was started and left no record."""
-    return not pipeline.paths.cell(cell_id).record.is_file() and pipeline.paths.log(cell_id).is_file()
+def _failed(pipeline: Pipeline, cell: Cell) -> Path | None:
+    """The log of a job of the cell that was started and left nothing; None if there is none."""
+    steps = steps_of(cell, pipeline.paths)
+    if steps[-1][0].is_file():
+        return None
+    return next((log for file, log in steps if not file.is_file() and log.is_file()), None)
 
 
 def _error_message(log: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.config.catalog import WORKFLOW
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
-from bench.paths import RESULTS, StudyPaths, default_cache
+from bench.paths import RESULTS, CachePaths, StudyPaths, default_cache
 from bench.pipeline.folders import check_writable
 
 SEPARATOR = ";"  # between overrides, in BENCH_SET and in `--config set=`
@@ -67,13 +67,14 @@ class RunOptions:
         Raises BenchError if a file or an override is not valid, or if rows are needed, not records alone, and the study
         reads them from a mirror that is not named.
         """
-        study = load_study(self.study, self.overrides, self.workflow)
+        points = CachePaths(self.cache_folder).points
+        study = load_study(self.study, self.overrides, self.workflow, points)
         if needs_rows and self.mirror is None and study.study.data == "mirror":
             raise BenchError(
                 f"study {study.name!r} reads a mirror folder: add --mirror DIR (for Snakemake: --config mirror=DIR)"
             )
         if self.mirror is not None and study.study.data == "embedded":
-            return load_study(self.study, (*self.overrides, "data=hub"), self.workflow)
+            return load_study(self.study, (*self.overrides, "data=hub"), self.workflow, points)
         return study
 
     def environment(self) -> dict[str, str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import shutil
-import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.config.cell import Cell
@@ -15,70 +13,83 @@ from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.files import digest
 from bench.paths import StudyPaths
-from bench.pipeline.failures import MOST_SHOWN, last_message
-from bench.pipeline.study import Pipeline, groups_of
+from bench.pipeline.failures import MOST_SHOWN, last_message, steps_of
+from bench.pipeline.slurm_jobs import jobs_of_cells
+from bench.pipeline.study import Pipeline
 
 FAILURES = ("oom", "diverged", "failed")
-# What squeue prints per job: id, state, nodes, submitted, started, reason, comment, and last, since its name may hold
-# anything, the working folder.
-SQUEUE_FORMAT = "%i|%T|%N|%V|%S|%r|%k|%Z"
+RECORDED = ("ok", *FAILURES, "damaged")  # states of a cell with a record of its spec
 LARGEST = 100_000_000  # bytes of a file whose SHA-256 is taken unless that of all is wanted
-SQUEUE_SECONDS = 20  # until squeue is given up
 
 
 @dataclass(frozen=True)
 class CellState:
-    """`name`: a record's status (ok, oom, ...), or outdated, unreadable, damaged, queued, running, started, missing."""
+    """`name`: a record's status (ok, oom, ...), or outdated, unreadable, damaged, queued, running, started, missing,
+    or waiting: its trials decide what it is trained with, and are not all recorded."""
 
     cell: Cell
     name: str
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class SlurmJob:
-    """One job in Slurm's queue. `since`: when it started, or, while it waits, when it was submitted."""
-
-    id: str
-    state: str
-    node: str
-    since: str
-    reason: str
-
-    def __str__(self) -> str:
-        if self.state == "RUNNING":
-            return f"running on {self.node} since {self.since} (job {self.id})"
-        reason = f", {self.reason}" if self.reason not in ("", "None") else ""
-        return f"{self.state.lower()} since {self.since} (job {self.id}{reason})"
-
-
 def cell_states(study: ResolvedStudy, results: Path, *, largest: int | None = LARGEST) -> list[CellState]:
-    """The state of every cell, in the study's order. The job of a group is the job of each cell in it.
+    """The state of every trial, then of every cell, in the study's order.
 
     A record is compared with its checksums, and each file beside it that has at most `largest` bytes with its SHA-256
     (None: every file).
     """
-    jobs = slurm_jobs(Path.cwd())
-    groups = groups_of(study.cells, study.study.cells_per_job)
-    comment_of_group = {cell.id: _comment_of_rule(group.name) for group in groups for cell in group.cells}
     paths = StudyPaths(results, study.name)
-    states = []
-    for cell in study.cells:
-        job = jobs.get(_comment_of(cell)) or jobs.get(comment_of_group.get(cell.id, ""))
-        recorded = _recorded(cell, paths.cell(cell.id).record, largest)
+    jobs = jobs_of_cells(study, Path.cwd())
+    chosen = _with_known_choices(study, results)
+    states: list[CellState] = []
+    unfinished: set[str] = set()  # groups with a trial that has no record of its spec
+    for cell in (*_trials_of(study), *chosen.cells):
+        record, job = paths.cell(cell.id).record, jobs.get(cell.id)
+        awaits = cell.trial is None and chosen.awaits_choice(cell)
+        recorded = None if awaits else _recorded(cell, record, largest)
+        if cell.trial and (recorded is None or recorded.name not in RECORDED):
+            unfinished.add(cell.group)
         if recorded is not None:
             states.append(recorded)
         elif job is not None:
             states.append(CellState(cell, "running" if job.state == "RUNNING" else "queued", str(job)))
+        elif awaits and cell.group in unfinished:
+            detail = "for its trials; it has a record, and is trained again only if the choice changes"
+            states.append(CellState(cell, "waiting", detail if record.is_file() else "for its trials"))
         else:
-            states.append(_unrecorded(cell, paths.log(cell.id)))
+            states.append(_unrecorded(cell, [log for _, log in reversed(steps_of(cell, paths))]))
     return states
 
 
+def summary(states: Sequence[CellState]) -> str:
+    """How many trials, and apart from them how many cells, are in each state."""
+    trials = [state for state in states if state.cell.trial]
+    cells = [state for state in states if not state.cell.trial]
+    counted = {"trials": trials, "cells": cells} if trials else {"cells": cells}
+    return "; ".join(f"{len(part)} {what}: {_counts(part)}" for what, part in counted.items())
+
+
 def report_unscored(pipeline: Pipeline) -> None:
-    """Print, at the end of a run, each cell whose record says that it ended without a score, and what to do."""
-    files = [(cell, pipeline.paths.cell(cell.id).record) for cell in pipeline.cells]
-    states = [state for cell, file in files if (state := _recorded(cell, file, largest=0)) and state.name in FAILURES]
+    """Print, at the end of a run, each cell whose record says that it ended without a score, and what to do.
+
+    Trials are named shortly: one that diverged is a result, the worst of its rivals.
+    """
+    paths, study = pipeline.paths, _with_known_choices(pipeline.study, pipeline.options.results)
+    wanted = {cell.id for cell in pipeline.cells}
+    cells = [*pipeline.trials, *(cell for cell in study.cells if cell.id in wanted)]
+    found = [_recorded(cell, paths.cell(cell.id).record, largest=0) for cell in cells]
+    failed = [state for state in found if state is not None and state.name in FAILURES]
+    trials = [state for state in failed if state.cell.trial]
+    if trials:
+        names = ", ".join(f"{state.cell.id} ({state.name})" for state in trials[:MOST_SHOWN])
+        more = f" and {len(trials) - MOST_SHOWN} more" if len(trials) > MOST_SHOWN else ""
+        print(
+            f"{len(trials)} of {len(pipeline.trials)} trials ended without a score, so their points count as the "
+            f"worst: {names}{more}",
+            file=sys.stderr,
+            flush=True,
+        )
+    states = [state for state in failed if not state.cell.trial]
     for state in states[:MOST_SHOWN]:
         message = state.detail.strip().splitlines()
         print(f"{state.cell.id}: {state.name}: {message[0] if message else 'no message'}", file=sys.stderr)
@@ -94,52 +105,15 @@ def report_unscored(pipeline: Pipeline) -> None:
 def set_failures_aside(states: Sequence[CellState], paths: StudyPaths) -> list[Path]:
     """Rename every record of a failure and return the new names.
 
-    The next run then trains those cells again, and the messages of the failures are kept.
+    The next run then trains those cells again, and the messages of the failures are kept. A trial that diverged stays:
+    that its point is the worst is what was to be found out.
     """
     renamed = []
     for state in states:
-        if state.name in FAILURES:
+        if state.name in FAILURES and not (state.cell.trial and state.name == "diverged"):
             cell = paths.cell(state.cell.id)
             renamed.append(cell.record.rename(cell.free_set_aside(state.name)))
     return renamed
-
-
-def slurm_jobs(folder: Path) -> dict[str, SlurmJob]:
-    """This user's jobs that were submitted from `folder`, by their comments; empty where Slurm is not installed.
-
-    Of two jobs with one comment the running one is returned: the other is a requeued or a second attempt.
-    """
-    if shutil.which("squeue") is None:
-        return {}
-    command = ["squeue", "--noheader", f"--format={SQUEUE_FORMAT}", f"--user={getpass.getuser()}"]
-    try:
-        squeue = subprocess.run(command, capture_output=True, text=True, timeout=SQUEUE_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return {}
-    jobs: dict[str, SlurmJob] = {}
-    separators = SQUEUE_FORMAT.count("|")
-    for line in squeue.stdout.splitlines():
-        fields = line.split("|", separators)
-        if len(fields) <= separators:
-            continue
-        job_id, state, node, submitted, started, reason, comment, working_folder = fields
-        if Path(working_folder) != folder:
-            continue
-        job = SlurmJob(job_id, state, node, started if state == "RUNNING" else submitted, reason)
-        if comment not in jobs or state == "RUNNING":
-            jobs[comment] = job
-    return jobs
-
-
-def _comment_of(cell: Cell) -> str:
-    """The comment that Snakemake's Slurm plugin gives the job of a cell: its rule's name and its wildcards."""
-    rule = _comment_of_rule(f"train_{cell.task.name}")
-    return f"{rule}_wildcards_{cell.method.name}_{cell.budget_name}_{cell.seed}"
-
-
-def _comment_of_rule(name: str) -> str:
-    """The comment of a job whose rule has no wildcards."""
-    return f"rule_{name}"
 
 
 def _recorded(cell: Cell, file: Path, largest: int | None) -> CellState | None:
@@ -175,8 +149,36 @@ def _fault(folder: Path, files: Mapping[str, str], largest: int | None) -> str:
     return ""
 
 
-def _unrecorded(cell: Cell, log: Path) -> CellState:
+def _unrecorded(cell: Cell, logs: Sequence[Path]) -> CellState:
     """A log without a record is that of an attempt that still runs, or that ended without a record."""
-    if not log.is_file():
+    log = next((log for log in logs if log.is_file()), None)
+    if log is None:
         return CellState(cell, "missing")
     return CellState(cell, "started", f"{last_message(log)} ({log})")
+
+
+def _with_known_choices(study: ResolvedStudy, results: Path) -> ResolvedStudy:
+    """`study` with the choice in each cell whose choice is known. A record that can't be read has its own state."""
+    from bench.tuning.choose import chosen_cell, with_choices  # late, as in `_recorded`
+
+    if not study.trials:
+        return study
+    try:
+        return with_choices(study, results)
+    except BenchError:
+        cells = []
+        for cell in study.cells:
+            try:
+                cells.append(chosen_cell(study, cell, results))
+            except BenchError:
+                cells.append(cell)
+        return replace(study, cells=tuple(cells))
+
+
+def _trials_of(study: ResolvedStudy) -> list[Cell]:
+    return [trial for trials in study.trials.values() for trial in trials]
+
+
+def _counts(states: Sequence[CellState]) -> str:
+    counts = Counter(state.name for state in states)
+    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))

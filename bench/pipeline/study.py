@@ -10,46 +10,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bench.config.cell import Cell
+from bench.config.recipe import Recipe
 from bench.config.resolve import ResolvedStudy
 from bench.estimate.duration import forecaster
 from bench.estimate.jobs import cores, gpus, memory_mb, minutes
+from bench.files import digest_json
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.processors import allowed_processors
 from bench.paths import MANIFEST, CachePaths, StudyPaths
+from bench.pipeline.groups import Group, groups_of
 from bench.pipeline.run_options import RunOptions
-
-
-@dataclass(frozen=True)
-class Group:
-    """Cells of one task that one job trains, one after another. `name` is the name of the job's rule.
-
-    No other rule begins with `group_`: a name like train_sst2_2 would be that of the rule of a task called sst2_2.
-    """
-
-    name: str
-    task: str
-    cells: tuple[Cell, ...]
-
-    @property
-    def cell_names(self) -> str:
-        """'method/budget/seed' of each cell, as `bench group --cells` takes them."""
-        return " ".join(f"{cell.method.name}/{cell.budget_name}/{cell.seed}" for cell in self.cells)
-
-
-def groups_of(cells: Sequence[Cell], size: int) -> list[Group]:
-    """`cells` in groups of `size`, all of one task. Empty if size is 1: then every cell has a job of its own."""
-    if size == 1:
-        return []
-    groups = []
-    for task in dict.fromkeys(cell.task.name for cell in cells):
-        cells_of_task = [cell for cell in cells if cell.task.name == task]
-        parts = [tuple(cells_of_task[start : start + size]) for start in range(0, len(cells_of_task), size)]
-        groups += [Group(f"group_{task}_{number}", task, part) for number, part in enumerate(parts, start=1)]
-    return groups
 
 
 @dataclass(frozen=True)
@@ -84,6 +59,17 @@ class Pipeline:
         return self.study.study.threads
 
     @property
+    def rungs(self) -> int:
+        """At how many rungs successive halving compares trials; 0 without it."""
+        return len(self.study.study.tuning.rungs) if self.study.study.tuning else 0
+
+    @cached_property
+    def trials(self) -> tuple[Cell, ...]:
+        """The trials of the cells that are wanted; empty if the study does not tune."""
+        wanted = dict.fromkeys(cell.group for cell in self.cells)
+        return tuple(chain.from_iterable(self.study.trials.get(group, ()) for group in wanted))
+
+    @property
     def paths(self) -> StudyPaths:
         return self.options.paths
 
@@ -95,18 +81,33 @@ class Pipeline:
 
     @property
     def records(self) -> list[str]:
-        return self._records_of(self.cells)
+        return self.records_of(self.cells)
 
-    def records_of(self, group: Group) -> list[str]:
-        return self._records_of(group.cells)
+    @property
+    def trial_records(self) -> list[str]:
+        return self.records_of(self.trials)
 
-    def _records_of(self, cells: Sequence[Cell]) -> list[str]:
+    @property
+    def tuned(self) -> list[str]:
+        """The file of the chosen points; empty if the study does not tune."""
+        return [self.paths.tuned.as_posix()] if self.trials else []
+
+    def records_of(self, cells: Sequence[Cell]) -> list[str]:
         return [self.paths.cell(cell.id).record.as_posix() for cell in cells]
+
+    def rungs_of(self, cells: Sequence[Cell], rung: int | str) -> list[str]:
+        """What each of these trials leaves at that rung, counted from 1."""
+        return [self.paths.cell(cell.id).rung(rung).as_posix() for cell in cells]
 
     @property
     def groups(self) -> list[Group]:
         """`cells_per_job` cells of one task together; empty where every cell has a job of its own."""
-        return groups_of(self.cells, self.study.study.cells_per_job)
+        return groups_of(self.study, self.cells)
+
+    @property
+    def trial_groups(self) -> list[Group]:
+        """`cells_per_job` trials of one task, method and budget together."""
+        return groups_of(self.study, self.trials)
 
     @cached_property
     def data(self) -> dict[str, Cell]:
@@ -152,19 +153,76 @@ class Pipeline:
         """The manifest of the model whose tokenizer prepares the data folder called `data`."""
         return (self.model_folder(self.data[data]) / MANIFEST).as_posix()
 
-    # ---- params and resources of a cell's rule, from its wildcards
+    # ---- what is waited for where a study tunes. No rule of another study has such an input
+
+    def waits(self, task: str) -> dict[str, Any]:
+        """What a final cell of `task` waits for beside its inputs, from its wildcards: the trials of its group."""
+        return {"trials": lambda wildcards: self._trials_before(self.cell(task, wildcards))} if self.trials else {}
+
+    def group_waits(self, group: Group) -> dict[str, Any]:
+        """The same for final cells that share a job."""
+        return {"trials": self._trials_before(group.cells[0])} if self.trials else {}
+
+    def _trials_before(self, cell: Cell) -> list[str]:
+        return self._records_of_trials[cell.group]
+
+    @cached_property
+    def _records_of_trials(self) -> dict[str, list[str]]:
+        """By `Cell.group`; every final cell asks."""
+        return {group: self.records_of(trials) for group, trials in self.study.trials.items()}
+
+    def rivals(self, task: str, wildcards: Any) -> list[str]:
+        """What a trial waits for, or the rung of it that the wildcards name: all rivals at the rung before."""
+        return self._rivals_at(self.cell(task, wildcards), _rung_before(wildcards, self.rungs))
+
+    def group_rivals(self, group: Group, wildcards: Any) -> list[str]:
+        """The same for trials that share a job."""
+        return self._rivals_at(group.cells[0], _rung_before(wildcards, self.rungs))
+
+    def _rivals_at(self, trial: Cell, rung: int) -> list[str]:
+        return self.rungs_of(self.study.trials[trial.group], rung) if rung else []
+
+    # ---- params and resources of the rules of cells and trials, from their wildcards
 
     def cell(self, task: str, wildcards: Any) -> Cell:
-        return self.study.find(task, wildcards.method, wildcards.budget, int(wildcards.seed))
+        """The cell or, where the wildcards name a point, the trial."""
+        names = (task, wildcards.method, wildcards.budget)
+        if hasattr(wildcards, "point"):
+            return self.study.find_trial(*names, wildcards.point, int(wildcards.seed))
+        return self.study.find(*names, int(wildcards.seed))
 
-    def spec_hash(self, task: str, wildcards: Any) -> str:
-        return self.cell(task, wildcards).spec_hash
+    def spec(self, task: str, wildcards: Any) -> str:
+        return self.spec_of(self.cell(task, wildcards))
+
+    def spec_of(self, cell: Cell) -> str:
+        """What decides the result of `cell`, as a hash that never changes while the study runs.
+
+        That of a final cell covers all that its choice can come from: the choice itself is known only after the trials.
+        """
+        if not self._awaits_choice(cell):
+            return cell.spec_hash
+        return digest_json({"cell": cell.spec_hash, "trials": self._specs_of_trials[cell.group]})
+
+    @property
+    def spec_of_tuned(self) -> str:
+        """What decides the chosen points of the wanted groups, as a hash."""
+        wanted = dict.fromkeys(cell.group for cell in self.cells)
+        return digest_json({group: self._specs_of_trials[group] for group in wanted if group in self.study.trials})
+
+    @cached_property
+    def _specs_of_trials(self) -> dict[str, str]:
+        """By `Cell.group`: a hash of the trials and of the rule by which one of their points is chosen."""
+        tuning = self.study.study.tuning
+        return {
+            group: digest_json({"by": tuning and tuning.choose_by, "trials": [trial.spec_hash for trial in trials]})
+            for group, trials in self.study.trials.items()
+        }
 
     def memory_mb(self, task: str, wildcards: Any, attempt: int) -> int:
-        return memory_mb(self.cell(task, wildcards), self.study.study, attempt)
+        return self._memory_mb(self.cell(task, wildcards), attempt)
 
     def minutes(self, task: str, wildcards: Any, attempt: int) -> int:
-        return minutes(self.cell(task, wildcards), self.study.study, attempt, forecaster(self.options.results))
+        return self._minutes(self.cell(task, wildcards), attempt)
 
     def cores(self, task: str, wildcards: Any) -> int:
         return cores(self.cell(task, wildcards))
@@ -175,11 +233,38 @@ class Pipeline:
     # ---- resources of a group's rule. Its cells run one after another: memory and GPUs of the largest, minutes of all
 
     def group_memory_mb(self, group: Group, attempt: int) -> int:
-        return max(memory_mb(cell, self.study.study, attempt) for cell in group.cells)
+        return max(self._memory_mb(cell, attempt) for cell in group.cells)
 
     def group_minutes(self, group: Group, attempt: int) -> int:
-        times = forecaster(self.options.results)
-        return sum(minutes(cell, self.study.study, attempt, times) for cell in group.cells)
+        return sum(self._minutes(cell, attempt) for cell in group.cells)
 
     def group_gpus(self, group: Group) -> int:
         return max(gpus(cell, self.study.study) for cell in group.cells)
+
+    def _memory_mb(self, cell: Cell, attempt: int) -> int:
+        return max(memory_mb(each, self.study.study, attempt) for each in self._possible(cell))
+
+    def _minutes(self, cell: Cell, attempt: int) -> int:
+        times = forecaster(self.options.results)
+        return max(minutes(each, self.study.study, attempt, times) for each in self._possible(cell))
+
+    def _possible(self, cell: Cell) -> list[Cell]:
+        """`cell` itself, or, while its choice is not known, it with each cost that its choice could give it."""
+        if not self._awaits_choice(cell):
+            return [cell]
+        recipes: dict[tuple[float | None, ...], Recipe] = {}
+        for trial in self.study.trials[cell.group]:
+            recipe = trial.recipe
+            recipes.setdefault((recipe.epochs, recipe.max_steps, recipe.batch_size), recipe)
+        return [
+            cell.model_copy(update={"recipe": recipe.model_copy(update={"holdout_rows": cell.recipe.holdout_rows})})
+            for recipe in recipes.values()
+        ]
+
+    def _awaits_choice(self, cell: Cell) -> bool:
+        return cell.trial is None and self.study.awaits_choice(cell)
+
+
+def _rung_before(wildcards: Any, rungs: int) -> int:
+    """The rung at which a trial is compared before the one that `wildcards` name, or before its end; 0 at its start."""
+    return int(wildcards.rung) - 1 if hasattr(wildcards, "rung") else rungs

@@ -33,6 +33,7 @@ rule page:
 rule views:
     input:
         PIPELINE.records,
+        PIPELINE.tuned,
     output:
         touch(PATHS.views),
         report(PATHS.page, caption="../report/page.rst", category="Page"),

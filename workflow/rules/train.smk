@@ -1,5 +1,6 @@
 # One rule per task, made from the task's file. A cell runs again if the hash of its spec or its prepared data changed.
 # `update` makes Snakemake leave an old record in place, and `bench train` ends at once if the record is still valid.
+# Where a study tunes, a cell waits for the trials of its group (tune.smk), and its spec covers all that can be chosen.
 for task in PIPELINE.tasks:
 
     rule:
@@ -7,6 +8,7 @@ for task in PIPELINE.tasks:
             f"train_{task}"
         input:
             **PIPELINE.inputs(task),
+            **PIPELINE.waits(task),
             prepared=ancient(PATHS.prepared),
         output:
             update(PATHS.cell(cell_id(task, "{method}", "{budget}", "{seed}")).record),
@@ -21,7 +23,7 @@ for task in PIPELINE.tasks:
             attempt=lambda wildcards, attempt: attempt,
         params:
             task=task,
-            spec=partial(PIPELINE.spec_hash, task),
+            spec=partial(PIPELINE.spec, task),
             attempts=RETRIES + 1,
         shell:
             "bench train --study $BENCH_STUDY --task {params.task} --method {wildcards.method:q}"
@@ -38,9 +40,10 @@ for group in PIPELINE.groups:
             group.name
         input:
             **PIPELINE.inputs(group.task),
+            **PIPELINE.group_waits(group),
             prepared=ancient(PATHS.prepared),
         output:
-            update(PIPELINE.records_of(group)),
+            update(PIPELINE.records_of(group.cells)),
         log:
             PATHS.group_log(group.task, group.name),
         retries: RETRIES_HERE
@@ -53,7 +56,7 @@ for group in PIPELINE.groups:
         params:
             task=group.task,
             cells=group.cell_names,
-            specs=[cell.spec_hash for cell in group.cells],
+            specs=[PIPELINE.spec_of(cell) for cell in group.cells],
             attempts=RETRIES + 1,
         shell:
             "bench group --study $BENCH_STUDY --task {params.task} --cells {params.cells} --offline"
@@ -66,3 +69,5 @@ rule records:
     input:
         CHANGED_INPUTS,
         PIPELINE.records,
+        PIPELINE.trial_records,
+        PIPELINE.tuned,
