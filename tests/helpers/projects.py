@@ -58,13 +58,17 @@ class Project:
         assert old in text, f"{old!r} is not in {file}"
         file.write_text(text.replace(old, new))
 
+    def command(self, *arguments: str, config: tuple[str, ...] = ()) -> list[str]:
+        """How Snakemake is started, in the project's folder."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+        return [*command, *arguments, "--config", f"workflow={self.workflow}", *self.config, *config]
+
     def snakemake(self, *arguments: str, config: tuple[str, ...] = ()) -> Done:
         """Run Snakemake to its end; `jobs` of the result counts the planned jobs per rule."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-        command += [*arguments, "--config", f"workflow={self.workflow}", *self.config, *config]
+        command = self.command(*arguments, config=config)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, timeout=300, env=environment, check=False
+            command, cwd=self.folder, capture_output=True, text=True, timeout=900, env=environment, check=False
         )
         out = done.stdout + done.stderr
         return Done(done.returncode, out, _jobs(out))
