@@ -102,11 +102,11 @@ def evaluate(
 
 
 def _refuse_training_record(out: Path) -> None:
-    """Raises BenchError if `out` holds the record of a training, which would be lost."""
+    """Raises BenchError if `out` holds the record of a training or of a trial, which would be lost."""
     from bench.records.io import read_record
 
     record = CellPaths(out).record
-    if record.is_file() and read_record(record).kind == "training":
+    if record.is_file() and read_record(record).kind != "evaluation":
         raise BenchError(f"--out {out}: holds the record of a training; name another folder")
 
 

@@ -34,7 +34,7 @@ class TimedRecord:
     """The durations in one record, and what a cell must share with it for them to apply.
 
     setup: everything that changes the cost of a step, see `_setup`. task: where the rows come from, see `_task`.
-    overhead: seconds of start-up, evaluation and saving together.
+    evaluated: which rows are evaluated, see `_evaluated`. overhead: seconds of start-up and saving together.
     """
 
     study: str
@@ -43,9 +43,11 @@ class TimedRecord:
     device: str
     setup: tuple[Any, ...]
     task: tuple[Any, ...]
+    evaluated: tuple[Any, ...]
     method: str
     seconds_per_step: float
     overhead: float
+    evaluation: float
     total: float
 
 
@@ -74,16 +76,17 @@ class Forecaster:
         self.timed = [record for record in timed if record.device == self.device]
         self._taken = {(record.study, record.cell, record.spec_hash): record.total for record in timed}
 
-    def forecast(self, cell: Cell, steps: int | None) -> Forecast | None:
+    def forecast(self, cell: Cell, steps: float | None) -> Forecast | None:
         """The duration of `cell` with that many optimizer steps; None where `steps` or records are missing.
 
         Only the nearest records count: of the same task and method, else of the same task with another method, else of
-        another task. Only the number of steps is scaled.
+        another task. Only the number of steps is scaled. A trial takes a step as a final cell does, and evaluates other
+        rows: the seconds of its evaluation are those of records that evaluated as many, where there are some.
         """
         if steps is None:
             return None
         spec = cell.model_dump(mode="json")
-        setup, task = _setup(spec), _task(spec)
+        setup, task, evaluated = _setup(spec), _task(spec), _evaluated(spec)
         comparable = [record for record in self.timed if record.setup == setup]
         same_task = [record for record in comparable if record.task == task]
         same_method = [record for record in same_task if record.method == cell.method.name]
@@ -96,7 +99,10 @@ class Forecaster:
             if records:
                 per_step = median(record.seconds_per_step for record in records)
                 overhead = median(record.overhead for record in records)
-                return Forecast(steps * per_step + overhead, len(records), by)
+                alike = [record for record in records if record.evaluated == evaluated]
+                alike = alike or [record for record in same_task if record.evaluated == evaluated] or records
+                evaluation = median(record.evaluation for record in alike)
+                return Forecast(steps * per_step + overhead + evaluation, len(records), by)
         return None
 
     def taken(self, cell: Cell) -> float | None:
@@ -126,9 +132,11 @@ def _timed(file: Path) -> TimedRecord | None:
             device=str(record["environment"].get("device_name")),
             setup=_setup(spec),
             task=_task(spec),
+            evaluated=_evaluated(spec),
             method=spec["method"]["name"],
             seconds_per_step=seconds["training"] / training["steps"],
-            overhead=seconds["startup"] + seconds["evaluation"] + seconds["saving"],
+            overhead=seconds["startup"] + seconds["saving"],
+            evaluation=seconds["evaluation"],
             total=seconds["total"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -152,6 +160,13 @@ def _setup(spec: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _task(spec: dict[str, Any]) -> tuple[Any, ...]:
-    """Where the rows of a cell's spec come from, and what decides how long their evaluation takes."""
+    """Where the rows of a cell's spec come from, and how texts are generated for it."""
     task, data = spec["task"], spec["data"]
-    return task["name"], data["source"], data["evaluation_rows"], json.dumps(task["generation"], sort_keys=True)
+    return task["name"], data["source"], json.dumps(task["generation"], sort_keys=True)
+
+
+def _evaluated(spec: dict[str, Any]) -> tuple[Any, ...]:
+    """Which rows are evaluated at the end: of a trial those that it holds out, else those of the evaluation splits."""
+    if spec.get("trial") is not None:
+        return "held-out", spec["recipe"]["holdout_rows"]
+    return "splits", spec["data"]["evaluation_rows"]

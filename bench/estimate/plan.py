@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import Any
 from bench.config.cell import Cell
 from bench.config.rank_schedule import cap_of
 from bench.config.resolve import ResolvedStudy
-from bench.config.study import Study
 from bench.errors import BenchError
 from bench.estimate.duration import Forecaster, forecaster
 from bench.estimate.jobs import gpus, memory_mb, minutes
 from bench.estimate.memory import declared_batch, predict_peak
 from bench.estimate.parameters import Prediction, Unpredictable, predict_parameters
 from bench.estimate.tracing import BatchShape, Device
+from bench.estimate.tuning_cost import expected_fraction, largest, planning_key, possible_cells
 from bench.inputs.cache_keys import data_folder
 from bench.inputs.splits import open_split, split_file
 from bench.paths import RESULTS, default_cache
+from bench.tuning.choose import with_choices
 
 CURVE_BYTES = 170  # one step's line in curve.jsonl
 RECORD_BYTES = 30_000  # a record and its log
@@ -33,7 +35,11 @@ def plan(
     cache: Path | None = None,
     mirror: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per cell of `study`, as plain JSON: parameters, bytes, seconds, and what its job asks for.
+    """One row per trial and final cell of `study`, as plain JSON: parameters, bytes, seconds, what its job asks for.
+
+    `kind` tells trials and cells apart; a trial's `seconds` are those of `expected_steps`, which are fewer than its
+    `steps` where successive halving stops some. A final cell that awaits its choice (`awaits_choice`) has the largest
+    sizes and the longest time of all points.
 
     `device` is where training will run. Durations come from the records below `results`, the lengths of prepared rows
     from `cache` (default: cache/ below `results`). In a row, `steps` is None if neither the task's file nor prepared
@@ -45,15 +51,23 @@ def plan(
     Example:
         >>> plan(load_study("demo"))[0]["adapter_parameters_start"]
     """
-    rows_by_spec: dict[str, dict[str, Any]] = {}
+    rows_by_key: dict[str, dict[str, Any]] = {}
     times = forecaster(results)
     rows = []
-    for cell in study.cells:
-        spec = cell.model_copy(update={"seed": 0}).spec_hash  # seeds differ in nothing that is planned
-        if spec not in rows_by_spec:
+    study = with_choices(study, results)
+
+    def planned(cell: Cell) -> dict[str, Any]:
+        key = planning_key(cell)
+        if key not in rows_by_key:
             lengths = prepared_lengths(cell, mirror, cache or default_cache(results))
-            rows_by_spec[spec] = _row(cell, study.study, device, lengths, times)
-        rows.append({"cell": cell.id, **rows_by_spec[spec], "taken_seconds": times.taken(cell)})
+            rows_by_key[key] = _row(cell, study, device, lengths, times)
+        return rows_by_key[key]
+
+    for cell in (*itertools.chain.from_iterable(study.trials.values()), *study.cells):
+        kind, awaits = "trial" if cell.trial else "cell", cell.trial is None and study.awaits_choice(cell)
+        row = largest([planned(possible) for possible in possible_cells(study, cell)]) if awaits else planned(cell)
+        names = {"cell": cell.id, "kind": kind, "group": cell.group, "awaits_choice": awaits}
+        rows.append({**names, **row, "taken_seconds": times.taken(cell)})
     return rows
 
 
@@ -84,15 +98,22 @@ def _lengths(file: Path) -> Lengths:
     return Lengths(len(split), max(sources), max(targets), sum(sources) + sum(targets))
 
 
-def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, times: Forecaster) -> dict[str, Any]:
+def _row(
+    cell: Cell, study: ResolvedStudy, device: Device, lengths: Lengths | None, times: Forecaster
+) -> dict[str, Any]:
     predicted = predict_parameters(cell)
     steps = _steps(cell, predicted, lengths)
     batch = _largest_batch(cell, lengths)
-    forecast = times.forecast(cell, steps)
+    expected: float | None = steps
+    if cell.trial is not None and steps is not None:
+        points = len({trial.trial.point for trial in study.trials[cell.group] if trial.trial})
+        expected = steps * expected_fraction(cell.trial.halving, points)
+    forecast = times.forecast(cell, expected)
     # Float32. The heads are in the same file, pruned ranks are not.
-    adapter_file = 4 * (predicted.adapter_end[1] + sum(predicted.head.values()))
+    saved = 0 if cell.trial else 4 * (predicted.adapter_end[1] + sum(predicted.head.values()))  # a trial keeps no model
     return {
         "steps": steps,
+        "expected_steps": expected,
         "tokens": _tokens(cell, steps, lengths),
         "budget": _budget(cell, predicted),
         "adapter_parameters_start": predicted.adapter_start,
@@ -116,11 +137,11 @@ def _row(cell: Cell, study: Study, device: Device, lengths: Lengths | None, time
         "seconds_from": (
             {"records": forecast.records, "same": forecast.by, "device": times.device} if forecast else None
         ),
-        "disk_bytes": adapter_file + RECORD_BYTES + CURVE_BYTES * (steps or 0),
+        "disk_bytes": saved + RECORD_BYTES + CURVE_BYTES * (steps or 0),
         "job": {
-            "gpus": gpus(cell, study),
-            "mem_mb": memory_mb(cell, study),
-            "minutes": minutes(cell, study, times=times),
+            "gpus": gpus(cell, study.study),
+            "mem_mb": memory_mb(cell, study.study),
+            "minutes": minutes(cell, study.study, times=times),
         },
     }
 
