@@ -148,6 +148,16 @@ def test_a_study_that_does_not_tune_has_none_of_these_figures(tmp_path: Path) ->
     assert figures_of(Results(plain, {}, StudyPaths(tmp_path, plain.name))) == {}
 
 
+def test_one_recorded_trial_has_a_band_over_the_whole_axis(tmp_path: Path) -> None:
+    study = tuned_study("tasks=[sst2]", "methods=[lora]")
+    first = next(iter(study.trials.values()))[0]
+    axis = drawn(study, tmp_path, lambda trial: 0.8 if trial.id == first.id else "missing")["tuning-curves"].axes[0]
+    edges = axis.patches[0].get_path().get_extents()
+    assert (edges.x0, edges.x1) == axis.get_xlim() == (0.5, 1.5)
+    assert edges.y0 < axis.get_ylim()[0] < 80 < axis.get_ylim()[1] < edges.y1
+    assert [tick for tick in axis.get_xticks() if 0.5 <= tick <= 1.5] == [1]
+
+
 @pytest.mark.parametrize(
     ("score", "by"),
     [("diverged", "metric"), ("diverged", "loss"), (1.0, "metric"), (0.5, "loss")],

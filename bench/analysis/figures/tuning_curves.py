@@ -67,14 +67,15 @@ def _draw_panel(axis: Any, panel: CurvePanel, labels: Sequence[str]) -> None:
             for ends in (curve.low, curve.estimate, curve.high)
         )
         look: dict[str, Any] = {"color": color(labels.index(label))}
-        axis.fill_between(numbers, low, high, step="mid", alpha=0.1, linewidth=0, **look)
+        edges = np.arange(curve.trials + 1) + 0.5
+        axis.stairs(high, edges, baseline=low, fill=True, alpha=0.1, linewidth=0, **look)
         for ends in (low, high):
-            axis.step(numbers, ends, where="mid", linewidth=0.6, linestyle=":", **look)
+            axis.stairs(ends, edges, baseline=None, linewidth=0.6, linestyle=":", **look)
         axis.plot(numbers, middle, marker(labels.index(label)) + "-", markersize=3, linewidth=1.2, label=label, **look)
     most = max(curve.trials for curve in panel.curves.values())
     axis.set(xlabel="trials", ylabel=panel.score_name, xlim=(0.5, most + 0.5), ylim=(bottom, top))
     axis.set_title(panel.title, fontsize=9)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     if not shown:
         axis.text(0.5, 0.5, "no trial has a loss", transform=axis.transAxes, ha="center", fontsize=8)
 
