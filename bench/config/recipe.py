@@ -88,8 +88,8 @@ class Recipe(Frozen):
     )
     score_epochs: bool = Field(
         False,
-        description="Also score the evaluation splits after each epoch and write the scores to curve.jsonl. "
-        "The default is false.",
+        description="Also score the evaluation splits after each epoch and write the scores to curve.jsonl, with the "
+        "loss on held-out rows where `holdout_rows` asks for some. The default is false.",
     )
     validations: Positive = Field(
         10,

@@ -109,6 +109,8 @@ class Loop:
                 best.offer(held_out_loss)
             if self.core.watches:
                 changed = self.core.validated(held_out_loss) or changed
+        if held_out_loss is None:
+            held_out_loss = self._held_out_loss_of_epoch()
         ranks = list(self.core.live_ranks().values()) if changed or report.step == 1 else None
         self.curve.add(report, Extras(ranks or None, held_out_loss, self._scores_of_epoch()))
 
@@ -137,11 +139,26 @@ class Loop:
 
     def _scores_of_epoch(self) -> Scores | None:
         """The evaluation splits' scores where an epoch ended and the recipe asks for them, under the step's budget."""
-        per_epoch = self.cell.recipe.steps_per_epoch(len(self.split))
-        if not self.cell.recipe.score_epochs or self.core.completed % per_epoch:
+        if not self.cell.recipe.score_epochs or not self._epoch_ended():
             return None
         with self._evaluating(), self.core.budget_view():
             return self.score()
+
+    def _held_out_loss_of_epoch(self) -> float | None:
+        """The held-out loss of what `_scores_of_epoch` scores, and of the last step, whose scores the record holds.
+
+        It only tells which epoch is best, so there is none where the best step is chosen by losses of its own.
+        """
+        recipe = self.cell.recipe
+        if not (recipe.score_epochs and recipe.holdout_rows) or self.best:
+            return None
+        if not self._epoch_ended() and self.core.completed < self.core.schedule.total_steps:
+            return None
+        with self._evaluating(), self.core.budget_view():
+            return self.held_out.loss(self.model)
+
+    def _epoch_ended(self) -> bool:
+        return self.core.completed % self.cell.recipe.steps_per_epoch(len(self.split)) == 0
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
