@@ -36,8 +36,11 @@ def footnotes(results: Results) -> tuple[str, ...]:
     return (*notes, *recipe_notes(results), *_failed(results), *tokenizers(results), *cautions(results))
 
 
-def comparison_notes(results: Results, comparisons: Sequence[Comparison]) -> list[str]:
-    """Why differences have no interval, which of them lack seeds, and which meet a limit of coverage."""
+def comparison_notes(results: Results, comparisons: Sequence[Comparison], *, bold: bool = True) -> list[str]:
+    """Why differences have no interval, which of them lack seeds, and which meet a limit of coverage.
+
+    `bold`: whether the table makes clear differences bold.
+    """
     notes = []
     for missing in Missing:
         without = [c for c in comparisons if c.missing is missing]
@@ -45,7 +48,8 @@ def comparison_notes(results: Results, comparisons: Sequence[Comparison]) -> lis
             notes.append(f"No interval, {missing.value}: {_places(results, without)}.")
     incomplete = [c for c in comparisons if not c.complete]
     if incomplete:
-        notes.append(f"Never bold, a seed of one method is missing or failed: {_places(results, incomplete)}.")
+        what = "Never bold, a" if bold else "A"
+        notes.append(f"{what} seed of one method is missing or failed: {_places(results, incomplete)}.")
     for limit in Limit:
         limited = [c for c in comparisons if limit in c.limits]
         if limited:

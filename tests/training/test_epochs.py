@@ -1,4 +1,4 @@
-"""With `score_epochs` and held-out rows, the curve holds what tells one epoch from another, and nothing else changes."""
+"""With `score_epochs` and held-out rows, the curve tells one epoch from another, and nothing else changes."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _table(
             row.append(_budget_entry(records))
         if with_trials:
             row.append(share_entry(tuning_cost(results, (task, method, budget))))
-        rows.append((*row, _n_entry(results, task, method, budget)))
+        rows.append((*row, runs_entry(results, task, method, budget)))
     return Table(name, title, tuple(columns), tuple(rows), (SPREAD_NOTE, *notes, *footnotes(results)))
 
 
@@ -87,7 +87,7 @@ def _mean_entry(quantity: Quantity, records: Sequence[Record]) -> Entry:
     return spread_entry(known, quantity.write, n=len(records))
 
 
-def _n_entry(results: Results, task: str, method: str, budget: str) -> Entry:
+def runs_entry(results: Results, task: str, method: str, budget: str) -> Entry:
     """How many seeds ended well, and in words how many failed or are missing."""
     records = results.records_of(task, method, budget)
     n = len(results.successful(task, method, budget))

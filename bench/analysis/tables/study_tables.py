@@ -9,6 +9,7 @@ from bench.analysis.tables.comparisons import comparison_table, method_pairs
 from bench.analysis.tables.growth import growth_table, has_growing_ranks
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.overall import overall_table
+from bench.analysis.tables.protocols import protocol_table
 from bench.analysis.tables.resources import cost_table, memory_table
 from bench.analysis.tables.scores import score_table
 from bench.analysis.tables.tuning import tuning_table
@@ -28,6 +29,9 @@ def study_tables(results: Results, comparer: Comparer) -> list[Table]:
     tables.append(score_table(comparer, "methods", "All methods", methods, published))
     if method_pairs(results):
         tables.append(comparison_table(comparer))
+    protocols = protocol_table(comparer)
+    if protocols is not None:
+        tables.append(protocols)
     if has_growing_ranks(results):
         tables.append(growth_table(results))
     overall = overall_table(results)
