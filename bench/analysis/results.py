@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.paths import StudyPaths
 from bench.records.io import read_record
 from bench.records.schema import Record
-from bench.tuning.choose import with_choices
+from bench.tuning.choose import with_these_choices
 
 # Fields that no table uses. They are nine tenths of a record's bytes.
 LONG_FIELDS: dict[str, Any] = {"spec": {}, "ranks": {}, "model": {}, "files": {}, "log_tail": (), "checksums": {}}
@@ -113,7 +113,8 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
     question. Raises BenchError if no record is left or one cannot be read.
     """
     paths = StudyPaths(results, study.name)
-    study = with_choices(study, results)
+    tuning = read_tuning(study, paths)
+    study = with_these_choices(study, {"/".join(name): group.choice for name, group in tuning.groups.items()})
     records, outdated, cells = {}, [], []
     for cell in study.cells:
         file = paths.cell(cell.id).record
@@ -129,7 +130,7 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
     if not records:
         old = f" ({len(outdated)} answer an older spec of it)" if outdated else ""
         raise BenchError(f"no record of study {study.name!r} below {paths.cells}{old}: train some cells first")
-    return Results(study, records, paths, tuple(outdated), tuning=read_tuning(study, paths))
+    return Results(study, records, paths, tuple(outdated), tuning=tuning.with_choices_of(cells))
 
 
 def read_summary(file: Path) -> Record:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import fmean
-from typing import Any
 
 from bench.config.cell import Cell, Choice
 from bench.config.recipe import Recipe
@@ -17,7 +15,8 @@ from bench.config.tuning import HELD_OUT, Tuning, Values
 from bench.paths import StudyPaths
 from bench.records.io import read_record
 from bench.records.schema import Record, Status
-from bench.tuning.outcomes import LOSS, compared_by
+from bench.tuning.choose import choose_from
+from bench.tuning.outcomes import LOSS, compared_by, outcome_of
 
 Group = tuple[str, str, str]  # task, method, budget: cells that differ in the seed alone
 
@@ -151,6 +150,15 @@ class TuningResults:
         """The tuning of these methods alone."""
         return replace(self, groups={name: group for name, group in self.groups.items() if name[1] in methods})
 
+    def with_choices_of(self, cells: Iterable[Cell]) -> TuningResults:
+        """The same with the choices of these cells in the groups whose trials do not tell theirs."""
+        choices = {(cell.task.name, cell.method.name, cell.budget_name): cell.choice for cell in cells if cell.choice}
+        groups = {
+            name: group if group.choice else replace(group, choice=choices.get(name))
+            for name, group in self.groups.items()
+        }
+        return replace(self, groups=groups)
+
     @cached_property
     def keys(self) -> list[str]:
         """The tuned recipe keys."""
@@ -168,39 +176,67 @@ class TuningResults:
 
 
 def read_tuning(study: ResolvedStudy, paths: StudyPaths) -> TuningResults:
-    """The tuning of `study`, whose cells have their choices as far as these are known.
+    """The tuning of `study`, with the choices that its trials make or that it takes over.
 
-    Of each record only what tables need stays in memory. Raises BenchError if a record cannot be read.
+    Each record is read once, and only what tables need of it stays in memory. Raises BenchError if one cannot be read.
     """
-    choices: dict[Group, Choice | None] = {}
+    groups: dict[Group, GroupTuning] = {}
+    outdated: list[str] = []
     for cell in study.cells:
-        if cell.choice is not None or study.awaits_choice(cell):
-            group = (cell.task.name, cell.method.name, cell.budget_name)
-            choices[group] = choices.get(group) or cell.choice
-    groups, outdated = {}, []
-    for group, choice in choices.items():
-        trials = study.trials.get("/".join(group), ())
-        if not trials:
-            groups[group] = GroupTuning(group, choice.by if choice else "", (), choice)
+        name = (cell.task.name, cell.method.name, cell.budget_name)
+        trials = study.trials.get(cell.group, ())
+        if name in groups:
             continue
-        results = {}
-        for cell in trials:
-            file = paths.cell(cell.id).record
-            record = read_record(file) if file.is_file() else None
-            if record and record.cell.spec_hash == cell.spec_hash:
-                results[cell.id] = trial_result(cell, record)
-            elif record:
-                outdated.append(cell.id)
-        by = compared_by(trials[0])
-        groups[group] = GroupTuning(
-            group,
-            by,
-            tuple(_points(trials, results, by)),
-            choice,
-            held_out_rows=trials[0].recipe.holdout_rows,
-            halving=trials[0].trial is not None and trials[0].trial.halving is not None,
-        )
+        if trials:
+            groups[name] = _group_of(name, trials, paths, outdated)
+        elif cell.choice is not None:
+            groups[name] = GroupTuning(name, cell.choice.by, (), cell.choice)
     return TuningResults(study.study.tuning, groups, tuple(outdated))
+
+
+def _group_of(name: Group, trials: Sequence[Cell], paths: StudyPaths, outdated: list[str]) -> GroupTuning:
+    """The tuning of the group that has these trials; the ids of trials of another spec are added to `outdated`."""
+    by_point: dict[str, list[Cell]] = {}
+    for cell in trials:
+        assert cell.trial is not None
+        by_point.setdefault(cell.trial.point, []).append(cell)
+    points, outcomes = [], []
+    for key, cells in by_point.items():
+        recorded = list(_recorded(cells, paths, outdated))
+        outcome = outcome_of(recorded) if len(recorded) == len(cells) else None
+        points.append(
+            PointResult(
+                key=key,
+                values=cells[0].trial.values if cells[0].trial else {},
+                trials=tuple(trial_result(cell, record) for cell, record in recorded),
+                score=outcome.score if outcome else None,
+                loss=outcome.loss if outcome else None,
+                planned=len(cells),
+            )
+        )
+        outcomes.append(outcome)
+    known = [outcome for outcome in outcomes if outcome is not None]
+    first = trials[0]
+    return GroupTuning(
+        name,
+        compared_by(first),
+        tuple(points),
+        choose_from(trials, known) if len(known) == len(outcomes) else None,
+        held_out_rows=first.recipe.holdout_rows,
+        halving=first.trial is not None and first.trial.halving is not None,
+    )
+
+
+def _recorded(cells: Sequence[Cell], paths: StudyPaths, outdated: list[str]) -> Iterator[tuple[Cell, Record]]:
+    """Those of the trials that have a record of their spec, and the record."""
+    for cell in cells:
+        file = paths.cell(cell.id).record
+        if file.is_file():
+            record = read_record(file)
+            if record.cell.spec_hash == cell.spec_hash:
+                yield cell, record
+            else:
+                outdated.append(cell.id)
 
 
 def with_recorded_choice(cell: Cell, record: Record) -> Cell:
@@ -231,29 +267,3 @@ def trial_result(cell: Cell, record: Record) -> TrialResult:
         seconds=training.seconds.total * cell.recipe.processes if training else 0.0,
         device=str(record.environment.get("device")),
     )
-
-
-def _points(trials: Sequence[Cell], results: Mapping[str, TrialResult], by: str) -> Iterator[PointResult]:
-    """The points in the order of `trials`."""
-    by_point: dict[str, list[Cell]] = {}
-    for cell in trials:
-        assert cell.trial is not None
-        by_point.setdefault(cell.trial.point, []).append(cell)
-    for key, cells in by_point.items():
-        found = tuple(results[cell.id] for cell in cells if cell.id in results)
-        values: Any = cells[0].trial.values if cells[0].trial else {}
-        complete = len(found) == len(cells)
-        yield PointResult(
-            key=key,
-            values=values,
-            trials=found,
-            score=_mean([trial.score(by) for trial in found]) if complete else None,
-            loss=_mean([trial.loss for trial in found]) if complete else None,
-            planned=len(cells),
-        )
-
-
-def _mean(numbers: Sequence[float | None]) -> float | None:
-    """None if one of them is."""
-    known = [number for number in numbers if number is not None]
-    return fmean(known) if known and len(known) == len(numbers) else None

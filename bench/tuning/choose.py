@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,7 +59,11 @@ def with_choices(study: ResolvedStudy, results: Path) -> ResolvedStudy:
     Raises BenchError if a record can't be read.
     """
     paths = StudyPaths(results, study.name)
-    choices = {group: choose(trials, paths) for group, trials in study.trials.items()}
+    return with_these_choices(study, {group: choose(trials, paths) for group, trials in study.trials.items()})
+
+
+def with_these_choices(study: ResolvedStudy, choices: Mapping[str, Choice | None]) -> ResolvedStudy:
+    """`study` with these choices, by group, in the final cells that await theirs."""
     cells = []
     for cell in study.cells:
         choice = choices.get(cell.group) if study.awaits_choice(cell) else None

@@ -47,7 +47,7 @@ def outcomes(trials: Sequence[Cell], paths: StudyPaths) -> list[Outcome] | None:
         if record is None:
             return None
         by_point.setdefault(trial.trial.point, []).append((trial, record))
-    return [_outcome(recorded) for recorded in by_point.values()]
+    return [outcome_of(recorded) for recorded in by_point.values()]
 
 
 def trial_record(trial: Cell, paths: StudyPaths) -> Record | None:
@@ -74,7 +74,8 @@ def worth(by: str, score: float | None, loss: float | None) -> tuple[float, floa
     return key, math.inf if loss is None else loss
 
 
-def _outcome(recorded: Sequence[tuple[Cell, Record]]) -> Outcome:
+def outcome_of(recorded: Sequence[tuple[Cell, Record]]) -> Outcome:
+    """The outcome of a point from all of its trials and their records."""
     first = recorded[0][0]
     assert first.trial is not None
     scores = [_score(compared_by(first), record) for _, record in recorded]
