@@ -46,7 +46,7 @@ def group_choices(study: ResolvedStudy, results: Path) -> list[GroupChoice]:
             groups.append(GroupChoice(group, None, why_not(trials, paths)))
         else:
             scored = sum(outcome.scored for outcome in found)
-            at_edge = edges(trials, choice.values)
+            at_edge = edges([outcome.values for outcome in found], choice.values)
             groups.append(GroupChoice(group, choice, edges=at_edge, scored=scored, trials=len(trials)))
     return groups
 

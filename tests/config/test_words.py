@@ -20,7 +20,10 @@ GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([*GROUP, "lora/small"], "expected method/budget/seed, such as lora/small/0, found 'lora/small'"),
+        (
+            [*GROUP, "lora/small"],
+            "expected method/budget/seed, such as lora/small/0, or method/budget/point/seed of a trial, found 'lora/small'",
+        ),
         ([*GROUP, "lora/small/x"], "found 'lora/small/x'"),
         (["prepare", "demo", "--data", "colla"], "--data: study 'demo' has no 'colla'"),
         (["prepare", "demo", "--model", "minilm"], "--model: study 'demo' has no 'minilm' (valid: minilm-"),
