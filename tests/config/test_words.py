@@ -22,7 +22,7 @@ GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
     [
         (
             [*GROUP, "lora/small"],
-            "expected method/budget/seed, such as lora/small/0, or method/budget/point/seed of a trial, found 'lora/small'",
+            "such as lora/small/0, or method/budget/point/seed of a trial, found 'lora/small'",
         ),
         ([*GROUP, "lora/small/x"], "found 'lora/small/x'"),
         (["prepare", "demo", "--data", "colla"], "--data: study 'demo' has no 'colla'"),
