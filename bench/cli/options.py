@@ -72,6 +72,12 @@ mirror_option = click.option(
     metavar="DIR",
     help="read data sets and models here, not from the hub",
 )
+rung_option = click.option(
+    "--rung",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="train trials under successive halving to this rung, counted from 1",
+)
 workflow_option = click.option(
     "--workflow",
     type=FOLDER,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.options import training_options
-from bench.cli.train import find_cell, set_up, train_alone
+from bench.cli.options import rung_option, training_options
+from bench.cli.train import course_of, find_cell, is_done, set_up, train_alone
 from bench.errors import EXIT_TRY_AGAIN, BenchError
 from bench.estimate.jobs import gpus
 from bench.pipeline.gpus import hold_gpus
-from bench.pipeline.job import touch_record
 from bench.pipeline.run_options import RunOptions
 from bench.trackers.available import check_tracker
 
@@ -32,49 +31,43 @@ if TYPE_CHECKING:
     metavar="M/B/K ...",
     help="method/budget/seed of each cell, or method/budget/point/seed of each trial",
 )
+@rung_option
 # An option of click takes one value, so the further ones of `--cells A B C` come as arguments.
 @click.argument("further", nargs=-1, metavar="")
-def group(options: RunOptions, task: str, first: str, further: tuple[str, ...]) -> int:
+def group(options: RunOptions, task: str, rung: int | None, first: str, further: tuple[str, ...]) -> int:
     """Train and evaluate several cells of one task in one job.
 
     Each is trained as `bench train` would train it, bit for bit, but the libraries are imported once. A trial is named
-    with its point, such as lora/small/1f0c22ab/100. If one cell fails, the others still finish and are recorded.
-    Records and logs are where the pipeline has them, below RESULTS/STUDY.
+    with its point, such as lora/small/1f0c22ab/100; --rung is that of all of them. If one cell fails, the others still
+    finish and are recorded. Records and logs are where the pipeline has them, below RESULTS/STUDY.
 
     The exit code is 0 if every cell was recorded, else the largest exit code of a cell.
     """
-    from bench.training.done import inputs_of, recorded
     from bench.training.group import Group
 
     study = options.load_study(needs_rows=True)
     check_tracker(study.study)
-    cells = [_named(options, study, task, name) for name in (first, *further)]
+    cells = [_named(options, study, task, name, rung) for name in (first, *further)]
     set_up(cells, options, study)
-    missing = []
-    for cell in cells:
-        folder = options.paths.cell(cell.id).folder
-        if recorded(folder, inputs_of(cell, options.cache_folder, options.mirror)) is None:
-            missing.append(cell)
-        else:
-            touch_record(folder)
+    courses = [course_of(cell, options.paths.cell(cell.id).folder, options, study, rung) for cell in cells]
+    missing = [course for course in courses if not is_done(course)]
     if not missing:
         return 0
     worst = 0
-    with hold_gpus(max(gpus(cell, study.study) for cell in missing)) as held:
+    with hold_gpus(max(gpus(course.cell, study.study) for course in missing)) as held:
         processes = Group(on_gpu=bool(held))
         with processes.passing_signals():
-            for cell in missing:
+            for course in missing:
                 if processes.stopped is not None:
                     return EXIT_TRY_AGAIN
-                log = options.paths.log(cell.id)
-                folder = options.paths.cell(cell.id).folder
-                code = processes.run(partial(train_alone, cell, folder, options, study.study.tracker), log)
-                print(f"{cell.id}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
+                name, log = course.cell.id, options.paths.log(course.cell.id)
+                code = processes.run(partial(train_alone, course, options, study.study.tracker), log)
+                print(f"{name}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
                 worst = max(worst, code)
     return worst
 
 
-def _named(options: RunOptions, study: ResolvedStudy, task: str, name: str) -> Cell:
+def _named(options: RunOptions, study: ResolvedStudy, task: str, name: str, rung: int | None) -> Cell:
     """The cell 'lora/small/0', or the trial 'lora/small/1f0c22ab/100', of `task`. Raises BenchError."""
     method, budget, *point, seed = parts if len(parts := name.split("/")) in (3, 4) else ("", "", "")
     if not seed.isdecimal():
@@ -82,4 +75,4 @@ def _named(options: RunOptions, study: ResolvedStudy, task: str, name: str) -> C
             f"--cells: expected method/budget/seed, such as lora/small/0, or method/budget/point/seed of a trial, "
             f"found {name!r}"
         )
-    return find_cell(options, study, task, method, budget, int(seed), point[0] if point else None)
+    return find_cell(options, study, task, method, budget, int(seed), point[0] if point else None, rung)

@@ -49,6 +49,8 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], entry: Entry[Study]) 
 def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes: dict[Any, Recipe]) -> list[Cell]:
     """The trials of the group of `cell`: point by point, seed by seed.
 
+    A trial holds out the tuning's rows, and is scored at its end alone.
+
     `recipes` keeps what was built, since groups share recipes. Raises SpecError if a point makes no valid recipe.
     """
     tuning = entry.item.tuning
@@ -59,7 +61,9 @@ def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes
         point = point_key(values)
         key = (cell.recipe, point)
         if key not in recipes:
-            recipes[key] = with_values(cell.recipe, {**values, "holdout_rows": tuning.holdout_rows}, entry)
+            # What happens after an epoch decides no choice: a study that asks for it has the trials that it had.
+            recipe = cell.recipe.model_copy(update={"score_epochs": False})
+            recipes[key] = with_values(recipe, {**values, "holdout_rows": tuning.holdout_rows}, entry)
         trial = Trial(point=point, values=values, choose_by=tuning.choose_by, halving=halving)
         trials += [
             cell.model_copy(update={"seed": seed, "recipe": recipes[key], "trial": trial, "choice": None})

@@ -6,8 +6,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from bench.paths import CellPaths
-
 
 def set_library_environment(threads: int) -> None:
     """Set the variables that libraries read once, when they are imported. Call it before torch is imported."""
@@ -22,10 +20,10 @@ def set_library_environment(threads: int) -> None:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
-def touch_record(folder: Path) -> None:
+def touch(file: Path) -> None:
     """Give a record that was left as it is the present time, because Snakemake reruns what is older than its inputs.
 
-    A record that a network file system does not show yet is left alone: an empty file must never take its place.
+    A file that a network file system does not show yet is left alone: an empty file must never take its place.
     """
     with suppress(FileNotFoundError):
-        os.utime(CellPaths(folder).record)
+        os.utime(file)

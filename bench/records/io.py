@@ -27,13 +27,18 @@ def write_record(record: Record, folder: Path) -> Path:
 
     Raises ValueError if it holds a NaN or infinity, TransientError if the disk is full.
     """
-    data = record.model_dump(mode="json", exclude={"checksums"})
     file = folder / RECORD
     # Canonical, so that equal records are equal files and a checksum does not depend on who wrote the JSON.
-    text = canonical_json({**data, "checksums": checksums(data)})
+    text = canonical_json(as_data(record))
     with clear_when_full(folder, len(text)):
         write_atomic(file, text)
     return file
+
+
+def as_data(record: Record) -> dict[str, Any]:
+    """What stands in the file of a record."""
+    data = record.model_dump(mode="json", exclude={"checksums"})
+    return {**data, "checksums": checksums(data)}
 
 
 def read_record(file: Path) -> Record:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from bench.config.cell import Cell
 from bench.config.types import Stored
+from bench.records.rung_score import RungScore
 
 SCHEMA_VERSION = 2
 Status = Literal["ok", "oom", "diverged", "failed"]
@@ -253,6 +254,7 @@ class Record(Stored):
     )
     loss: dict[str, float | None] = Field({}, description="split: mean loss of the task; None: not finite")
     training: Training | None = None
+    rungs: tuple[RungScore, ...] = Field((), description="of a trial: its scores at the rungs that it reached")
     parameters: Parameters | None = None
     ranks: dict[str, SiteRank] = Field({}, description="by the name of the matrix's module")
     bytes: Bytes | None = None

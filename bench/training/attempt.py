@@ -16,11 +16,11 @@ from bench.config.rank_schedule import schedule_of
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.step import Core
 from bench.errors import TransientError
-from bench.evaluation.evaluate import Evaluated, evaluate
+from bench.evaluation.evaluate import Evaluated
 from bench.evaluation.predictions_file import write_predictions
 from bench.files import clear_when_full, folder_in_one_step
 from bench.inputs.backbones import check_backbone
-from bench.log import progress_bar, recent_lines
+from bench.log import recent_lines
 from bench.models.adapters import adapter_hash, attach, plain_ranks, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.core import build_core
@@ -33,6 +33,7 @@ from bench.training.best_step import BestStep
 from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.curve import Curve, Watch, unwatched
 from bench.training.done import Inputs
+from bench.training.evaluation import evaluate_rows
 from bench.training.holdout import HeldOut, Rows
 from bench.training.loop import Counters, Loop
 from bench.training.measure import PeakMemory, base_bytes, frozen_parameters, trained_heads
@@ -46,7 +47,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Attempt:
-    """One attempt at `cell`. `run` goes through its phases. What the record of a failure needs is kept in fields."""
+    """One attempt at `cell`. `run` goes through its phases. What the record of a failure needs is kept in fields.
+
+    `rung`: the rung of successive halving, from 1, at which the training ends; None: the end of its schedule.
+    """
 
     cell: Cell
     inputs: Inputs
@@ -56,6 +60,7 @@ class Attempt:
     watch: Watch = unwatched
     process_group: ProcessGroup = SINGLE_PROCESS
     attempt: int = 1
+    rung: int | None = None
     device: torch.device = field(init=False)
     stopwatch: Stopwatch = field(default_factory=Stopwatch, init=False)
     counters: Counters = field(init=False)
@@ -185,6 +190,8 @@ class Attempt:
         )
 
     def _load(self, core: Core, checkpoint: Checkpoint) -> None:
+        if checkpoint.step > self._last_step(core):
+            raise ValueError(f"it is beyond rung {self.rung}, which is not scored yet")
         core.load_state_dict(checkpoint.tensors, checkpoint.state["core"])
         self.counters = Counters(**checkpoint.state["counters"])
         self.stopwatch.load(checkpoint.state["seconds"])
@@ -214,6 +221,7 @@ class Attempt:
             ),
             score=lambda: self._evaluate(rows, model).metrics,
             best=self.best,
+            last_step=self._last_step(core),
         )
         try:
             with self.stopwatch.phase("training"):
@@ -263,18 +271,14 @@ class Attempt:
         return evaluated
 
     def _evaluate(self, rows: Rows, model: Any) -> Evaluated:
-        rows_done: dict[str, int] = {}
-        total = sum(len(split) for split in rows.evaluation.values())
-        with progress_bar(total, what="evaluation", unit="row", enabled=self.process_group.is_main) as bar:
+        return evaluate_rows(model, self.cell, rows, self.device, self.flag, self.process_group)
 
-            def check(split: str, done: int) -> None:
-                self.flag.check(f"while {split} was evaluated")
-                rows_done[split] = done
-                bar.update(sum(rows_done.values()) - bar.n)
-
-            task, size = self.cell.task, self.cell.recipe.evaluation_batch_size
-            splits, group = rows.evaluation, self.process_group
-            return evaluate(model, task, splits, rows.tokenizer, size, self.device, check, group)
+    def _last_step(self, core: Core) -> int:
+        """The step after which this attempt ends the training."""
+        total, halving = core.schedule.total_steps, self.cell.trial.halving if self.cell.trial else None
+        if self.rung is None or halving is None:
+            return total
+        return max(1, round(halving.rungs[self.rung - 1] * total))
 
     @property
     def _weights(self) -> Path:

@@ -42,7 +42,10 @@ class Counters:
 
 @dataclass
 class Loop:
-    """Trains the model of `core` on `split`. `score` evaluates the model on the evaluation splits."""
+    """Trains the model of `core` on `split`, up to `last_step` of its schedule.
+
+    `score` evaluates the model on the evaluation splits.
+    """
 
     cell: Cell
     model: Any
@@ -56,11 +59,12 @@ class Loop:
     stopwatch: Stopwatch
     held_out: HeldOut
     score: Callable[[], Scores]
+    last_step: int
     best: BestStep | None = None
 
     def run(self) -> None:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
-        recipe, total = self.cell.recipe, self.core.schedule.total_steps
+        recipe, total = self.cell.recipe, self.last_step
         per_epoch = recipe.steps_per_epoch(len(self.split))
         epoch, batches = -1, []
         with progress_bar(total, initial=self.core.completed, enabled=self.core.process_group.is_main) as bar:

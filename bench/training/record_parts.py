@@ -161,11 +161,13 @@ def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, 
 
 
 def budget_use(core: Core, cell: Cell, plain_ranks: int) -> BudgetUse:
-    """What the budget allows at the end, and what is live.
+    """What the budget allows, and what is live: at the end, or after the step at which a trial is stopped.
 
     `plain_ranks` are the ranks of an adapter whose layers are not ours; they count only for such an adapter.
     """
     unit, limit = cap_of(cell, core.schedule)
+    if core.schedule.prunes:  # at the last step the two are one
+        limit = max(limit, core.schedule.budget(core.completed))
     if not cell.method.lean:
         return BudgetUse(unit=unit, limit=limit, used=plain_ranks)
     used = sum(core.live_ranks().values()) if unit == "ranks" else core.live_parameters()

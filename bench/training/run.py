@@ -13,9 +13,11 @@ from bench.evaluation.evaluate_modules import try_modules
 from bench.log import configure_logging
 from bench.paths import CachePaths
 from bench.records.io import write_record
+from bench.records.rung import stopped_here
 from bench.records.schema import Record
 from bench.training.attempt import Attempt
 from bench.training.checkpoints import Checkpoints, Interval
+from bench.training.course import earlier_scores, keep_rung
 from bench.training.curve import Diverged, Watch, unwatched
 from bench.training.done import inputs_of, recorded
 from bench.training.signals import stop_flag
@@ -34,8 +36,12 @@ def train_cell(
     interval: Interval | None = None,
     watch: Watch = unwatched,
     process_group: ProcessGroup = SINGLE_PROCESS,
+    rung: int | None = None,
 ) -> Record:
     """Train, evaluate and record `cell` in the folder `out`; return the record.
+
+    `rung`: of a trial under successive halving, the rung at which the training ends for now. Its checkpoint stays, and
+    the file of the rung is written in place of the record: what is returned is the record if it is stopped there.
 
     Everything must be prepared: no network is used. If `out` holds a record of the same spec, data and model, that one
     is returned. With several processes each one calls this function; the main process writes the files, and any of them
@@ -64,19 +70,28 @@ def train_cell(
             watch=watch,
             process_group=process_group,
             attempt=attempt,
+            rung=rung,
         )
         try:
             record = this_attempt.run()
+            process_group.barrier()  # the adapter of a trial goes with its checkpoints: all processes are done with it
         except BenchError:
             raise
         except Diverged as error:
             record = this_attempt.failure("diverged", str(error), step=error.step)
         except Exception as error:
             record = _failure(this_attempt, error, last=attempt >= attempts)
-        if process_group.is_main or record.status != "ok":
-            write_record(record, out)
-        if process_group.is_main and record.status != "failed":
-            checkpoints.remove()
+        earlier = earlier_scores(cell, out, identity, rung)
+        if rung is not None and record.status == "ok":
+            record = stopped_here(record, rung, earlier)
+            if process_group.is_main:
+                keep_rung(record, rung, out)
+        else:
+            record = record.model_copy(update={"rungs": earlier})
+            if process_group.is_main or record.status != "ok":
+                write_record(record, out)
+            if process_group.is_main and record.status != "failed":
+                checkpoints.remove()
         if record.status == "ok":
             process_group.barrier()
     return record

@@ -81,9 +81,9 @@ def why_not(trials: Sequence[Cell], paths: StudyPaths) -> str:
 
 
 def _with_choice(cell: Cell, choice: Choice, trials: Sequence[Cell]) -> Cell:
-    """`cell` with the recipe of the chosen trials, except that it holds out the rows that it held out before."""
+    """`cell` with the recipe of the chosen trials, except for what a trial has of its own: see `trials_of`."""
     recipe = next(t.recipe for t in trials if t.trial is not None and t.trial.values == choice.values)
-    own = {"holdout_rows": cell.recipe.holdout_rows}
+    own = {"holdout_rows": cell.recipe.holdout_rows, "score_epochs": cell.recipe.score_epochs}
     return cell.model_copy(update={"recipe": recipe.model_copy(update=own), "choice": choice})
 
 

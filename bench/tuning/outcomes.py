@@ -82,8 +82,8 @@ def outcome_of(recorded: Sequence[tuple[Cell, Record]]) -> Outcome:
     stopped = [record.training.stopped_at_rung for _, record in recorded if record.training is not None]
     return Outcome(
         values=first.trial.values,
-        score=_mean(scores),
-        loss=_mean([_score(LOSS, record) for _, record in recorded]),
+        score=mean_of_all(scores),
+        loss=mean_of_all([_score(LOSS, record) for _, record in recorded]),
         scored=sum(score is not None for score in scores),
         stopped_at_rung=min((rung for rung in stopped if rung is not None), default=None),
         trials={trial.id: record.cell.hash for trial, record in recorded},
@@ -99,6 +99,7 @@ def _score(by: str, record: Record) -> float | None:
     return record.metrics.get(HELD_OUT, {}).get(record.selection, {}).get(by)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """The mean of `values`; None if there are none of them, or if one of them is None."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if len(known) == len(values) else None

@@ -113,13 +113,15 @@ class Lab:
         attempt: int = 1,
         attempts: int = 1,
         before: Callable[[], None] | None = None,
+        rung: int | None = None,
     ) -> int:
         """Train in a new process; returns its exit code, or minus the number of the signal that ended it.
 
         A checkpoint is saved every `every` steps (None: as a real cell does). `before` runs in the process before the
         training. The log is printed, for the report of a test that fails.
         """
-        options = {"moment": moment, "every": every, "attempt": attempt, "attempts": attempts, "before": before}
+        options: dict[str, Any] = {"moment": moment, "every": every, "attempt": attempt, "attempts": attempts}
+        options |= {"before": before, "rung": rung}
         return self._ended([SERVER.Process(target=train_in_child, args=(cell, out, self.cache), kwargs=options)], out)[
             0
         ]
@@ -217,6 +219,7 @@ def train_in_child(
     moment: Moment | None = None,
     before: Callable[[], None] | None = None,
     variables: Mapping[str, str] | None = None,
+    rung: int | None = None,
 ) -> None:
     from bench.training.run import train_cell
 
@@ -231,7 +234,7 @@ def train_in_child(
     try:
         os.environ.update(variables or {})
         places = {"out": out, "cache": cache}
-        tries = {"attempt": attempt, "attempts": attempts}
+        tries = {"attempt": attempt, "attempts": attempts, "rung": rung}
         train_cell(cell, **places, **tries, interval=Interval(steps=every), process_group=init_process_group())
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

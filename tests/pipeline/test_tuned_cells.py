@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 from helpers.projects import ROOT, Project, make_project
 
+from bench.cli.app import main
 from bench.config.resolve import load_study
 from bench.errors import EXIT_BAD_INPUT
 from bench.paths import StudyPaths
 from bench.records.io import read_record
 from bench.tuning.choose import choose
 
-TUNING = "tuning: {space: {learning_rate: [0.001, 0.01]}, holdout_rows: 16}\n"
+TUNING = (
+    "tuning: {space: {learning_rate: [0.001, 0.01]}, holdout_rows: 16, halving: 2}\n"  # one rung, at half the steps
+)
+CELL = "--study tiny --task cola --method lora --budget small"
 
 
 @pytest.fixture
@@ -41,13 +45,22 @@ def _run(project: Project, script: str) -> subprocess.CompletedProcess[str]:
 def test_from_trials_to_the_cell(project: Project) -> None:
     study, paths = load_study("tiny", folder=project.workflow), StudyPaths(project.folder / "results", "tiny")
     trials = study.trials["cola/lora/small"]
-    cell = "train --study tiny --task cola --method lora --budget small --seed 0"
-    names = [f"lora/small/{trial.trial.point}/{trial.seed}" for trial in trials if trial.trial]
-    one = f"{cell.removesuffix(' 0')} {trials[0].seed} --point {names[0].split('/')[2]}"
-    group = f"group --study tiny --task cola --cells {' '.join(names)}"
-    done = _run(project, f"print(bench('{cell}'), bench('{one}'), bench('{group}'), bench('{cell}'))")
-    assert done.stdout.split() == [str(EXIT_BAD_INPUT), "0", "0", "0"], done.stderr
-    assert f"2 of 2 trials have no record of their spec: {trials[0].id}" in done.stderr
+    first, names = trials[0], " ".join(trial.id.removeprefix("cola/").replace("seed-", "") for trial in trials)
+    assert first.trial is not None
+    words = [
+        cell := f"train {CELL} --seed 0",
+        f"train {CELL} --seed {first.seed} --point {first.trial.point} --rung 1",
+        f"group --study tiny --task cola --cells {names}",  # the other trial was not trained to the rung
+        f"group --study tiny --task cola --cells {names} --rung 1",
+        f"group --study tiny --task cola --cells {names}",
+        cell,
+    ]
+    done = _run(project, f"print(*map(bench, {words}))")
+    assert done.stdout.split() == [str(EXIT_BAD_INPUT), "0", str(EXIT_BAD_INPUT), "0", "0", "0"], done.stderr
+    assert f"2 of 2 trials have no record of their spec: {first.id}" in done.stderr
+    assert f"{trials[1].id} is not trained to it" in done.stderr
+    training = [read_record(paths.cell(trial.id).record).training for trial in trials]
+    assert sorted((part.steps, part.stopped_at_rung is None) for part in training if part) == [(1, False), (2, True)]
 
     record, choice = read_record(paths.cell("cola/lora/small/seed-0").record), choose(trials, paths)
     assert choice is not None
@@ -65,3 +78,28 @@ def test_from_trials_to_the_cell(project: Project) -> None:
     assert again.returncode == 0, again.stderr
     assert file.read_bytes() == before
     assert file.stat().st_mtime > 0  # touched, and nothing else
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (f"train {CELL} --seed 0 --rung 1", "--rung 1: cola/lora/small/seed-0 is no trial"),
+        (
+            f"train {CELL} --seed 100 --point POINT --rung 2",
+            "--rung 2: the number of rungs of cola/lora/small/POINT/seed-100 is 1",
+        ),
+        (
+            f"train {CELL} --seed 100 --point POINTS",
+            "study 'tiny' has no trial cola/lora/small/POINTS/seed-100 (did you mean",
+        ),
+        ("group --study tiny --task cola --cells lora/small/POINT", "expected method/budget/seed, such as"),
+        ("group --study tiny --task cola --cells lora/a/b/c/0", "expected method/budget/seed, such as"),
+    ],
+    ids=["no-trial", "no-rung", "no-point", "no-seed", "five-parts"],
+)
+def test_refused(project: Project, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
+    (trial, *_) = load_study("tiny", folder=project.workflow).trials["cola/lora/small"]
+    assert trial.trial is not None
+    places = f" --workflow {project.workflow} --results {project.folder / 'results'}"
+    assert main((words + places).replace("POINT", trial.trial.point).split()) == EXIT_BAD_INPUT
+    assert message.replace("POINT", trial.trial.point) in capsys.readouterr().err

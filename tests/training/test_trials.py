@@ -17,6 +17,7 @@ from bench.errors import EXIT_BAD_INPUT, EXIT_TRY_AGAIN
 from bench.evaluation.metrics import score
 from bench.inputs.cache_keys import data_folder
 from bench.inputs.datasets import open_data
+from bench.records.io import read_curve
 
 HELD = 12
 
@@ -79,9 +80,14 @@ def test_scored_on_held_out_rows_alone(lab: Lab, summaries: Lab, tmp_path: Path,
 
 
 def test_nothing_of_an_evaluation_split_is_read(lab: Lab, tmp_path: Path) -> None:
-    """The same bits with an evaluation split that is garbage, and with one that is gone; a cell refuses both."""
-    trial, cell = _trial(lab), _cell(lab)
+    """The same bits with an evaluation split that is garbage, and with one that is gone; a cell refuses it.
+
+    Where the scores of epochs are asked for, they are of held-out rows.
+    """
+    trial, cell = _trial(lab, score_epochs=True), _cell(lab)
     assert lab.train(trial, tmp_path / "clean" / "out", before=_forbid_to_open_evaluation) == 0
+    scores = [line["scores"] for line in read_curve(tmp_path / "clean" / "out" / "curve.jsonl") if "scores" in line]
+    assert [list(splits) for splits in scores] == [[HELD_OUT]] * 3
     file = _evaluation_file(lab, trial)
     file.write_bytes(b"\0" * 1000)
     assert lab.train(trial, tmp_path / "poisoned" / "out") == 0

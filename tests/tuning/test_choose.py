@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.trials import tuned_study, write_trial
+from helpers.trials import RATES, tuned_study, write_trial
 
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
@@ -191,3 +191,13 @@ def test_a_study_without_tuning_is_as_it_is(tmp_path: Path) -> None:
     study = tuned_study("learning_rate: [0.001, 0.002]", "tuning=null")
     assert with_choices(study, tmp_path).cells == study.cells
     assert chosen_cell(study, study.cells[0], tmp_path) is study.cells[0]
+
+
+def test_scores_of_epochs_are_of_the_cell_alone(tmp_path: Path) -> None:
+    """They are off in trials, whose hashes do not change with them, and on in the cell that takes the choice."""
+    study, plain = tuned_study(RATES, "recipe.score_epochs=true"), tuned_study(RATES)
+    for trial, same in zip(study.trials[GROUP], plain.trials[GROUP], strict=True):
+        assert trial.spec_hash == same.spec_hash
+        write_trial(StudyPaths(tmp_path, study.name), trial, rate_of(trial))
+    cell = next(cell for cell in study.cells if cell.group == GROUP)
+    assert chosen_cell(study, cell, tmp_path).recipe == cell.recipe.model_copy(update={"learning_rate": 0.008})
