@@ -20,6 +20,7 @@ from bench.records.io import read_record
 from bench.records.schema import Record
 from bench.tuning.choose import with_these_choices
 
+ORDER = ["task", "method", "budget", "seed", "split", "metric"]  # of the rows of the tidy data frame
 # Fields that no table uses. They are nine tenths of a record's bytes.
 LONG_FIELDS: dict[str, Any] = {"spec": {}, "ranks": {}, "model": {}, "files": {}, "log_tail": (), "checksums": {}}
 
@@ -110,7 +111,7 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
     """The record of every cell of the study that has one below results/<study>/cells.
 
     A record that was made with another spec than the study has today is left out, since its numbers answer another
-    question. Raises BenchError if no record is left or one cannot be read.
+    question. Raises BenchError if no record is left, not even of a trial, or one cannot be read.
     """
     paths = StudyPaths(results, study.name)
     tuning = read_tuning(study, paths)
@@ -127,7 +128,7 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
                 outdated.append(cell.id)
         cells.append(cell)
     study = replace(study, cells=tuple(cells))
-    if not records:
+    if not records and not any(group.trials for group in tuning.groups.values()):
         old = f" ({len(outdated)} answer an older spec of it)" if outdated else ""
         raise BenchError(f"no record of study {study.name!r} below {paths.cells}{old}: train some cells first")
     return Results(study, records, paths, tuple(outdated), tuning=tuning.with_choices_of(cells))
@@ -157,9 +158,10 @@ def tidy(results: Results) -> pd.DataFrame:
         for split, metric, value in scores or [(None, None, None)]:
             for name, fact in {**facts, "split": split, "metric": metric, "value": value}.items():
                 columns.setdefault(name, []).append(fact)
-    frame = pd.DataFrame(columns)
+    if not columns:  # trials alone are recorded
+        return pd.DataFrame(columns=[*ORDER, "value"])
     # Sorted, so that the file does not depend on the order of the cells in the study.
-    return frame.sort_values(["task", "method", "budget", "seed", "split", "metric"], ignore_index=True)
+    return pd.DataFrame(columns).sort_values(ORDER, ignore_index=True)
 
 
 def metric_values(records: Sequence[Record], split: str, metric: str) -> list[float]:

@@ -118,7 +118,8 @@ def _chosen_by(tuning: Tuning, groups: Mapping[Group, GroupTuning]) -> str:
         shown = "points (fraction × 100)"
     return (
         f"Chosen: the point with the {best} on the held-out rows{over}{rungs}; ties go to {ties}. Held-out "
-        f"score: {shown}. It is the best of several, so it flatters: on new rows the point is expected to do worse."
+        f"score: {shown}, mean ± sd over trial seeds (n). It is the best of several, so it flatters: on new rows the "
+        "point is expected to do worse."
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from helpers.records import ENVIRONMENT, study_of, write_study
 from helpers.tuned import rate, tuned_study, write_final_cells, write_trials
 
+from bench.analysis.build import make_tables
+from bench.analysis.footnotes import cautions
 from bench.analysis.results import read_results
 from bench.analysis.tuning_panels import lead_sentences
 from bench.config.cell import Cell
@@ -98,3 +101,24 @@ def test_a_study_without_tuning_has_none(tmp_path: Path) -> None:
     assert not tuning
     assert not tuning.panels
     assert not lead_sentences(tuning, {})
+
+
+def test_trials_are_shown_before_any_cell_is_trained(tmp_path: Path, study: ResolvedStudy) -> None:
+    folder = write_trials(study, tmp_path, lambda cell: "missing" if cell.task.name == "cola" else 0.7)
+    make_tables(study, tmp_path)
+    rows = {tuple(line.split(",")[:2]) for line in (folder / "tables" / "tuning.csv").read_text().splitlines()[1:]}
+    assert rows == {(task, label) for task in ("sst2", "cola") for label in ("LoRA", "AdaLoRA")}
+    assert pd.read_parquet(folder / "tables" / "tidy.parquet").empty
+    assert set(pd.read_parquet(folder / "tables" / "trials.parquet")["task"]) == {"sst2"}
+
+
+def test_a_cell_that_was_trained_with_another_point_than_trials_choose_now_is_left_out(
+    tmp_path: Path, study: ResolvedStudy
+) -> None:
+    write_trials(study, tmp_path, rate)
+    write_final_cells(study, tmp_path)
+    assert not read_results(study, tmp_path).outdated
+    write_trials(study, tmp_path, lambda cell: 0.5 if cell.method.name == "lora" and rate(cell) < 0.001 else rate(cell))
+    results = read_results(study, tmp_path)
+    assert results.outdated == ("sst2/lora/small/seed-0", "cola/lora/small/seed-0")
+    assert "2 records answer an older spec of the study and are left out." in cautions(results)

@@ -18,8 +18,8 @@ from bench.tuning.outcomes import LOSS
 
 HEADS = (Column("task", head=True), Column("method", head=True), Column("budget", head=True))
 COST_NOTE = (
-    "Hours: wall time of all recorded trials × processes, by kind of device. Share: of the hours of the trials and of "
-    "the cells that they were for."
+    "Hours: wall time × processes of the recorded trials, by kind of device. Share: theirs in the hours of recorded "
+    "trials and cells."
 )
 
 
@@ -133,4 +133,4 @@ def _total_text(costs: dict[tuple[str, str, str], TuningCost]) -> str:
     cells = sum(cost.cell_hours for cost in costs.values())
     if not trials + cells:
         return ""
-    return f"All trials: {two_digits(trials)} h, {100 * trials / (trials + cells):.0f}% of the study's cost."
+    return f"All trials: {two_digits(trials)} h, {100 * trials / (trials + cells):.0f}% of the study's recorded cost."
