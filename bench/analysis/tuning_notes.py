@@ -162,5 +162,5 @@ def _saved(tuning: Tuning | None, groups: Mapping[Group, GroupTuning]) -> Iterat
         yield (
             f"Successive halving: at {rungs} of the steps the best 1 in {tuning.halving} went on. {stopped} trials "
             f"stopped early; {100 * trained / whole:.0f}% of the steps of full trials were trained (trials that failed "
-            "are left out)."
+            "are left out). Hours have the start-up of a trial's last rung alone."
         )
