@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.records import write_cell
 from helpers.trials import RATES, tuned_study, write_trial
 
+from bench.analysis.results import read_results
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
+from bench.evaluation.saved import recorded_cell
 from bench.paths import StudyPaths
 from bench.tuning.choose import choose, chosen_cell, with_choices
 
@@ -185,6 +188,25 @@ def test_a_record_of_another_spec_is_none_and_a_damaged_one_is_an_error(tmp_path
     files[1].write_text(files[1].read_text().replace('"diverged"', '"ok"').replace("0.5", "0.9"))
     with pytest.raises(BenchError, match=r"record\.json: field \w+ was changed"):
         choose(study.trials[GROUP], paths)
+
+
+def test_a_record_that_was_made_with_an_older_choice_is_outdated(tmp_path: Path) -> None:
+    study = tuned_study(RATES, "tasks=[cola]", "methods=[lora]", "grids=[{budgets: [small]}]", "seeds=[0, 1]")
+    paths = StudyPaths(tmp_path, study.name)
+    for trial in study.trials[GROUP]:
+        write_trial(paths, trial, 0.5 + rate_of(trial))
+    first, second = with_choices(study, tmp_path).cells
+    write_cell(paths.folder, first, 0.8, rows=20)
+    read = recorded_cell(paths.cell(first.id).folder)  # as `bench evaluate` reads it
+    assert read is not None
+    assert (read.choice, read.recipe, read.spec_hash) == (first.choice, first.recipe, first.spec_hash)
+    assert read_results(study, tmp_path).outdated == ()
+
+    write_trial(paths, study.trials[GROUP][0], 0.9)
+    write_cell(paths.folder, chosen_cell(study, study.find("cola", "lora", "small", 1), tmp_path), 0.8, rows=20)
+    results = read_results(study, tmp_path)
+    assert results.outdated == (first.id,)
+    assert list(results.records) == [second.id]
 
 
 def test_a_study_without_tuning_is_as_it_is(tmp_path: Path) -> None:
