@@ -65,6 +65,9 @@ onstart:
         if workflow.non_local_exec:
             refuse_for_cluster([Path(workflow.main_snakefile), PATHS.results, PIPELINE.options.cache_folder])
     note_holder(PIPELINE.study.name)
+    # A record is written whole or not at all, so a job that fails halfway leaves nothing to be cleaned up. Snakemake
+    # would remove the records of those cells of the job that are done, and each retry would train them again.
+    workflow.execution_settings.keep_incomplete = True
 
 
 onsuccess:

@@ -85,3 +85,27 @@ def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path:
     for method, seed in places:
         cell = Path(f"tiny/cells/cola/{method}/small/seed-{seed}")
         assert outcome(results / cell) == outcome(single.folder / "results" / cell)
+
+
+@pytest.mark.slow
+def test_a_retry_of_a_group_trains_only_what_is_missing(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "grouped", "embedded")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(project.command(config=GROUPED), cwd=project.folder, env=environment)
+    while not (logs := list((project.folder / "results/tiny/logs").glob("cola/*/*/seed-*.log"))):
+        assert process.poll() is None
+        time.sleep(0.05)
+    (killed,) = logs  # that of the first cell, which is being trained
+    children = psutil.Process(process.pid).children(recursive=True)
+    (server,) = [child for child in children if "forkserver" in " ".join(child.cmdline()) and child.children()]
+    server.children()[0].kill()
+    while len(_cells(project)) < 3:  # the others are recorded, before Snakemake learns of the failure
+        assert process.poll() is None
+        time.sleep(0.05)
+    trained = {cell: (cell / "curve.jsonl").stat().st_mtime_ns for cell in _cells(project)}
+    assert process.wait(300) == 0
+    cells = _cells(project)
+    assert len(cells) == 4
+    assert {cell: (cell / "curve.jsonl").stat().st_mtime_ns for cell in cells if cell in trained} == trained
+    (missing,) = set(cells) - set(trained)
+    assert "/".join(missing.parts[-4:]) == "/".join(killed.with_suffix("").parts[-4:])
