@@ -55,8 +55,13 @@ rule all:
 
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
+
+
 if PIPELINE.trials:
+
     include: "workflow/rules/tune.smk"
+
+
 include: "workflow/rules/analyze.smk"
 
 
