@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from math import inf
 
+from bench.analysis.stats.fewer_trials import MOST_POINTS, shares_ahead
 from bench.analysis.stats.score_ranges import range_of
 from bench.analysis.stats.tuning_curves import TuningCurve, tuning_curves
 from bench.analysis.stats.tuning_leads import lead_sentence, leads
@@ -44,8 +46,35 @@ def curves_of(tuning: TuningResults, panel: Mapping[str, GroupTuning]) -> dict[s
 
 
 def lead_sentences(tuning: TuningResults, labels: Mapping[str, str]) -> list[str]:
-    """One sentence per task, budget and pair of methods, in the study's order. `labels`: the methods' names."""
+    """What is said per task, budget and pair of methods, in the study's order. `labels`: the methods' names.
+
+    What the bands show, and what fewer of the same points would have shown; of a grid the latter alone.
+    """
     return [sentence for panel in tuning.panels for _, sentence in _sentences(tuning, panel, labels)]
+
+
+def count_sentence(
+    tuning: TuningResults, panel: tuple[str, str], pair: tuple[str, str], labels: Mapping[str, str]
+) -> str:
+    """How often the second method of a pair would have been ahead after fewer of the same points, as one sentence.
+
+    Empty for trials of different steps, for points of which some are not recorded, and for values that were taken over.
+    """
+    groups = [tuning.panel(*panel).get(method) for method in pair]
+    if tuning.tuning is None or tuning.tuning.halving is not None:
+        return ""
+    scores = []
+    for group in groups:
+        if group is None or not group.complete or not 2 <= len(group.points) <= MOST_POINTS:
+            return ""
+        sign = -1 if range_of(group.by).lower_is_better else 1
+        scores.append([-inf if point.score is None else sign * point.score for point in group.points])
+    shares = [100 * behind for _, behind in shares_ahead(scores[0], scores[1])]
+    n = len(shares)
+    shown = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < n} | {n})
+    parts = ", ".join(f"{shares[k - 1]:.0f}% (k = {k})" for k in shown)
+    first, second = (labels[method] for method in pair)
+    return f"With k of these {n} points {second} would have been ahead of {first} in {parts} of all choices."
 
 
 def pair_notes(tuning: TuningResults, labels: Mapping[str, str]) -> list[str]:
@@ -77,10 +106,14 @@ def pair_notes(tuning: TuningResults, labels: Mapping[str, str]) -> list[str]:
 
 
 def _sentences(tuning: TuningResults, panel: tuple[str, str], labels: Mapping[str, str]) -> list[tuple[bool, str]]:
-    """For each pair of methods of a task and budget, whether one leads, and the sentence."""
+    """For each pair of methods of a task and budget, whether one leads, and what is said of it."""
     curves = curves_of(tuning, tuning.panel(*panel))
     sentences = []
-    for first, second in combinations(curves, 2):
-        sentence = lead_sentence(labels[first], curves[first], labels[second], curves[second])
-        sentences.append((bool(leads(curves[first], curves[second])), f"{', '.join(panel)}: {sentence}"))
+    for first, second in combinations(curves or tuning.panel(*panel), 2):
+        parts = [count_sentence(tuning, panel, (first, second), labels)]
+        if curves:
+            parts.insert(0, lead_sentence(labels[first], curves[first], labels[second], curves[second]))
+        is_lead = bool(curves) and bool(leads(curves[first], curves[second]))
+        if any(parts):
+            sentences.append((is_lead, f"{', '.join(panel)}: {' '.join(part for part in parts if part)}"))
     return sentences

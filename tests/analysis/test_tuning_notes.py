@@ -216,3 +216,19 @@ def test_pairs_without_a_lead_are_one_footnote_and_a_sentence_each(tmp_path: Pat
     notes = tuning_table(results).footnotes
     assert "sst2, small: for every pair neither method is shown to be ahead (the page says of each)." in notes
     assert not any(note.startswith("sst2, small: Neither") for note in notes)
+
+
+def test_what_fewer_trials_would_have_shown_is_counted(tmp_path: Path) -> None:
+    study = tuned_study(*ONE, "tuning.trials=3")
+    rates = sorted(rate(trial) for trial in study.trials["sst2/lora/small"])
+
+    def score(cell: Cell) -> float:  # AdaLoRA is better with the highest rate alone, which is then the best of all
+        at_best = rate(cell) == rates[-1]
+        return (0.6 if at_best else 0.7) if cell.method.name == "lora" else (0.8 if at_best else 0.5)
+
+    write_trials(study, tmp_path, score)
+    results = results_of(study, tmp_path)
+    sentences = lead_sentences(results.tuning, results.labels)
+    (sentence,) = [s for s in sentences if "LoRA nor AdaLoRA" in s and "QLoRA" not in s]
+    counts = "33% (k = 1), 67% (k = 2), 100% (k = 3) of all choices."
+    assert sentence.endswith(f"With k of these 3 points AdaLoRA would have been ahead of LoRA in {counts}")
