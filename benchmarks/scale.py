@@ -1,10 +1,12 @@
 """The pipeline with thousands of cells: the dry run of its graph, the status, and the records read into one frame.
 
     python benchmarks/scale.py [--seeds 250 --json]
+    python benchmarks/scale.py --tuned [--seeds 250]
 
 The study is the demo with that many seeds (250 give 10,000 cells, with one job each). Its records are those of the
 committed example with other seeds. It prints seconds and peak resident memory of each command, which runs in its own
-process.
+process. With --tuned it compares two dry runs, in seconds of processor time: of these cells, and of the demo that tunes
+with as many trials (10,000) and has five seeds (200 final cells).
 """
 
 from __future__ import annotations
@@ -50,8 +52,11 @@ def write_records(study: ResolvedStudy, results: Path) -> None:
         write_record(example.model_copy(update={"cell": key, "spec": spec}), results / study.name / "cells" / cell.id)
 
 
-def measured(words: list[str], folder: Path) -> tuple[float, float]:
-    """Wall seconds and peak resident MiB of a command. Raises SystemExit with its output if it fails."""
+def measured(words: list[str], folder: Path, *, processor: bool = False) -> tuple[float, float]:
+    """Seconds (wall, or of the processor) and peak resident MiB of a command.
+
+    Raises SystemExit with its output if it fails.
+    """
     began = time.perf_counter()
     with (folder / "out.txt").open("w+") as out:
         process = subprocess.Popen(
@@ -61,12 +66,14 @@ def measured(words: list[str], folder: Path) -> tuple[float, float]:
         if status:
             out.seek(0)
             raise SystemExit(out.read()[-3000:])
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    seconds = usage.ru_utime + usage.ru_stime if processor else time.perf_counter() - began
+    return seconds, usage.ru_maxrss / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=250)
+    parser.add_argument("--tuned", action="store_true", help="compare dry runs of as many trials and of cells")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     seeds = f"seeds=[{', '.join(map(str, range(args.seeds)))}]"
@@ -76,7 +83,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = ["--config", f"workflow={workflow}", f"set={seeds};cells_per_job=1"]
-        report = {"dry run": measured([*snakemake, "--dry-run", "--quiet", "all", *config], folder)}
+        dry_run = [*snakemake, "--dry-run", "--quiet", "all"]
+        if args.tuned:
+            space = "{learning_rate: {from: 1.0e-5, to: 1.0e-2, scale: log}}"
+            tuning = f"seeds=[0, 1, 2, 3, 4];cells_per_job=1;tuning={{space: {space}, trials: {args.seeds}}}"
+            tuned = [*dry_run, "--config", f"workflow={workflow}", f"set={tuning}"]
+            plain = measured([*dry_run, *config], folder, processor=True)
+            trials = measured(tuned, folder, processor=True)
+            print(f"cells without tuning: {plain[0]:.1f} s, {plain[1]:,.0f} MiB")
+            print(f"as many trials, and 200 final cells: {trials[0]:.1f} s, {trials[1]:,.0f} MiB")
+            print(f"{trials[0] / plain[0]:.2f} times")
+            return
+        report = {"dry run": measured([*dry_run, *config], folder)}
         write_records(study, folder / "results")
         bench = [sys.executable, "-m", "bench.cli"]
         report["status"] = measured([*bench, "status", "demo", "--workflow", workflow, "--set", seeds], folder)
