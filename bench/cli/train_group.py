@@ -60,7 +60,8 @@ def group(options: RunOptions, task: str, rung: int | None, first: str, further:
             for course in missing:
                 if processes.stopped is not None:
                     return EXIT_TRY_AGAIN
-                name, log = course.cell.id, options.paths.log(course.cell.id)
+                name = course.cell.id
+                log = options.paths.rung_log(name, rung) if rung else options.paths.log(name)
                 code = processes.run(partial(train_alone, course, options, study.study.tracker), log)
                 print(f"{name}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
                 worst = max(worst, code)
