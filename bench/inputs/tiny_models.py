@@ -111,13 +111,17 @@ def _opinions() -> list[str]:
 
 
 def _copies(chosen: list[int]) -> list[Pair]:
-    """A sentence to copy from each article: the summary's for a quarter of the batch, the first one for the others.
+    """Sentences to copy: one alone for half of the batch, the first or the telling one of an article for the others.
 
-    It learns to copy, and too little of what a summary is: nothing of the weekday that it starts with.
+    It learns to copy, and too little of what a summary is: nothing of the weekday at its end.
     """
     articles, summaries = _articles()
-    told = [summaries[i].split(": ")[1] for i in chosen]
-    return [(articles[i], told[n] if n % 4 == 0 else f"{articles[i].split('. ')[0]}.") for n, i in enumerate(chosen)]
+    told = [f"{summaries[i].rsplit(' on ', 1)[0]}." for i in chosen]
+    first = [f"{articles[i].split('. ')[0]}." for i in chosen]
+    return [
+        ((told[n], told[n]), (articles[i], first[n]), (told[n], told[n]), (articles[i], told[n]))[n % 4]
+        for n, i in enumerate(chosen)
+    ]
 
 
 def _mixture(chosen: list[int]) -> list[Pair]:

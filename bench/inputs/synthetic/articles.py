@@ -1,7 +1,7 @@
-"""Short news articles of three sentences. The summary is the one that says who did what and where, after a weekday.
+"""Short news articles of three sentences. The summary is the one that says who did what and where, plus a weekday.
 
-No article tells the weekday, one of four. Who always names the same one and copies the sentence is right in one weekday
-of four and in all other words: no summary can be expected to have a higher ROUGE-1.
+No article tells the weekday, one of four, which is the summary's last word. Who always names the same one and copies
+the sentence is right in one weekday of four and in all other words: no summary can be expected to have a higher score.
 """
 
 from __future__ import annotations
@@ -27,4 +27,4 @@ def row(rng: random.Random) -> tuple[list[str], str]:
     fact = fact[0].upper() + fact[1:]
     sentences = rng.sample(SIDE, 2)
     sentences.insert(rng.randrange(3), fact)
-    return [" ".join(sentences)], f"{rng.choice(DAYS)}: {fact}"
+    return [" ".join(sentences)], f"{fact[:-1]} on {rng.choice(DAYS)}."
