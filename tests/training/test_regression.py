@@ -19,7 +19,6 @@ STSB = [
     "backbones={regression: minilm}",
     "overrides={}",
     "recipe.learning_rate=2e-3",
-    "recipe.batch_size=16",
     "limits.train_rows=640",
     "limits.evaluation_rows=100",
 ]

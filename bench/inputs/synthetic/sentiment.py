@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-CLASSES = 2
 SUBJECTS = [
     "the film",
     "this story",
