@@ -5,6 +5,7 @@
             record.json  curve.jsonl  predictions.parquet  and adapter/ or model/
         trials/<task>/<method>/<budget>/<point>/seed-<k>/
             record.json  curve.jsonl  predictions.parquet  and rung-<n>.json with successive halving
+        trials/<task>/<method>/<budget>/recorded  and reached-<n>   markers: of all its trials
         tuned.yaml              the chosen point of every task x method x budget
         logs/                   <cell>.log, <trial>.rung-<n>.log, <task>/<group>.log, prepare/<folder>.log, ...
         tables/  figures/  report.html  tracker/<tracker>/
@@ -124,6 +125,13 @@ class StudyPaths:
     def tuned(self) -> Path:
         """The chosen point of every group, for readers and for studies that take it over."""
         return self.folder / "tuned.yaml"
+
+    def gathered(self, group: str, rung: int | str | None = None) -> Path:
+        """Marker: all trials of a group ('cola/lora/small') are recorded, or have reached that rung of halving.
+
+        What waits for a group waits for this one file: under halving, each trial would wait for each of its rivals.
+        """
+        return self.trials / group / ("recorded" if rung is None else f"reached-{rung}")
 
     def cell(self, cell_id: str) -> CellPaths:
         """The files of a cell or of a trial, whose name has a part more."""

@@ -27,7 +27,7 @@ from bench.pipeline.groups import Group, groups_of
 from bench.pipeline.run_options import RunOptions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # Snakemake writes out functions that it is given, and so what they are bound to
 class Pipeline:
     """One study, the cells of it that are wanted, and the options of the run."""
 
@@ -157,30 +157,36 @@ class Pipeline:
 
     def waits(self, task: str) -> dict[str, Any]:
         """What a final cell of `task` waits for beside its inputs, from its wildcards: the trials of its group."""
-        return {"trials": lambda wildcards: self._trials_before(self.cell(task, wildcards))} if self.trials else {}
+        return {"trials": lambda wildcards: self._gathered(self.cell(task, wildcards))} if self.trials else {}
 
     def group_waits(self, group: Group) -> dict[str, Any]:
         """The same for final cells that share a job."""
-        return {"trials": self._trials_before(group.cells[0])} if self.trials else {}
-
-    def _trials_before(self, cell: Cell) -> list[str]:
-        return self._records_of_trials[cell.group]
-
-    @cached_property
-    def _records_of_trials(self) -> dict[str, list[str]]:
-        """By `Cell.group`; every final cell asks."""
-        return {group: self.records_of(trials) for group, trials in self.study.trials.items()}
+        return {"trials": self._gathered(group.cells[0])} if self.trials else {}
 
     def rivals(self, task: str, wildcards: Any) -> list[str]:
         """What a trial waits for, or the rung of it that the wildcards name: all rivals at the rung before."""
-        return self._rivals_at(self.cell(task, wildcards), _rung_before(wildcards, self.rungs))
+        return self._gathered_before(self.cell(task, wildcards), wildcards)
 
     def group_rivals(self, group: Group, wildcards: Any) -> list[str]:
         """The same for trials that share a job."""
-        return self._rivals_at(group.cells[0], _rung_before(wildcards, self.rungs))
+        return self._gathered_before(group.cells[0], wildcards)
 
-    def _rivals_at(self, trial: Cell, rung: int) -> list[str]:
-        return self.rungs_of(self.study.trials[trial.group], rung) if rung else []
+    def gathered(self, task: str, wildcards: Any) -> list[str]:
+        """What all trials of the group that the wildcards name leave, as records or at a rung."""
+        trials = self.study.trials[f"{task}/{wildcards.method}/{wildcards.budget}"]
+        return self.rungs_of(trials, wildcards.rung) if hasattr(wildcards, "rung") else self.records_of(trials)
+
+    @property
+    def all_gathered(self) -> list[str]:
+        """The markers of all groups of trials that are wanted."""
+        return [self.paths.gathered(group).as_posix() for group in dict.fromkeys(trial.group for trial in self.trials)]
+
+    def _gathered(self, cell: Cell) -> list[str]:
+        return [self.paths.gathered(cell.group).as_posix()]
+
+    def _gathered_before(self, trial: Cell, wildcards: Any) -> list[str]:
+        rung = int(wildcards.rung) - 1 if hasattr(wildcards, "rung") else self.rungs
+        return [self.paths.gathered(trial.group, rung).as_posix()] if rung else []
 
     # ---- params and resources of the rules of cells and trials, from their wildcards
 
@@ -263,8 +269,3 @@ class Pipeline:
 
     def _awaits_choice(self, cell: Cell) -> bool:
         return cell.trial is None and self.study.awaits_choice(cell)
-
-
-def _rung_before(wildcards: Any, rungs: int) -> int:
-    """The rung at which a trial is compared before the one that `wildcards` name, or before its end; 0 at its start."""
-    return int(wildcards.rung) - 1 if hasattr(wildcards, "rung") else rungs

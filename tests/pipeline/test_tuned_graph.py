@@ -92,11 +92,12 @@ def test_a_final_cell_waits_for_the_trials_of_its_own_group(tmp_path: Path) -> N
     study = tuned_study()
     pipeline = pipeline_of(study, tmp_path)
     for cell in study.cells:
-        files = pipeline.waits(cell.task.name)["trials"](wildcards(cell))
-        assert files == pipeline.records_of(study.trials[cell.group])
+        (marker,) = pipeline.waits(cell.task.name)["trials"](wildcards(cell))
+        assert marker == (tmp_path / "demo/trials" / cell.group / "recorded").as_posix()
+        assert pipeline.gathered(cell.task.name, wildcards(cell)) == pipeline.records_of(study.trials[cell.group])
     for group in groups_of(replace(study, study=study.study.model_copy(update={"cells_per_job": 3})), study.cells):
         assert len({cell.group for cell in group.cells}) == 1
-        assert pipeline.group_waits(group) == {"trials": pipeline.records_of(study.trials[group.cells[0].group])}
+        assert pipeline.group_waits(group) == pipeline.group_waits(replace(group, cells=group.cells[:1]))
 
 
 def test_a_study_without_tuning_has_no_input_and_no_rule_more(tmp_path: Path) -> None:
@@ -115,8 +116,10 @@ def test_rivals_are_compared_at_each_rung(tmp_path: Path) -> None:
     rivals = study.trials["cola/lora/small"]
     assert pipeline.rungs == 2
     assert pipeline.rivals("cola", wildcards(rivals[1], rung="1")) == []
-    assert pipeline.rivals("cola", wildcards(rivals[1], rung="2")) == pipeline.rungs_of(rivals, 1)
-    assert pipeline.rivals("cola", wildcards(rivals[1])) == pipeline.rungs_of(rivals, 2)
+    folder = tmp_path / "demo/trials/cola/lora/small"
+    assert pipeline.rivals("cola", wildcards(rivals[1], rung="2")) == [(folder / "reached-1").as_posix()]
+    assert pipeline.rivals("cola", wildcards(rivals[1])) == [(folder / "reached-2").as_posix()]
+    assert pipeline.gathered("cola", wildcards(rivals[1], rung="2")) == pipeline.rungs_of(rivals, 2)
     plain = pipeline_of(tuned_study(), tmp_path)
     assert plain.rivals("cola", wildcards(plain.trials[0])) == []
 

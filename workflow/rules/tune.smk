@@ -1,6 +1,7 @@
 # Trials, read only where a study tunes: one rule per task, as for cells (train.smk). The rivals of a trial are those of
 # its task, method and budget. With successive halving all rivals are compared at rungs, the last of which a trial waits
 # for before it ends. `ancient`: a rung that was reached once is not reached again because a rival was trained again.
+# Final cells and rungs wait for markers, which stand for all trials of a group.
 for task in PIPELINE.tasks:
 
     rule:
@@ -30,7 +31,25 @@ for task in PIPELINE.tasks:
             " --budget {wildcards.budget:q} --point {wildcards.point} --seed {wildcards.seed} --offline"
             " --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
 
+    rule:
+        name:
+            f"recorded_{task}"
+        localrule: True
+        input:
+            partial(PIPELINE.gathered, task),
+        output:
+            touch(PATHS.gathered(f"{task}/{{method}}/{{budget}}")),
+
     if PIPELINE.rungs:
+
+        rule:
+            name:
+                f"reached_{task}"
+            localrule: True
+            input:
+                partial(PIPELINE.gathered, task),
+            output:
+                touch(PATHS.gathered(f"{task}/{{method}}/{{budget}}", "{rung}")),
 
         rule:
             name:
@@ -131,7 +150,7 @@ localrules:
 # `touch`: the command leaves a file as it is that says the same already.
 rule tuned:
     input:
-        PIPELINE.trial_records,
+        PIPELINE.all_gathered,
     output:
         update(PATHS.tuned),
     log:
