@@ -34,22 +34,22 @@ for task in PIPELINE.tasks:
     rule:
         name:
             f"recorded_{task}"
-        localrule: True
         input:
             partial(PIPELINE.gathered, task),
         output:
             touch(PATHS.gathered(f"{task}/{{method}}/{{budget}}")),
+        localrule: True
 
     if PIPELINE.rungs:
 
         rule:
             name:
                 f"reached_{task}"
-            localrule: True
             input:
                 partial(PIPELINE.gathered, task),
             output:
                 touch(PATHS.gathered(f"{task}/{{method}}/{{budget}}", "{rung}")),
+            localrule: True
 
         rule:
             name:
@@ -139,8 +139,7 @@ for group in PIPELINE.trial_groups:
                 " --offline --attempt {resources.attempt} --attempts {params.attempts} > {log:q} 2>&1"
 
         workflow.ruleorder(group.rungs_name, f"rung_{group.task}")
-
-    workflow.ruleorder(group.name, f"trial_{group.task}")
+        workflow.ruleorder(group.name, f"trial_{group.task}")
 
 
 localrules:
