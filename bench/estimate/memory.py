@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from bench.config.cell import Cell
 from bench.estimate.parameters import Prediction
 from bench.estimate.tracing import BatchShape, Device, trace
-from bench.models.precision import matmul_dtype
 
 # Bytes that a process on the CPU takes beside tensors: buffers of kernels, autograd's graph. Measured in MiniLM's
 # cells: 3.3 to 5.8 MiB.
@@ -61,10 +58,8 @@ def predict_peak(cell: Cell, predicted: Prediction, batch: BatchShape, device: D
     """
     base = predicted.base
     trained = predicted.total if cell.method.adapter == "full" else sum(predicted.head.values())
-    unpacked = 0
-    if cell.method.storage == "nf4":  # to 16 bits, and where the device is slow at these, on to float32
-        in_float32 = matmul_dtype(device, "nf4") == torch.float32
-        unpacked = (2 + 4 * in_float32) * predicted.largest_matrix
+    # To 16 bits. Where the device is slow at these, the matrix goes on to float32, which the trace counts by itself.
+    unpacked = 2 * predicted.largest_matrix if cell.method.storage == "nf4" else 0
     return PredictedPeak(
         device=device,
         batch=batch,
