@@ -70,8 +70,8 @@ class ResolvedStudy:
         return cell
 
     def awaits_choice(self, cell: Cell) -> bool:
-        """Whether the recipe of `cell`, which is no trial, is not known yet: its trials decide it."""
-        return cell.choice is None and bool(self.trials.get(cell.group))
+        """Whether `cell` is no trial and its recipe is not known yet: its trials decide it."""
+        return cell.trial is None and cell.choice is None and bool(self.trials.get(cell.group))
 
     @cached_property
     def _trials_by_id(self) -> dict[str, Cell]:

@@ -72,6 +72,12 @@ def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes
     return trials
 
 
+def trained_like(cell: Cell, trial: Cell) -> Cell:
+    """The final cell `cell` with the recipe of `trial`, except for what a trial has of its own (`trials_of`)."""
+    own = {"holdout_rows": cell.recipe.holdout_rows, "score_epochs": cell.recipe.score_epochs}
+    return cell.model_copy(update={"recipe": trial.recipe.model_copy(update=own)})
+
+
 def tuning_problems(entry: Entry[Study], given: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[Problem]:
     """What in a study contradicts its tuning. `given`: what the command line says; `seeds`: of its cells."""
     tuning = entry.item.tuning

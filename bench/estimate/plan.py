@@ -64,8 +64,8 @@ def plan(
         return rows_by_key[key]
 
     for cell in (*itertools.chain.from_iterable(study.trials.values()), *study.cells):
-        kind, awaits = "trial" if cell.trial else "cell", cell.trial is None and study.awaits_choice(cell)
-        row = largest([planned(possible) for possible in possible_cells(study, cell)]) if awaits else planned(cell)
+        kind, awaits = "trial" if cell.trial else "cell", study.awaits_choice(cell)
+        row = largest([planned(possible) for possible in possible_cells(study, cell)])
         names = {"cell": cell.id, "kind": kind, "group": cell.group, "awaits_choice": awaits}
         rows.append({**names, **row, "taken_seconds": times.taken(cell)})
     return rows

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.config.cell import Cell, Halving
+from bench.config.recipe import Recipe
 from bench.config.resolve import ResolvedStudy
+from bench.config.trials import trained_like
 
 # Keys of a recipe that change neither what a cell holds nor how long it takes: cells that differ in them alone are
 # planned once.
@@ -30,12 +32,16 @@ def planning_key(cell: Cell) -> str:
 
 
 def possible_cells(study: ResolvedStudy, cell: Cell) -> list[Cell]:
-    """The final cell `cell` with the values of each point, as long as its choice is not known; else itself alone."""
+    """The final cell `cell` with each cost that a point could give it, as long as its choice is not known.
+
+    Of points that differ in `FREE_KEYS` alone, the first stands for all. Else, and for a trial, itself alone.
+    """
     if not study.awaits_choice(cell):
         return [cell]
-    held_out = {"holdout_rows": cell.recipe.holdout_rows}
-    recipes = [trial.recipe.model_copy(update=held_out) for trial in study.trials[cell.group]]
-    return [cell.model_copy(update={"recipe": recipe}) for recipe in dict.fromkeys(recipes)]
+    by_cost: dict[Recipe, Cell] = {}
+    for trial in study.trials[cell.group]:
+        by_cost.setdefault(trial.recipe.model_copy(update=FREE_KEYS), trial)
+    return [trained_like(cell, trial) for trial in by_cost.values()]
 
 
 def largest(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

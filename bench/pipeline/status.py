@@ -45,7 +45,7 @@ def cell_states(study: ResolvedStudy, results: Path, *, largest: int | None = LA
     unfinished: set[str] = set()  # groups with a trial that has no record of its spec
     for cell in (*_trials_of(study), *chosen.cells):
         record, job = paths.cell(cell.id).record, jobs.get(cell.id)
-        awaits = cell.trial is None and chosen.awaits_choice(cell)
+        awaits = chosen.awaits_choice(cell)
         recorded = None if awaits else _recorded(cell, record, largest)
         if cell.trial and (recorded is None or recorded.name not in RECORDED):
             unfinished.add(cell.group)

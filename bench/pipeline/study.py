@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.cell import Cell
-from bench.config.recipe import Recipe
 from bench.config.resolve import ResolvedStudy
 from bench.estimate.duration import forecaster
 from bench.estimate.jobs import cores, gpus, memory_mb, minutes
+from bench.estimate.tuning_cost import possible_cells
 from bench.files import digest_json
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.processors import allowed_processors
@@ -205,7 +205,7 @@ class Pipeline:
 
         That of a final cell covers all that its choice can come from: the choice itself is known only after the trials.
         """
-        if not self._awaits_choice(cell):
+        if not self.study.awaits_choice(cell):
             return cell.spec_hash
         return digest_json({"cell": cell.spec_hash, "trials": self._specs_of_trials[cell.group]})
 
@@ -248,24 +248,8 @@ class Pipeline:
         return max(gpus(cell, self.study.study) for cell in group.cells)
 
     def _memory_mb(self, cell: Cell, attempt: int) -> int:
-        return max(memory_mb(each, self.study.study, attempt) for each in self._possible(cell))
+        return max(memory_mb(each, self.study.study, attempt) for each in possible_cells(self.study, cell))
 
     def _minutes(self, cell: Cell, attempt: int) -> int:
         times = forecaster(self.options.results)
-        return max(minutes(each, self.study.study, attempt, times) for each in self._possible(cell))
-
-    def _possible(self, cell: Cell) -> list[Cell]:
-        """`cell` itself, or, while its choice is not known, it with each cost that its choice could give it."""
-        if not self._awaits_choice(cell):
-            return [cell]
-        recipes: dict[tuple[float | None, ...], Recipe] = {}
-        for trial in self.study.trials[cell.group]:
-            recipe = trial.recipe
-            recipes.setdefault((recipe.epochs, recipe.max_steps, recipe.batch_size), recipe)
-        return [
-            cell.model_copy(update={"recipe": recipe.model_copy(update={"holdout_rows": cell.recipe.holdout_rows})})
-            for recipe in recipes.values()
-        ]
-
-    def _awaits_choice(self, cell: Cell) -> bool:
-        return cell.trial is None and self.study.awaits_choice(cell)
+        return max(minutes(each, self.study.study, attempt, times) for each in possible_cells(self.study, cell))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.config.cell import Cell, Choice
 from bench.config.resolve import ResolvedStudy
+from bench.config.trials import trained_like
 from bench.errors import BenchError
 from bench.paths import StudyPaths
 from bench.tuning.outcomes import Outcome, compared_by, outcomes, trial_record, worth
@@ -44,7 +45,7 @@ def chosen_cell(study: ResolvedStudy, cell: Cell, results: Path) -> Cell:
     Raises BenchError if trials of the group are not recorded, if none of them has a score, or if a record can't be
     read.
     """
-    if cell.trial is not None or not study.awaits_choice(cell):
+    if not study.awaits_choice(cell):
         return cell
     trials, paths = study.trials[cell.group], StudyPaths(results, study.name)
     choice = choose(trials, paths)
@@ -81,10 +82,8 @@ def why_not(trials: Sequence[Cell], paths: StudyPaths) -> str:
 
 
 def _with_choice(cell: Cell, choice: Choice, trials: Sequence[Cell]) -> Cell:
-    """`cell` with the recipe of the chosen trials, except for what a trial has of its own: see `trials_of`."""
-    recipe = next(t.recipe for t in trials if t.trial is not None and t.trial.values == choice.values)
-    own = {"holdout_rows": cell.recipe.holdout_rows, "score_epochs": cell.recipe.score_epochs}
-    return cell.model_copy(update={"recipe": recipe.model_copy(update=own), "choice": choice})
+    chosen = next(t for t in trials if t.trial is not None and t.trial.values == choice.values)
+    return trained_like(cell, chosen).model_copy(update={"choice": choice})
 
 
 def _order(by: str, outcome: Outcome) -> tuple[bool, float, tuple[float, float]]:

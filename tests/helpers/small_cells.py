@@ -271,3 +271,20 @@ def _arm(moment: Moment) -> None:
         return original(*args, **kwargs)
 
     setattr(owner, name, passing)
+
+
+def run_out_of_memory() -> None:
+    """The third micro-batch needs more than the system gives to anybody."""
+    import torch
+
+    from bench.engine.step import Core
+
+    original, steps = Core.accumulate, [0]
+
+    def accumulate(*args: Any, **kwargs: Any) -> None:
+        steps[0] += 1
+        if steps[0] == 3:
+            torch.empty(2**60, dtype=torch.uint8)
+        original(*args, **kwargs)
+
+    Core.accumulate = accumulate  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.config.cell import Cell, Choice
 from bench.config.resolve import ResolvedStudy, load_study
+from bench.config.trials import trained_like
 from bench.config.tuning import HELD_OUT
 from bench.records.io import write_record
 from bench.records.schema import Record
@@ -73,8 +74,7 @@ def with_point(study: ResolvedStudy, cell: Cell, number: int) -> Cell:
     trial = study.trials[cell.group][number]
     assert trial.trial is not None
     choice = Choice(values=trial.trial.values, by=cell.task.metric, score=0.8, trials={trial.id: "h"})
-    recipe = trial.recipe.model_copy(update={"holdout_rows": cell.recipe.holdout_rows})
-    return cell.model_copy(update={"recipe": recipe, "choice": choice})
+    return trained_like(cell, trial).model_copy(update={"choice": choice})
 
 
 def _stopped(record: Record, cell: Cell, rung: int | None) -> Record:

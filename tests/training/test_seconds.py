@@ -78,7 +78,7 @@ def _slow_evaluation() -> None:
     """By the clock of this process whatever is evaluated takes `LATE` seconds."""
     import time
 
-    import bench.training.attempt
+    import bench.training.evaluation
     from bench.training.holdout import HeldOut
 
     clock, late = time.monotonic, [0.0]
@@ -91,5 +91,5 @@ def _slow_evaluation() -> None:
         return evaluated
 
     time.monotonic = lambda: clock() + late[0]
-    bench.training.attempt.evaluate = slow(bench.training.attempt.evaluate)
+    bench.training.evaluation.evaluate = slow(bench.training.evaluation.evaluate)
     HeldOut.loss = slow(HeldOut.loss)  # type: ignore[method-assign]

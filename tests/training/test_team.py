@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.small_cells import METHODS, Lab, Moment, outcome, record_of, without_dropout
+from helpers.small_cells import METHODS, Lab, Moment, outcome, record_of, run_out_of_memory, without_dropout
 
 from bench.config.cell import Cell
 from bench.errors import EXIT_TRY_AGAIN
@@ -113,25 +113,8 @@ def test_a_diverged_loss_is_one_record(lab: Lab, tmp_path: Path) -> None:
 
 def test_memory_that_runs_out_in_one_of_them_is_recorded(lab: Lab, tmp_path: Path) -> None:
     cell = lab.prepare(lab.cell("lora", processes=2))
-    codes = lab.train_together(cell, tmp_path / "out", before=_starve)
+    codes = lab.train_together(cell, tmp_path / "out", before=run_out_of_memory)
     assert codes == [EXIT_TRY_AGAIN, 0]  # the one that can tell has told
     record = record_of(tmp_path / "out")
     assert record.status == "oom"
     assert record.bytes.peak.peak > 0
-
-
-def _starve() -> None:
-    """The third micro-batch needs more than the system gives to anybody."""
-    import torch
-
-    from bench.engine.step import Core
-
-    original, steps = Core.accumulate, [0]
-
-    def accumulate(*args: Any, **kwargs: Any) -> None:
-        steps[0] += 1
-        if steps[0] == 3:
-            torch.empty(2**60, dtype=torch.uint8)
-        original(*args, **kwargs)
-
-    Core.accumulate = accumulate  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from helpers.small_cells import Lab, Moment, outcome, record_of
+from helpers.small_cells import Lab, Moment, outcome, record_of, run_out_of_memory
 
 from bench.config.cell import Cell, Trial
 from bench.config.tuning import HELD_OUT
@@ -129,7 +129,7 @@ def test_diverged(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_out_of_memory(lab: Lab, tmp_path: Path) -> None:
-    assert lab.train(_trial(lab), tmp_path / "out", before=_no_memory) == 0
+    assert lab.train(_trial(lab), tmp_path / "out", before=run_out_of_memory) == 0
     record = record_of(tmp_path / "out")
     assert (record.status, record.kind, record.reported) == ("oom", "trial", None)
 
@@ -140,20 +140,3 @@ def _forbid_to_open_evaluation() -> None:
             raise RuntimeError("an evaluation split was opened")
 
     sys.addaudithook(watch)
-
-
-def _no_memory() -> None:
-    """The third step asks for more than any machine has."""
-    import torch
-
-    from bench.engine.step import Core
-
-    original, steps = Core.accumulate, [0]
-
-    def accumulate(*args: Any, **kwargs: Any) -> None:
-        steps[0] += 1
-        if steps[0] == 3:
-            torch.empty(2**60, dtype=torch.uint8)
-        original(*args, **kwargs)
-
-    Core.accumulate = accumulate  # type: ignore[method-assign]
