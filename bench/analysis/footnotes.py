@@ -27,7 +27,7 @@ def footnotes(results: Results) -> tuple[str, ...]:
     """The backbones, the commits if there are several, how recipes were tuned, failed runs, then every caution."""
     tasks_by_backbone: dict[str, list[str]] = {}
     for cell in results.cells:
-        tasks_by_backbone.setdefault(cell.backbone.name, []).append(cell.task.name)
+        tasks_by_backbone.setdefault(cell.backbone.name, []).append(cell.task.label)
     backbones = [f"{name} ({', '.join(dict.fromkeys(tasks))})" for name, tasks in tasks_by_backbone.items()]
     notes = [f"Backbones: {'; '.join(backbones)}."]
     commits = Counter(str(record.environment.get("commit"))[:SHORT] for record in results.records.values())
@@ -58,11 +58,12 @@ def comparison_notes(results: Results, comparisons: Sequence[Comparison], *, bol
 
 
 def _places(results: Results, comparisons: Sequence[Comparison]) -> str:
-    """'cola MCC, small: AdaLoRA − LoRA; ...', or how many where they are more than a reader would read."""
+    """'CoLA MCC on validation, small: AdaLoRA − LoRA; ...', or how many where they are too many to be read."""
     if len(comparisons) > MAX_PLACES:
         return f"{len(comparisons)} differences"
+    tasks = results.task_labels
     return "; ".join(
-        f"{c.contrast.task} {metric_name(c.contrast.metric)} on {c.contrast.split}, {c.contrast.budget}: "
+        f"{tasks[c.contrast.task]} {metric_name(c.contrast.metric)} on {c.contrast.split}, {c.contrast.budget}: "
         f"{results.labels[c.contrast.second]} − {results.labels[c.contrast.first]}"
         for c in comparisons
     )
@@ -84,7 +85,7 @@ def cautions(results: Results) -> tuple[str, ...]:
     """Why the numbers are no result about the tasks, or no fair comparison; empty if they are both."""
     records = list(results.records.values())
     return (
-        *_synthetic(records),
+        *_synthetic(results),
         *_mixed_environments(records),
         *_mixed_rows(results),
         *_mixed_locks(records),
@@ -103,8 +104,9 @@ def check_strict(results: Results) -> None:
         raise BenchError("--strict: " + " ".join(messages))
 
 
-def _synthetic(records: Iterable[Record]) -> Iterator[str]:
-    tasks = sorted({record.cell.task for record in records if record.data.get("synthetic")})
+def _synthetic(results: Results) -> Iterator[str]:
+    synthetic = {record.cell.task for record in results.records.values() if record.data.get("synthetic")}
+    tasks = [label for task, label in results.task_labels.items() if task in synthetic]
     if tasks:
         yield f"Synthetic rows made by a generator ({', '.join(tasks)}): no result about the tasks themselves."
 
@@ -121,7 +123,8 @@ def _mixed_rows(results: Results) -> Iterator[str]:
         records = [record for record in results.records.values() if record.cell.task == task]
         fingerprints = Counter(str(record.data.get("fingerprint"))[:SHORT] for record in records)
         if len(fingerprints) > 1:
-            yield f"Mixed rows, {task}: records of several data sets (fingerprints: {_counts(fingerprints)})."
+            counts = _counts(fingerprints)
+            yield f"Mixed rows, {results.task_labels[task]}: records of several data sets (fingerprints: {counts})."
 
 
 def _mixed_locks(records: Iterable[Record]) -> Iterator[str]:
@@ -153,7 +156,7 @@ def _unequal_budgets(results: Results) -> Iterator[str]:
             # The widest gap at this task and budget, over all methods and seeds.
             low, high = min(sizes, default=0), max(sizes, default=0)
             if low and high / low - 1 > tolerance:
-                unequal.append(f"{task} {low:,} to {high:,} (+{100 * (high / low - 1):.1f}%)")
+                unequal.append(f"{results.task_labels[task]} {low:,} to {high:,} (+{100 * (high / low - 1):.1f}%)")
         if unequal:
             yield (
                 f"Unequal budgets, {budget}: adapter parameters at the end, {'; '.join(unequal)}; "

@@ -103,9 +103,9 @@ class Lens:
         return difference(protocol, self.runs[self.first(group)], self.runs[group], self.metric(group))
 
     def name(self, group: Group) -> str:
-        """'cola, small, AdaLoRA'."""
+        """'CoLA, small, AdaLoRA'."""
         task, method, budget = group
-        return f"{task}, {budget}, {self.results.labels[method]}"
+        return f"{self.results.task_labels[task]}, {budget}, {self.results.labels[method]}"
 
     def _contrast(self, group: Group) -> Contrast:
         task, method, budget = group

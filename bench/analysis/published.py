@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,9 +64,9 @@ class Published:
                 return number
         return None
 
-    def notes(self, places: Sequence[Place], methods: Collection[str]) -> list[str]:
-        """The sources of the numbers at these places, and what is wrong with some of them."""
-        candidates = [self.find(place, method) for place in places for method in methods]
+    def notes(self, places: Sequence[Place], results: Results) -> list[str]:
+        """The sources of the numbers of the methods at these places, and what is wrong with some of them."""
+        candidates = [self.find(place, method) for place in places for method in results.labels]
         numbers = [number for number in candidates if number is not None]
         if not numbers:
             return []
@@ -78,7 +78,11 @@ class Published:
             notes.append(f"Published numbers are of the whole data sets; ours of at most {', '.join(limited)}.")
         # One note per remark, since a remark often holds for a whole column of a published table.
         for remark in dict.fromkeys(number.remark for number in numbers if number.remark):
-            cells = [f"{n.task} {n.method} {n.budget} {number_text(n.points)}" for n in numbers if n.remark == remark]
+            cells = [
+                f"{results.task_labels[n.task]} {results.labels[n.method]} {n.budget} {number_text(n.points)}"
+                for n in numbers
+                if n.remark == remark
+            ]
             notes.append(f"Published {', '.join(cells)}: {remark}.")
         return notes
 

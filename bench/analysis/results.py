@@ -17,7 +17,7 @@ from bench.config.task import Task
 from bench.errors import BenchError
 from bench.paths import StudyPaths
 from bench.records.io import read_record
-from bench.records.schema import Record
+from bench.records.schema import CellKey, Record
 from bench.tuning.choose import with_these_choices
 
 ORDER = ["task", "method", "budget", "seed", "split", "metric"]  # of the rows of the tidy data frame
@@ -72,6 +72,11 @@ class Results:
         return {cell.method.name: cell.method.label for cell in self.cells}
 
     @cached_property
+    def task_labels(self) -> dict[str, str]:
+        """By task: its name in tables and figures."""
+        return {name: task.label for name, task in self.tasks.items()}
+
+    @cached_property
     def budgets(self) -> list[str]:
         return list(dict.fromkeys(cell.budget_name for cell in self.cells))
 
@@ -95,6 +100,10 @@ class Results:
     def methods_at(self, budget: str) -> list[str]:
         """The methods that the study asks for at this budget, for any task."""
         return list(dict.fromkeys(cell.method.name for cell in self.cells if cell.budget_name == budget))
+
+    def name_of(self, key: CellKey) -> str:
+        """'CoLA, AdaLoRA, small, seed 0': a cell for readers."""
+        return f"{self.task_labels[key.task]}, {self.labels[key.method]}, {key.budget}, seed {key.seed}"
 
     def full_record(self, cell_id: str) -> Record:
         """The whole record of a cell, read from disk again."""

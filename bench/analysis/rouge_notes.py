@@ -11,7 +11,7 @@ from bench.evaluation.rouge import Dropped, rouge_metrics
 def tokenizers(results: Results) -> Iterator[str]:
     """The tasks whose ROUGE counts words of any script."""
     tasks = [
-        name for name, task in results.tasks.items() if task.rouge_tokenizer != "rouge-score" and rouge_metrics(task)
+        task.label for task in results.tasks.values() if task.rouge_tokenizer != "rouge-score" and rouge_metrics(task)
     ]
     if tasks:
         yield f"ROUGE with the tokenizer words, of any script and without stemming: {', '.join(tasks)}."
@@ -24,5 +24,6 @@ def dropped_texts(results: Results) -> Iterator[str]:
         rouge = record.evaluation.get("rouge") or {}  # records from before this was measured have none
         for split, loss in rouge.get("dropped", {}).items():
             if Dropped(**loss).too_much:
-                warnings[f"{record.cell.task}, {split}: {Dropped(**loss).warning(rouge['tokenizer'])}."] = None
+                task = results.task_labels[record.cell.task]
+                warnings[f"{task}, {split}: {Dropped(**loss).warning(rouge['tokenizer'])}."] = None
     yield from warnings

@@ -52,16 +52,17 @@ def tuning_cautions(results: Results) -> Iterator[str]:
         numbers = {results.labels[method]: _trials(group) for method, group in tuning.panel(task, budget).items()}
         if len(set(numbers.values())) > 1:
             counts = ", ".join(f"{label} {number}" for label, number in numbers.items())
-            yield f"Unequal tuning, {task}, {budget}: numbers of recorded trials differ ({counts})."
+            name = results.task_labels[task]
+            yield f"Unequal tuning, {name}, {budget}: numbers of recorded trials differ ({counts})."
     missing = [
-        f"{group_text(name, results.labels)} ({len(group.trials)} of {group.planned} trials recorded)"
+        f"{group_text(name, results)} ({len(group.trials)} of {group.planned} trials recorded)"
         for name, group in tuning.groups.items()
         if group.choice is not None and not group.complete
     ]
     if missing:
         yield f"Trained with values whose trials are missing now: {listed(missing)}."
     failed = [
-        f"{group_text(name, results.labels)} ({group.statuses['failed']} of {group.planned})"
+        f"{group_text(name, results)} ({group.statuses['failed']} of {group.planned})"
         for name, group in tuning.groups.items()
         if group.statuses["failed"]
     ]
@@ -125,7 +126,7 @@ def _chosen_by(tuning: Tuning, groups: Mapping[Group, GroupTuning]) -> str:
 
 def _at_edges(results: Results) -> Iterator[str]:
     places = [
-        f"{group_text(name, results.labels)} ({key} {value_text(group.choice.values[key])} is the {end} of {number})"
+        f"{group_text(name, results)} ({key} {value_text(group.choice.values[key])} is the {end} of {number})"
         for name, group in results.tuning.groups.items()
         if group.choice is not None
         for key, (end, number) in edges(group).items()
@@ -141,7 +142,7 @@ def _failed(results: Results) -> Iterator[str]:
         undefined = sum(trial.status == "ok" and trial.score(group.by) is None for trial in group.trials)
         faults += [f"{undefined} undefined"] if undefined else []
         if faults:
-            places.append(f"{group_text(name, results.labels)} ({', '.join(faults)} of {group.planned})")
+            places.append(f"{group_text(name, results)} ({', '.join(faults)} of {group.planned})")
     if places:
         yield f"Trials without a score, which count as the worst: {listed(places)}."
 

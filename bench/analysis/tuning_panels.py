@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from math import inf
 
+from bench.analysis.results import Results
 from bench.analysis.stats.fewer_trials import MOST_POINTS, shares_ahead
 from bench.analysis.stats.score_ranges import range_of
 from bench.analysis.stats.tuning_curves import TuningCurve, tuning_curves
@@ -45,21 +46,20 @@ def curves_of(tuning: TuningResults, panel: Mapping[str, GroupTuning]) -> dict[s
     return tuning_curves(scores, range_of(next(iter(panel.values())).by)) if scores else {}
 
 
-def lead_sentences(tuning: TuningResults, labels: Mapping[str, str]) -> list[str]:
-    """What is said per task, budget and pair of methods, in the study's order. `labels`: the methods' names.
+def lead_sentences(results: Results) -> list[str]:
+    """What is said per task, budget and pair of methods, in the study's order.
 
     What the bands show, and what fewer of the same points would have shown; of a grid the latter alone.
     """
-    return [sentence for panel in tuning.panels for _, sentence in _sentences(tuning, panel, labels)]
+    return [sentence for panel in results.tuning.panels for _, sentence in _sentences(results, panel)]
 
 
-def count_sentence(
-    tuning: TuningResults, panel: tuple[str, str], pair: tuple[str, str], labels: Mapping[str, str]
-) -> str:
+def count_sentence(results: Results, panel: tuple[str, str], pair: tuple[str, str]) -> str:
     """How often the second method of a pair would have been ahead after fewer of the same points, as one sentence.
 
     Empty for trials of different steps, for points of which some are not recorded, and for values that were taken over.
     """
+    tuning = results.tuning
     groups = [tuning.panel(*panel).get(method) for method in pair]
     if tuning.tuning is None or tuning.tuning.halving is not None:
         return ""
@@ -73,29 +73,29 @@ def count_sentence(
     n = len(shares)
     shown = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < n} | {n})
     parts = ", ".join(f"{shares[k - 1]:.0f}% (k = {k})" for k in shown)
-    first, second = (labels[method] for method in pair)
+    first, second = (results.labels[method] for method in pair)
     return f"With k of these {n} points {second} would have been ahead of {first} in {parts} of all choices."
 
 
-def pair_notes(tuning: TuningResults, labels: Mapping[str, str]) -> list[str]:
+def pair_notes(results: Results) -> list[str]:
     """What `lead_sentences` say, short enough for footnotes, and what they rest on; or why there are none.
 
     Several pairs of a task and budget of which neither method is shown to be ahead are one footnote. Of a large study
     the first leads alone are named.
     """
+    tuning = results.tuning
     reason = without_curves(tuning)
     if reason is not None:
         return [f"Whether a method is ahead after so many trials is not said: {reason}."]
     named, open_pairs = [], []
     for panel in tuning.panels:
-        sentences = _sentences(tuning, panel, labels)
+        sentences = _sentences(results, panel)
         named += [sentence for is_lead, sentence in sentences if is_lead]
         undecided = [sentence for is_lead, sentence in sentences if not is_lead]
         if len(undecided) > 1:
             of_all = f"{len(undecided)} of {len(sentences)} pairs" if len(undecided) < len(sentences) else "every pair"
-            undecided = [
-                f"{', '.join(panel)}: for {of_all} neither method is shown to be ahead (the page says of each)."
-            ]
+            name = _panel_text(results, panel)
+            undecided = [f"{name}: for {of_all} neither method is shown to be ahead (the page says of each)."]
         open_pairs += undecided
     if not named and not open_pairs:
         return []
@@ -105,15 +105,21 @@ def pair_notes(tuning: TuningResults, labels: Mapping[str, str]) -> list[str]:
     return [AHEAD + (SOBOL if sobol else ""), *named, *open_pairs]
 
 
-def _sentences(tuning: TuningResults, panel: tuple[str, str], labels: Mapping[str, str]) -> list[tuple[bool, str]]:
+def _sentences(results: Results, panel: tuple[str, str]) -> list[tuple[bool, str]]:
     """For each pair of methods of a task and budget, whether one leads, and what is said of it."""
+    tuning, labels = results.tuning, results.labels
     curves = curves_of(tuning, tuning.panel(*panel))
     sentences = []
     for first, second in combinations(curves or tuning.panel(*panel), 2):
-        parts = [count_sentence(tuning, panel, (first, second), labels)]
+        parts = [count_sentence(results, panel, (first, second))]
         if curves:
             parts.insert(0, lead_sentence(labels[first], curves[first], labels[second], curves[second]))
         is_lead = bool(curves) and bool(leads(curves[first], curves[second]))
         if any(parts):
-            sentences.append((is_lead, f"{', '.join(panel)}: {' '.join(part for part in parts if part)}"))
+            sentences.append((is_lead, f"{_panel_text(results, panel)}: {' '.join(part for part in parts if part)}"))
     return sentences
+
+
+def _panel_text(results: Results, panel: tuple[str, str]) -> str:
+    task, budget = panel
+    return f"{results.task_labels[task]}, {budget}"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bench.analysis.results import Results
 from bench.analysis.tuning_results import Group
 
 MAX_PLACES = 8  # groups that a footnote names
@@ -26,10 +27,10 @@ def number_of(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def group_text(group: Group, labels: dict[str, str]) -> str:
-    """'cola, small: LoRA'."""
+def group_text(group: Group, results: Results) -> str:
+    """'CoLA, small: LoRA'."""
     task, method, budget = group
-    return f"{task}, {budget}: {labels[method]}"
+    return f"{results.task_labels[task]}, {budget}: {results.labels[method]}"
 
 
 def listed(places: Sequence[str], what: str = "groups") -> str:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, create_model, model_valid
 
 from bench.config.module_roles import Role, Third
 from bench.config.recipe import Recipe
-from bench.config.types import Frozen, KeyName, NonNegative, Plain, Positive
+from bench.config.types import Frozen, KeyName, Label, NonNegative, Plain, Positive, label_field
 from bench.errors import nearest
 
 Storage = Literal["fp32", "bf16", "nf4"]
@@ -110,7 +110,7 @@ class Method(Frozen):
     """One way to fine-tune: storage of the base, adapter, allocator."""
 
     name: KeyName = Field(description="Name of the method; the file has the same name.")
-    label: str = Field(description="Name of the method in tables and figures.")
+    label: Label = label_field("method")
     description: str = Field("", description="One sentence for readers. The default is empty.")
     storage: Storage = Field("fp32", description="Format in which the frozen base is stored. The default is fp32.")
     double_quantization: bool = Field(

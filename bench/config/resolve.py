@@ -16,6 +16,7 @@ from bench.config.overrides import COMMAND_LINE, apply_overrides, merge, recipe_
 from bench.config.recipe import Recipe
 from bench.config.renamed import suggestion
 from bench.config.resolve_cell import cell_problems, resolve_cell, with_choice
+from bench.config.same_labels import same_labels
 from bench.config.study import Grid, Study
 from bench.config.task import Task
 from bench.config.trials import draw_points, trials_of, tuning_problems, with_values
@@ -173,6 +174,7 @@ def resolve(
         groups = dict.fromkeys(cell.group for cell in cells.values())
         problems |= {problem: problem for problem in missing_values(entry, tuned, groups)}
     problems |= {problem: problem for problem in tuning_problems(entry, given, [cell.seed for cell in cells.values()])}
+    problems |= {problem: problem for problem in same_labels(cells.values(), entry.places, entry.file)}
     if problems:
         raise SpecError(problems.values())
     return ResolvedStudy(study, catalog, tuple(cells.values()), trials)

@@ -10,7 +10,7 @@ from bench.config.data import Data
 from bench.config.evaluate_metric import EvaluateMetric
 from bench.config.generation import Generation
 from bench.config.recipe import Recipe
-from bench.config.types import Frozen, KeyName, Kind, Positive
+from bench.config.types import Frozen, KeyName, Kind, Label, Positive, label_field
 from bench.errors import nearest
 
 # The harness's own metrics of each kind of task. Any kind may name metrics of `evaluate` too (evaluate_metric.py).
@@ -51,6 +51,7 @@ class Task(Frozen):
     """One data set with its metrics and its recipe."""
 
     name: KeyName = Field(description="Name of the task; the file has the same name.")
+    label: Label = label_field("task")
     version: Positive = Field(1, description="Raise it when the meaning of the scores changes. The default is 1.")
     kind: Kind = Field(description="What the task predicts; text-label generates the label of a class as text.")
     description: str = Field("", description="One sentence for readers. The default is empty.")

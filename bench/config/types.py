@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+MOST_LETTERS_OF_LABEL = 40  # a column of a table must hold it
 MOST_LETTERS = 64  # of a name: five of them make a path, and a component of a path has at most 255 bytes
 
 
@@ -35,6 +36,19 @@ Name = Annotated[
 KeyName = Annotated[
     str, AfterValidator(_named(r"[a-z][a-z0-9_]*", "small letters, digits and '_' that begin with a letter"))
 ]
+
+
+def _is_label(label: str) -> str:
+    """`label`, if it can be read in a table. Raises ValueError."""
+    if not label or label != label.strip() or len(label) > MOST_LETTERS_OF_LABEL or not label.isprintable():
+        raise ValueError(
+            f"expected one line of 1 to {MOST_LETTERS_OF_LABEL} characters without a blank at an end, found {label!r}"
+        )
+    return label
+
+
+# The name of a task or a method for readers; it does not go into any path.
+Label = Annotated[str, AfterValidator(_is_label)]
 HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]
 CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
@@ -78,3 +92,13 @@ class Frozen(Stored):
     """
 
     model_config = ConfigDict(strict=True)
+
+
+def label_field(what: str) -> Any:
+    """The field `label` of a model with a field `name`, which is the label where a file gives none."""
+    return Field(
+        # A name that was refused is not among the fields.
+        default_factory=lambda fields: str(fields.get("name", "")),
+        validate_default=False,  # a name may be longer
+        description=f"Name of the {what} in tables, figures and sentences. The default is its name.",
+    )

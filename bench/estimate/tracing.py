@@ -96,7 +96,7 @@ def _plain_lora(method: Method) -> Method:
 
 def _anonymous(cell: Cell, method: Method, budget: Budget) -> str:
     """The cell as JSON without names and seed, so that cells which train alike share one entry of the cache."""
-    method = method.model_copy(update={"name": "traced", "label": "", "description": "", "recipe": {}})
+    method = method.model_copy(update={"name": "traced", "label": "traced", "description": "", "recipe": {}})
     names = {"study": "", "budget_name": "", "seed": 0}
     return cell.model_copy(update={**names, "budget": budget, "method": method}).model_dump_json()
 

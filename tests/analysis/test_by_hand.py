@@ -18,7 +18,7 @@ from bench.config.resolve import ResolvedStudy
 from bench.records.io import write_record
 
 QUALITY = {"lora": 0.80, "adalora": 0.84, "qlora": 0.78, "qlora_adalora": 0.82}
-LABELS = {"lora": "LoRA", "adalora": "AdaLoRA", "qlora": "QLoRA", "qlora_adalora": "QLoRA+AdaLoRA"}
+LABELS = {"lora": "LoRA", "adalora": "AdaLoRA", "qlora": "QLoRA", "qlora_adalora": "QLoRA + AdaLoRA"}
 RANKS = {"small": "small (rank 2)", "large": "large (rank 8)"}
 
 
@@ -42,6 +42,9 @@ def raw(folder: Path, task: str, method: str, budget: str) -> list[dict[str, Any
     return [json.loads((cell / "record.json").read_text()) for cell in cells]
 
 
+TASKS = {"MNLI": "mnli", "SST-2": "sst2", "CoLA": "cola", "QNLI": "qnli", "CNN/DailyMail": "cnn_dailymail"}
+
+
 def rows(folder: Path, table: str) -> list[dict[str, str]]:
     with (folder / "tables" / f"{table}.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
@@ -55,7 +58,7 @@ def test_the_table_of_all_methods(folder: Path) -> None:
             for budget, text in RANKS.items():
                 points = [
                     100 * record["metrics"][row["split"]]["last"][names[row["metric"]]]
-                    for record in raw(folder, row["task"], method, budget)
+                    for record in raw(folder, TASKS[row["task"]], method, budget)
                 ]
                 column = f"{LABELS[method]}, {text}"
                 assert float(row[f"{column}: mean"]) == pytest.approx(statistics.mean(points))
@@ -77,7 +80,7 @@ def test_the_metrics_in_the_records_are_those_of_the_predictions(folder: Path) -
 def test_the_table_of_parameters_and_memory(folder: Path) -> None:
     for row in rows(folder, "memory"):
         (method,) = (name for name, label in LABELS.items() if label == row["method"])
-        records = raw(folder, row["task"], method, row["budget"])
+        records = raw(folder, TASKS[row["task"]], method, row["budget"])
         mean = lambda read: statistics.mean(map(read, records))  # noqa: B023, E731
         base = mean(lambda r: sum(r["bytes"]["base"].values()))
         expected = {
@@ -100,7 +103,9 @@ def test_the_table_of_comparisons(folder: Path) -> None:
     from scipy.stats import binomtest
 
     table_rows = [
-        row for row in rows(folder, "comparisons") if (row["task"], row["second − first"]) == ("sst2", "AdaLoRA − LoRA")
+        row
+        for row in rows(folder, "comparisons")
+        if (row["task"], row["second − first"]) == ("SST-2", "AdaLoRA − LoRA")
     ]
     assert [row["budget"] for row in table_rows] == list(RANKS.values())
     for row, budget in zip(table_rows, RANKS, strict=True):

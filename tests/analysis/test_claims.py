@@ -83,7 +83,7 @@ def test_bold_needs_the_weakest_of_its_comparisons(tmp_path: Path) -> None:
     assert runner_up.clear
     assert third.clear
     assert runner_up.interval.p * rows < 0.05 < third.interval.p * rows
-    assert "**" not in next(line for line in lines if line.startswith("| sst2"))
+    assert "**" not in next(line for line in lines if line.startswith("| SST-2"))
 
 
 def test_records_of_several_data_sets_are_named_and_not_paired_by_example(tmp_path: Path) -> None:
@@ -98,12 +98,12 @@ def test_records_of_several_data_sets_are_named_and_not_paired_by_example(tmp_pa
             frame.to_parquet(file, index=False)
     folder = tables(study, tmp_path)
     assert (
-        "Mixed rows, sst2: records of several data sets (fingerprints: f (2), g (2))."
+        "Mixed rows, SST-2: records of several data sets (fingerprints: f (2), g (2))."
         in (folder / "methods.md").read_text()
     )
     compared = pd.read_csv(folder / "comparisons.csv")
     assert compared["examples"].tolist() == ["—"]
-    with pytest.raises(BenchError, match="--strict: Mixed rows, sst2"):
+    with pytest.raises(BenchError, match="--strict: Mixed rows, SST-2"):
         make_tables(study, tmp_path, strict=True)
 
 
@@ -111,9 +111,10 @@ def test_published_numbers_stand_beside_their_own_budget(tmp_path: Path) -> None
     def shown(*overrides: str) -> tuple[str, str]:
         study = load_study("paper", ["tasks=[cola]", "methods=[lora]", "seeds=[0]", *overrides])
         write_study(study, tmp_path / str(len(overrides)))
-        published = read_published(read_results(study, tmp_path / str(len(overrides))))
+        results = read_results(study, tmp_path / str(len(overrides)))
+        published = read_published(results)
         place = ("cola", "mcc", "validation", "small")
-        return published_entry(published, place, "lora").text, " ".join(published.notes([place], ["lora"]))
+        return published_entry(published, place, "lora").text, " ".join(published.notes([place], results))
 
     assert shown()[0] == "68.71 (5)"
     assert shown("budgets={small: {rank: 4}}")[0] == "—"

@@ -79,7 +79,7 @@ def test_an_odd_cell_takes_the_examples_from_its_own_pairs_alone() -> None:
     assert even.clear
     table = comparison_table(comparer)
     assert len(bold(table)) == 1
-    assert any("scored on different rows: sst2 accuracy on validation, small" in note for note in table.footnotes)
+    assert any("scored on different rows: SST-2 accuracy on validation, small" in note for note in table.footnotes)
     table = scores(comparer)
     assert bold(table) == []
     assert any(note.startswith("Nothing bold, the methods were scored on different rows") for note in table.footnotes)

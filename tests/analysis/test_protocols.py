@@ -131,11 +131,11 @@ def test_what_is_optimistic_is_named_and_has_no_interval(planted: tuple[Resolved
     assert "AdaLoRA 3 of 9" in notes
     assert "LoRA 0" not in notes
     assert (
-        "moves a score by up to 8.00 points: sst2, small, LoRA, 84.00 by last step, 92.00 by best epoch of best seed."
+        "moves a score by up to 8.00 points: SST-2, small, LoRA, 84.00 by last step, 92.00 by best epoch of best seed."
         in notes
     )
     assert (
-        "a difference to LoRA by up to 5.00 points: sst2, small, AdaLoRA, −1.00 by last step, −6.00 by best seed. "
+        "a difference to LoRA by up to 5.00 points: SST-2, small, AdaLoRA, −1.00 by last step, −6.00 by best seed. "
         "Comparisons in which it decides who is ahead: 1 of 1." in notes
     )
 
@@ -223,7 +223,7 @@ def test_differences_are_over_the_seeds_that_both_methods_have(tmp_path: Path) -
     differences = texts(table, group="difference")
     assert differences["best seed"] == "−12.00 (2)"
     assert differences["last step"] == "−11.00 (2)"
-    assert any(note.startswith("A seed of one method is missing or failed: sst2") for note in table.footnotes)
+    assert any(note.startswith("A seed of one method is missing or failed: SST-2") for note in table.footnotes)
 
 
 def test_a_lower_score_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_study_without_the_first_method_at_a_budget(tmp_path: Path) -> None:
     table = table_of(study, tmp_path)
     assert [row[2].text[:5] for row in table.rows] == ["small", "small", "large"]
     assert {entry.text for entry in table.rows[2][HEADS + 6 :]} == {"—"}
-    assert "No difference, the study does not ask for LoRA: sst2, large, AdaLoRA." in table.footnotes
+    assert "No difference, the study does not ask for LoRA: SST-2, large, AdaLoRA." in table.footnotes
 
 
 def test_one_method_has_no_differences(tmp_path: Path) -> None:

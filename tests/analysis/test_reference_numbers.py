@@ -9,19 +9,24 @@ import pytest
 from helpers.records import study_of, write_cell
 
 from bench.analysis.published import REQUIRED_COLUMNS, Published, read_published
-from bench.analysis.results import read_results
+from bench.analysis.results import Results, read_results
 from bench.analysis.tables.scores import published_entry
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("results")
     backbones = "{classification: deberta-v3-base, regression: deberta-v3-base, summarization: bart-large}"
     study = study_of(1, f"backbones={backbones}", "tasks=[mnli, sst2, cola, qnli, cnn_dailymail, stsb]")
     write_cell(folder / study.name, study.cells[0], 0.8)
-    return read_published(read_results(study, folder))
+    return read_results(study, folder)
+
+
+@pytest.fixture(scope="module")
+def published(results: Results) -> Published:
+    return read_published(results)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +56,8 @@ def test_numbers_of_another_backbone_are_not_shown(tmp_path: Path) -> None:
     assert read_published(read_results(study, tmp_path)).numbers == ()
 
 
-def test_remarks_on_a_number_stand_below_the_table(published: Published) -> None:
-    notes = published.notes([("qnli", "accuracy", "validation", "small")], ["lora"])
+def test_remarks_on_a_number_stand_below_the_table(published: Published, results: Results) -> None:
+    notes = published.notes([("qnli", "accuracy", "validation", "small")], results.restricted_to(["lora"]))
     assert any("table 14 of the same paper prints 94.31" in note for note in notes)
 
 
@@ -82,12 +87,12 @@ def test_seeds_and_backbones_are_those_that_the_source_names() -> None:
                     assert row["backbone"] == ("bart-large" if summary else "deberta-v3-base"), row
 
 
-def test_the_rank_of_an_earlier_budget_is_a_guess(published: Published) -> None:
-    notes = published.notes([("cola", "mcc", "validation", "large")], ["qlora", "adalora"])
+def test_the_rank_of_an_earlier_budget_is_a_guess(published: Published, results: Results) -> None:
+    notes = published.notes([("cola", "mcc", "validation", "large")], results.restricted_to(["qlora", "adalora"]))
     assert not any("rank of this budget" in note for note in notes)  # the paper's number comes first, and says its rank
-    notes = published.notes([("cnn_dailymail", "rouge1", "validation", "small")], ["lora"])
+    notes = published.notes([("cnn_dailymail", "rouge1", "validation", "small")], results.restricted_to(["lora"]))
     assert not any("rank of this budget" in note for note in notes)
-    notes = published.notes([("cnn_dailymail", "rougeL", "validation", "large")], ["lora"])
+    notes = published.notes([("cnn_dailymail", "rougeL", "validation", "large")], results.restricted_to(["lora"]))
     assert any("the rank of this budget is not said, 8 is assumed" in note for note in notes)
 
 

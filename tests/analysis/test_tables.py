@@ -114,9 +114,9 @@ def row(results: Path, table: str, *heads: str) -> list[str]:
 def test_means_are_those_of_the_records(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
     make_tables(study, tmp_path)
-    assert row(tmp_path, "methods", "sst2", "accuracy", "validation") == ["85.00 ± 5.00 (3)"] * 3
-    assert row(tmp_path, "methods", "cola", "MCC", "validation") == ["85.00 ± 5.00 (3)"] * 3
-    memory = row(tmp_path, "memory", "sst2", "LoRA", "small")
+    assert row(tmp_path, "methods", "SST-2", "accuracy", "validation") == ["85.00 ± 5.00 (3)"] * 3
+    assert row(tmp_path, "methods", "CoLA", "MCC", "validation") == ["85.00 ± 5.00 (3)"] * 3
+    memory = row(tmp_path, "memory", "SST-2", "LoRA", "small")
     assert memory[:5] == ["82,944", "82,944", "770", "1.50", "1.00"]
     assert memory[-2:] == ["72 of 72 ranks", "3"]
     text = (tmp_path / "fair-budget/tables/methods.md").read_text()
@@ -144,11 +144,11 @@ def test_sizes_and_times_have_a_spread_and_scores_the_number_of_parameters(
             folder = tmp_path / "fair-budget/cells" / cell.id
             write_record(old.model_copy(update=changes), folder)
     make_tables(study, tmp_path)
-    assert row(tmp_path, "cost", "sst2", "LoRA", "small")[2] == "0.150 ± 0.050"
-    assert row(tmp_path, "memory", "sst2", "AdaLoRA", "small")[1] == "100,000 ± 10,000"
-    assert "1.00 (2)" in row(tmp_path, "memory", "sst2", "AdaLoRA", "small")
+    assert row(tmp_path, "cost", "SST-2", "LoRA", "small")[2] == "0.150 ± 0.050"
+    assert row(tmp_path, "memory", "SST-2", "AdaLoRA", "small")[1] == "100,000 ± 10,000"
+    assert "1.00 (2)" in row(tmp_path, "memory", "SST-2", "AdaLoRA", "small")
     shown = ["82,944 (3)", "100,000 ± 10,000 (3)"]
-    assert row(tmp_path, "methods", "sst2", "adapter parameters", "at the end")[:2] == shown
+    assert row(tmp_path, "methods", "SST-2", "adapter parameters", "at the end")[:2] == shown
     folder = tmp_path / "fair-budget" / "tables"
     for suffix in (".html", ".tex"):
         text = (folder / f"methods{suffix}").read_text().replace(r"$\pm$", "±")
@@ -156,12 +156,12 @@ def test_sizes_and_times_have_a_spread_and_scores_the_number_of_parameters(
     cost, methods, compared, overall = (
         pd.read_csv(folder / f"{name}.csv") for name in ("cost", "methods", "comparisons", "overall")
     )
-    sst2 = cost[(cost["task"] == "sst2") & (cost["method"] == "LoRA")].iloc[0]
+    sst2 = cost[(cost["task"] == "SST-2") & (cost["method"] == "LoRA")].iloc[0]
     assert sst2[[f"training [s/step]{part}" for part in ("", ": sd", ": n")]].tolist() == pytest.approx([0.15, 0.05, 3])
-    sizes = methods[(methods["task"] == "sst2") & (methods["metric"] == "adapter parameters")].iloc[0]
+    sizes = methods[(methods["task"] == "SST-2") & (methods["metric"] == "adapter parameters")].iloc[0]
     parts = [f"AdaLoRA, small (rank 2): {part}" for part in ("mean", "sd", "n")]
     assert sizes[parts].tolist() == pytest.approx([100_000, 10_000, 3])
-    pair = compared[(compared["task"] == "sst2") & (compared["second − first"] == "AdaLoRA − LoRA")].iloc[0]
+    pair = compared[(compared["task"] == "SST-2") & (compared["second − first"] == "AdaLoRA − LoRA")].iloc[0]
     assert pair["adapter parameters"] == "100,000 ± 10,000 vs 82,944"
     size = overall[overall["method"] == "AdaLoRA"].iloc[0]
     assert size[["adapter parameters: low", "adapter parameters: high", "runs"]].tolist() == [90_000, 110_000, 6]
@@ -174,7 +174,7 @@ def test_missing_and_failed_cells_are_words_not_numbers(study: ResolvedStudy, tm
         cell = study.find("sst2", "adalora_parameters", "small", seed)
         write_record(record(cell, None, status), tmp_path / "fair-budget/cells" / cell.id)
     make_tables(study, tmp_path)
-    assert row(tmp_path, "methods", "sst2", "accuracy", "validation") == [
+    assert row(tmp_path, "methods", "SST-2", "accuracy", "validation") == [
         "82.50 ± 3.54 (2), 1 of 3 missing",
         "— (0)",
         "1 of 3 OOM, 1 of 3 diverged, 1 of 3 failed",
@@ -186,7 +186,7 @@ def test_an_undefined_score_is_named(study: ResolvedStudy, tmp_path: Path) -> No
     cell = study.find("sst2", "lora", "small", 0)
     write_record(record(cell, None), tmp_path / "fair-budget/cells" / cell.id)
     make_tables(study, tmp_path)
-    assert row(tmp_path, "methods", "sst2", "accuracy", "validation")[0] == "87.50 ± 3.54 (2), 1 of 3 undefined"
+    assert row(tmp_path, "methods", "SST-2", "accuracy", "validation")[0] == "87.50 ± 3.54 (2), 1 of 3 undefined"
 
 
 def test_strict_refuses_mixed_devices(study: ResolvedStudy, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_order_of_seeds_changes_nothing_and_views_repeat(study: ResolvedStud
         for cell in study.cells:
             write_record(record(cell, scores[cell.seed]), folder / study.name / "cells" / cell.id)
         make_tables(study, folder)
-    assert row(tmp_path / "a", "methods", "sst2") == row(tmp_path / "b", "methods", "sst2")
+    assert row(tmp_path / "a", "methods", "SST-2") == row(tmp_path / "b", "methods", "SST-2")
     first = {file: file.read_bytes() for file in make_figures(study, tmp_path / "a")}
     assert first == {file: file.read_bytes() for file in make_figures(study, tmp_path / "a")}
 
@@ -251,7 +251,7 @@ def test_the_score_figure_explains_its_bars(study: ResolvedStudy, tmp_path: Path
     write(study, tmp_path)
     figure = trade_off_figure(read_results(study, tmp_path), "sst2")
     assert figure.axes[0].get_ylabel() == "accuracy × 100 (bar: sd)"
-    assert figure.get_suptitle() == "sst2, n = 3"
+    assert figure.get_suptitle() == "SST-2, n = 3"
 
 
 def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:

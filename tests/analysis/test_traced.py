@@ -38,8 +38,9 @@ def test_each_number_of_the_memory_table_is_the_mean_of_its_records(tmp_path: Pa
     names = [column.full_name for column in table.columns]
     assert set(READ) <= set(names)
     labels = {cell.method.label: cell.method.name for cell in study.cells}
+    tasks = {cell.task.label: cell.task.name for cell in study.cells}
     for row in table.rows:
-        task, method, budget = row[0].text, labels[row[1].text], row[2].text
+        task, method, budget = tasks[row[0].text], labels[row[1].text], row[2].text
         files = sorted(folder.glob(f"cells/{task}/{method}/{budget}/seed-*/record.json"))
         records = [json.loads(file.read_bytes()) for file in files]
         assert len(records) == 2
@@ -62,4 +63,4 @@ def test_unequal_parameters_at_one_budget_are_noted_with_their_numbers(
         write_record(record.model_copy(update={"parameters": changed}), folder)
     notes = [note for note in memory_table(read_results(study, tmp_path)).footnotes if "Unequal budgets" in note]
     assert bool(notes) is noted
-    assert all("sst2 100,000 to 112,500 (+12.5%)" in note for note in notes)
+    assert all("SST-2 100,000 to 112,500 (+12.5%)" in note for note in notes)

@@ -134,7 +134,7 @@ def test_tuning_curves_have_a_panel_per_task_and_budget_and_a_line_per_method(tm
     study = tuned_study("tasks=[sst2, cola]", "budgets={small: {rank: 2}, large: {rank: 4}}")
     figure = drawn(study, tmp_path)["tuning-curves"]
     shown = [axis for axis in figure.axes if axis.get_visible()]
-    titles = ["sst2, small", "sst2, large", "cola, small", "cola, large"]
+    titles = ["SST-2, small", "SST-2, large", "CoLA, small", "CoLA, large"]
     assert [axis.get_title() for axis in shown] == titles
     assert legend_of(figure) == ["LoRA", "AdaLoRA"]
     line = next(line for line in shown[0].lines if line.get_label() == "LoRA")

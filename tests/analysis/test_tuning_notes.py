@@ -83,8 +83,8 @@ def test_sentences_name_the_method_that_is_ahead_and_the_bands_they_rest_on(tmp_
     study = tuned_study(*ONE, SEVERAL)
     write_trials(study, tmp_path, good)
     results = results_of(study, tmp_path)
-    (sentence,) = lead_sentences(results.tuning, results.labels)
-    assert sentence.startswith("sst2, small: From 1 trial on LoRA is ahead of AdaLoRA, as far as 32 trials can tell")
+    (sentence,) = lead_sentences(results)
+    assert sentence.startswith("SST-2, small: From 1 trial on LoRA is ahead of AdaLoRA, as far as 32 trials can tell")
     notes = tuning_table(results).footnotes
     assert sentence in notes
     assert any("Sobol sequence, the bands those of random search" in note for note in notes)
@@ -94,7 +94,7 @@ def test_diverged_trials_are_the_worst_scores_of_a_curve(tmp_path: Path) -> None
     study = tuned_study(*ONE, SEVERAL)
     write_trials(study, tmp_path, lambda cell: "diverged" if cell.method.name == "lora" else 0.3)
     results = results_of(study, tmp_path)
-    (sentence,) = lead_sentences(results.tuning, results.labels)
+    (sentence,) = lead_sentences(results)
     assert "AdaLoRA is ahead of LoRA" in sentence
 
 
@@ -139,7 +139,7 @@ def test_trials_without_a_score_are_named_as_results_not_as_cautions(tmp_path: P
     write_trials(study, tmp_path, lambda cell: "diverged" if cell.id == first else 0.7)
     results = results_of(study, tmp_path)
     notes = tuning_table(results).footnotes
-    assert "Trials without a score, which count as the worst: sst2, small: LoRA (1 diverged of 6)." in notes
+    assert "Trials without a score, which count as the worst: SST-2, small: LoRA (1 diverged of 6)." in notes
     assert not cautions(results)
 
 
@@ -149,11 +149,11 @@ def test_unequal_numbers_of_trials_and_missing_ones_are_refused_by_strict(tmp_pa
     write_trials(study, tmp_path, lambda cell: "missing" if cell.id == missing else 0.7)
     write_final_cells(study, tmp_path)
     unequal, left_out = cautions(read_results(study, tmp_path))
-    assert unequal == "Unequal tuning, sst2, small: numbers of recorded trials differ (LoRA 6, AdaLoRA 5)."
+    assert unequal == "Unequal tuning, SST-2, small: numbers of recorded trials differ (LoRA 6, AdaLoRA 5)."
     assert left_out == (
-        "Trained with values whose trials are missing now: sst2, small: AdaLoRA (5 of 6 trials recorded)."
+        "Trained with values whose trials are missing now: SST-2, small: AdaLoRA (5 of 6 trials recorded)."
     )
-    with pytest.raises(BenchError, match="--strict: Unequal tuning, sst2, small"):
+    with pytest.raises(BenchError, match="--strict: Unequal tuning, SST-2, small"):
         make_tables(study, tmp_path, strict=True)
 
 
@@ -163,7 +163,7 @@ def test_trials_that_failed_for_no_reason_of_theirs_are_a_caution(tmp_path: Path
     write_trials(study, tmp_path, lambda cell: "failed" if cell.id == first else 0.7)
     (caution,) = cautions(results_of(study, tmp_path))
     assert "failed for another reason than memory or divergence" in caution
-    assert "sst2, small: LoRA (1 of 6)" in caution
+    assert "SST-2, small: LoRA (1 of 6)" in caution
 
 
 def test_trials_of_an_older_spec_are_a_caution(tmp_path: Path) -> None:
@@ -212,10 +212,10 @@ def test_pairs_without_a_lead_are_one_footnote_and_a_sentence_each(tmp_path: Pat
     study = load_study("tuned", ["methods=[lora, adalora, qlora]", *ONE])
     write_trials(study, tmp_path, lambda cell: 0.5 + rate(cell))
     results = results_of(study, tmp_path)
-    assert len(lead_sentences(results.tuning, results.labels)) == 3
+    assert len(lead_sentences(results)) == 3
     notes = tuning_table(results).footnotes
-    assert "sst2, small: for every pair neither method is shown to be ahead (the page says of each)." in notes
-    assert not any(note.startswith("sst2, small: Neither") for note in notes)
+    assert "SST-2, small: for every pair neither method is shown to be ahead (the page says of each)." in notes
+    assert not any(note.startswith("SST-2, small: Neither") for note in notes)
 
 
 def test_what_fewer_trials_would_have_shown_is_counted(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_what_fewer_trials_would_have_shown_is_counted(tmp_path: Path) -> None:
 
     write_trials(study, tmp_path, score)
     results = results_of(study, tmp_path)
-    sentences = lead_sentences(results.tuning, results.labels)
+    sentences = lead_sentences(results)
     (sentence,) = [s for s in sentences if "LoRA nor AdaLoRA" in s and "QLoRA" not in s]
     counts = "33% (k = 1), 67% (k = 2), 100% (k = 3) of all choices."
     assert sentence.endswith(f"With k of these 3 points AdaLoRA would have been ahead of LoRA in {counts}")

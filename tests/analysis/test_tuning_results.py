@@ -97,17 +97,17 @@ def test_seconds_are_those_of_all_trials_by_device(tmp_path: Path, study: Resolv
 def test_a_study_without_tuning_has_none(tmp_path: Path) -> None:
     study = study_of(1, "tasks=[sst2]", "methods=[lora]")
     write_study(study, tmp_path)
-    tuning = read_results(study, tmp_path).tuning
-    assert not tuning
-    assert not tuning.panels
-    assert not lead_sentences(tuning, {})
+    results = read_results(study, tmp_path)
+    assert not results.tuning
+    assert not results.tuning.panels
+    assert not lead_sentences(results)
 
 
 def test_trials_are_shown_before_any_cell_is_trained(tmp_path: Path, study: ResolvedStudy) -> None:
     folder = write_trials(study, tmp_path, lambda cell: "missing" if cell.task.name == "cola" else 0.7)
     make_tables(study, tmp_path)
     rows = {tuple(line.split(",")[:2]) for line in (folder / "tables" / "tuning.csv").read_text().splitlines()[1:]}
-    assert rows == {(task, label) for task in ("sst2", "cola") for label in ("LoRA", "AdaLoRA")}
+    assert rows == {(task, label) for task in ("SST-2", "CoLA") for label in ("LoRA", "AdaLoRA")}
     assert pd.read_parquet(folder / "tables" / "tidy.parquet").empty
     assert set(pd.read_parquet(folder / "tables" / "trials.parquet")["task"]) == {"sst2"}
 

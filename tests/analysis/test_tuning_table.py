@@ -94,7 +94,7 @@ def test_a_value_at_the_edge_of_what_was_tried_is_marked(
     table = table_of(study, tmp_path)
     assert rows_of(table)["LoRA"]["learning_rate, chosen"].remark == remark
     assert any(
-        "At the edge" in note and f"sst2, small: LoRA (learning_rate {edge:g}" in note for note in table.footnotes
+        "At the edge" in note and f"SST-2, small: LoRA (learning_rate {edge:g}" in note for note in table.footnotes
     )
 
 

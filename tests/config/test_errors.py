@@ -87,15 +87,15 @@ def test_a_name_that_is_no_name_is_refused_for_a_task_a_method_and_a_budget(work
 
 def test_all_faults_are_reported_at_once(spoil: Spoil) -> None:
     spoil("tasks/cola.yaml", "epochs: 25", "epohs: 25")
-    folder = spoil("methods/lora.yaml", "label:", "lable:")
+    folder = spoil("methods/lora.yaml", "adapter:", "adaptr:")
     with pytest.raises(SpecError) as caught:
         load_study("s", (), folder)
-    assert len(caught.value.problems) == 3  # two unknown keys and the missing label
+    assert len(caught.value.problems) == 3  # two unknown keys and the missing adapter
 
 
 def test_check_reports_the_faults_of_every_file_at_once(spoil: Spoil, capsys: pytest.CaptureFixture) -> None:
     spoil("tasks/cola.yaml", "epochs: 25", "epohs: 25")
-    spoil("methods/lora.yaml", "label:", "lable:")
+    spoil("methods/lora.yaml", "adapter:", "adaptr:")
     folder = spoil("studies/s.yaml", "small: {rank: 2, initial_rank: 4}", "small: {rank: 2, initial_rank: 1}")
     spoil("studies/s.yaml", "[lora, adalora]", "[lora, adlora]")
     study = (folder / "studies/s.yaml").read_text()
@@ -109,8 +109,8 @@ def test_check_reports_the_faults_of_every_file_at_once(spoil: Spoil, capsys: py
     told = capsys.readouterr().err
     for message in (
         "cola.yaml:11:31: unknown key 'recipe.epohs' (did you mean 'epochs'?)",
-        "lora.yaml:2:1: unknown key 'lable' (did you mean 'label'?)",
-        "lora.yaml:1:1: key 'label' is missing",
+        "lora.yaml:3:1: unknown key 'adaptr' (did you mean 'adapter'?)",
+        "lora.yaml:1:1: key 'adapter' is missing",
         "s.yaml:7:3: budgets.small: initial_rank 1 is smaller than rank 2",
         "s.yaml:5:17: unknown method 'adlora' (did you mean 'adalora'?)",
         "t.yaml:4:15: unknown task 'colla' (did you mean 'cola'?)",

@@ -18,7 +18,7 @@ SMOOTHING = 0.1  # weight of the newest step in the running mean
 
 def curve_figure(results: Results, records: Sequence[Record]) -> Figure:
     """Task loss and gradient norm as running means, one line per record. All records are of one task and seed."""
-    figure, axes = _two_axes(records)
+    figure, axes = _two_axes(results, records)
     for record in records:
         curve = read_curve(results, record.cell.id)
         steps = [line["step"] for line in curve]
@@ -37,7 +37,7 @@ def budget_figure(results: Results, records: Sequence[Record]) -> Figure | None:
     moving = [record for record in records if _ranks_change(curves[record.cell.id])]
     if not moving:
         return None
-    figure, (budget_axis, rank_axis) = _two_axes(records)
+    figure, (budget_axis, rank_axis) = _two_axes(results, records)
     for record in moving:
         curve, options = curves[record.cell.id], _line_options(results, record)
         steps = [line["step"] for line in curve]
@@ -53,9 +53,9 @@ def budget_figure(results: Results, records: Sequence[Record]) -> Figure | None:
     return figure
 
 
-def _two_axes(records: Sequence[Record]) -> tuple[Figure, Any]:
+def _two_axes(results: Results, records: Sequence[Record]) -> tuple[Figure, Any]:
     figure = Figure(figsize=(7.4, 2.8))
-    figure.suptitle(f"{records[0].cell.task}, seed {records[0].cell.seed}", fontsize=9)
+    figure.suptitle(f"{results.task_labels[records[0].cell.task]}, seed {records[0].cell.seed}", fontsize=9)
     return figure, figure.subplots(1, 2)
 
 

@@ -27,8 +27,9 @@ def growth_figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
                 label = cell.method.label
                 curves[f"{label}, {cell.budget_name}" if several_budgets else label] = curve
         if curves:
-            text = f"{task}: mean rank of a matrix and loss on held-out rows over the optimizer steps, by method"
-            yield f"{task}-growth", text, _figure(f"{task}, seed {first_seed}", curves)
+            name = results.task_labels[task]
+            text = f"{name}: mean rank of a matrix and loss on held-out rows over the optimizer steps, by method"
+            yield f"{task}-growth", text, _figure(f"{name}, seed {first_seed}", curves)
 
 
 def _grew(results: Results, cell: Cell) -> bool:

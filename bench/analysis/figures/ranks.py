@@ -46,7 +46,7 @@ def rank_figure(results: Results, record: Record) -> Figure:
     axes[0].set(yticks=range(len(rows)), yticklabels=labels)
     assert image is not None  # there is at least one panel
     figure.colorbar(image, ax=list(axes), label="rank")
-    figure.suptitle(record.cell.id, fontsize=9)
+    figure.suptitle(results.name_of(record.cell), fontsize=9)
     return figure
 
 

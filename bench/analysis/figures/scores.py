@@ -51,7 +51,7 @@ def trade_off_figure(results: Results, task: str) -> Figure:
         for method in results.labels
         for budget in results.budgets
     } - {0}
-    figure.suptitle(f"{task}, {_runs_text(counts)}", fontsize=9)
+    figure.suptitle(f"{spec.label}, {_runs_text(counts)}", fontsize=9)
     return figure
 
 
@@ -84,7 +84,7 @@ def method_figure(results: Results, task: str) -> Figure:
         axis.errorbar(mean(scores), y, xerr=_spread(scores), fmt="o", color=color(0), capsize=2, markersize=5)
         axis.plot(scores, [y] * len(scores), "|", color=color(1), markersize=7)
     axis.set(yticks=range(len(rows)), yticklabels=[label for label, _ in rows])
-    axis.set(xlabel=f"{metric_name(spec.metric)} × 100 (dot: mean; bar: sd; ticks: seeds)", title=task)
+    axis.set(xlabel=f"{metric_name(spec.metric)} × 100 (dot: mean; bar: sd; ticks: seeds)", title=spec.label)
     return figure
 
 
@@ -110,7 +110,9 @@ def difference_figure(comparer: Comparer) -> Figure | None:
         if interval is not None:
             axis.plot([100 * interval.low, 100 * interval.high], [y, y], linewidth=1.2, color=color(index))
         difference = f"{results.labels[contrast.second]} − {results.labels[contrast.first]}"
-        labels.append(f"{contrast.task}, {contrast.budget}: {difference} (n = {len(comparison.seeds)})")
+        labels.append(
+            f"{results.task_labels[contrast.task]}, {contrast.budget}: {difference} (n = {len(comparison.seeds)})"
+        )
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set(yticks=range(len(labels)), yticklabels=labels, xlabel="difference in points, 95% interval")
     if any(len(comparison.seeds) == 1 for _, _, comparison in compared):

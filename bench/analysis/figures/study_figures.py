@@ -44,21 +44,22 @@ def _task_figures(results: Results, task: str) -> Iterator[NamedFigure]:
     records = [record for record in results.records.values() if record.cell.task == task and record.status == "ok"]
     if not records:
         return
+    label = results.task_labels[task]
     # One seed is enough to see the course of a training; the scores below are over all seeds.
     first_seed = min(record.cell.seed for record in records)
     first_records = [record for record in records if record.cell.seed == first_seed]
-    text = f"{task}: task loss and gradient norm over the optimizer steps, by method and budget"
+    text = f"{label}: task loss and gradient norm over the optimizer steps, by method and budget"
     yield f"{task}-curves", text, curve_figure(results, first_records)
     budgets = budget_figure(results, first_records)
     if budgets is not None:
-        yield f"{task}-budget", f"{task}: budget and live ranks over the optimizer steps", budgets
-    text = f"{task}: score against adapter parameters and against peak memory; ringed: no other is better in both"
+        yield f"{task}-budget", f"{label}: budget and live ranks over the optimizer steps", budgets
+    text = f"{label}: score against adapter parameters and against peak memory; ringed: no other is better in both"
     yield f"{task}-score", text, trade_off_figure(results, task)
     if len(results.labels) >= MANY_METHODS:
-        yield f"{task}-methods", f"{task}: score of every method, mean and spread", method_figure(results, task)
+        yield f"{task}-methods", f"{label}: score of every method, mean and spread", method_figure(results, task)
     for summary in first_records:  # the ranks are among the fields that a summary lacks
         record = results.full_record(summary.cell.id)
         if ranks_differ(record):
             name = f"{task}-ranks-{record.cell.method}-{record.cell.budget}"
-            text = f"{record.cell.id}: rank of every matrix, from the first step to the last"
+            text = f"{results.name_of(record.cell)}: rank of every matrix, from the first step to the last"
             yield name, text, rank_figure(results, record)

@@ -15,7 +15,7 @@ from bench.analysis.wording import metric_name
 
 def tuning_figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
     """File name, alternative text and figure; nothing for a study that has no trials of its own."""
-    tuning, labels = results.tuning, results.labels
+    tuning, labels, names = results.tuning, results.labels, results.task_labels
     if tuning.tuning is None:
         return
     panels = []
@@ -23,16 +23,16 @@ def tuning_figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
         groups = tuning.panel(task, budget)
         curves = {labels[method]: curve for method, curve in curves_of(tuning, groups).items()}
         if curves:
-            panels.append(CurvePanel(f"{task}, {budget}", *_score(next(iter(groups.values())).by), curves))
+            panels.append(CurvePanel(f"{names[task]}, {budget}", *_score(next(iter(groups.values())).by), curves))
     if panels:
         text = "held-out score to expect from the best of so many trials, by method, with 95% bands"
         yield "tuning-curves", text, tuning_curve_figure(panels, list(labels.values()))
     for task in dict.fromkeys(task for task, _ in tuning.panels):
-        rows = {f"{t}, {budget}": tuning.panel(t, budget) for t, budget in tuning.panels if t == task}
+        rows = {f"{names[t]}, {budget}": tuning.panel(t, budget) for t, budget in tuning.panels if t == task}
         points = [point for groups in rows.values() for group in groups.values() for point in group.points]
         if any(point.complete for point in points):
             by = next(group.by for groups in rows.values() for group in groups.values())
-            text = f"{task}: held-out score over {' and '.join(tuning.tuning.space)}, by method; ringed: chosen"
+            text = f"{names[task]}: held-out score over {' and '.join(tuning.tuning.space)}, by method; ringed: chosen"
             yield f"tuning-{task}", text, tuned_value_figure(rows, tuning.tuning.space, labels, *_score(by))
 
 

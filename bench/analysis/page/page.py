@@ -38,7 +38,7 @@ def page(results: Results) -> str:
         figures=[figure for figure in figures if not _of_tuning(figure[0])],
         tuning_tables=[table for table in tables if _of_tuning(table["name"])],
         tuning_figures=[figure for figure in figures if _of_tuning(figure[0])],
-        tuning_sentences=lead_sentences(results.tuning, results.labels),
+        tuning_sentences=lead_sentences(results),
         cells=[cell_section(results, cell.id) for cell in results.study.cells],
         provenance=_provenance(results),
     )
@@ -81,7 +81,7 @@ def _about(results: Results) -> str:
     description = study.description[:1].upper() + study.description[1:]
     successful = sum(record.status == "ok" for record in results.records.values())
     return (
-        f"{description}. {len(cells)} cells: tasks {_unique(cell.task.name for cell in cells)}; methods "
+        f"{description}. {len(cells)} cells: tasks {_unique(cell.task.label for cell in cells)}; methods "
         f"{_unique(cell.method.label for cell in cells)}; budgets {_unique(cell.budget_name for cell in cells)}; "
         f"backbones {_unique(cell.backbone.name for cell in cells)}; seeds {_unique(cell.seed for cell in cells)}. "
         f"{successful} ended well, {len(results.records) - successful} failed, "

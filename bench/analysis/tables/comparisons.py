@@ -99,7 +99,7 @@ def _row(
     results: Results, contrast: Contrast, comparison: Comparison | None, adjusted_p: float | None
 ) -> tuple[Entry, ...]:
     heads = (
-        text_entry(contrast.task),
+        text_entry(results.task_labels[contrast.task]),
         text_entry(metric_name(contrast.metric)),
         text_entry(contrast.split),
         text_entry(budget_text(contrast.budget, results.study.study.budgets[contrast.budget])),

@@ -42,7 +42,7 @@ def growth_table(results: Results) -> Table:
         ranks = [pair for record in records if (pair := _mean_ranks(results.full_record(record.cell.id)))]
         rows.append(
             (
-                text_entry(f"{task} ({metric_name(spec.metric)})"),
+                text_entry(f"{spec.label} ({metric_name(spec.metric)})"),
                 text_entry(results.labels[method]),
                 text_entry(budget_text(budget, results.study.study.budgets[budget])),
                 score_entry(results, (task, spec.metric, spec.primary_split, budget), method),

@@ -121,12 +121,12 @@ def _notes(comparer: Comparer, results: Results, rankings: Sequence[Ranking]) ->
     notes = [BOLD] if any(not ranking.obstacle for ranking in rankings) else []
     notes += exact_note(comparer, results.labels)
     for obstacle in dict.fromkeys(ranking.obstacle for ranking in rankings if ranking.obstacle):
-        rows = [_row_name(ranking.place) for ranking in rankings if ranking.obstacle == obstacle]
+        rows = [_row_name(results, ranking.place) for ranking in rankings if ranking.obstacle == obstacle]
         where = "; ".join(rows) if len(rows) <= MAX_ROWS else f"{len(rows)} of {len(rankings)} rows and budgets"
         notes.append(f"Nothing bold, {obstacle}: {where}.")
     return notes
 
 
-def _row_name(place: Place) -> str:
+def _row_name(results: Results, place: Place) -> str:
     task, metric, split, budget = place
-    return f"{task} {metric_name(metric)} on {split}, {budget}"
+    return f"{results.task_labels[task]} {metric_name(metric)} on {split}, {budget}"

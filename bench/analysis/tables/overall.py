@@ -54,7 +54,7 @@ def overall_table(results: Results) -> Table | None:
         scores = {task: [_runs(results, task, method, budget) for method in methods] for task in results.tasks}
         # Means over different sets of tasks could not be compared, so a task counts only if every method has a score.
         complete = [task for task, runs_by_method in scores.items() if all(map(len, runs_by_method))]
-        left_out += [f"{task} ({budget})" for task in scores if task not in complete]
+        left_out += [f"{results.task_labels[task]} ({budget})" for task in scores if task not in complete]
         for index, method in enumerate(methods):
             summary = None
             runs = [scores[task][index] for task in complete]

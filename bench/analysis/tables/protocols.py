@@ -74,7 +74,7 @@ def _difference_columns(lens: Lens) -> Iterator[Column]:
 def _row(lens: Lens, group: Group) -> tuple[Entry, ...]:
     task, method, budget = group
     heads = (
-        text_entry(task),
+        text_entry(lens.results.task_labels[task]),
         text_entry(metric_name(lens.metric(group))),
         text_entry(budget_text(budget, lens.results.study.study.budgets[budget])),
         text_entry(lens.results.labels[method]),

@@ -71,7 +71,7 @@ def _table(
     rows = []
     for task, method, budget in results.groups:
         records = results.successful(task, method, budget)
-        row = [text_entry(task), text_entry(results.labels[method]), text_entry(budget)]
+        row = [text_entry(results.task_labels[task]), text_entry(results.labels[method]), text_entry(budget)]
         row += [_mean_entry(quantity, records) for quantity in quantities]
         if with_budget:
             row.append(_budget_entry(records))

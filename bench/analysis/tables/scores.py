@@ -49,10 +49,16 @@ def score_table(
 
     columns = list(HEADS)
     rows = {
-        (task, metric, split): [text_entry(task), text_entry(metric_name(metric)), text_entry(split)]
+        (task, metric, split): [
+            text_entry(results.task_labels[task]),
+            text_entry(metric_name(metric)),
+            text_entry(split),
+        ]
         for task, metric, split, _ in places
     }
-    sizes = {task: [text_entry(text) for text in (task, *parameters.ROW)] for task in results.tasks}
+    sizes = {
+        task: [text_entry(text) for text in (results.task_labels[task], *parameters.ROW)] for task in results.tasks
+    }
     compared: list[Comparison] = []
     for budget in results.budgets:
         group = budget_text(budget, results.study.study.budgets[budget])
@@ -97,7 +103,7 @@ def score_table(
             parameters.NOTE,
             *comparison_notes(results, compared),
             *footnotes(results),
-            *published.notes(places, methods),
+            *published.notes(places, results),
         ),
     )
 

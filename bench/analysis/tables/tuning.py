@@ -43,7 +43,7 @@ def tuning_table(results: Results) -> Table:
     for group, of_group in tuning.groups.items():
         task, method, budget = group
         cost = costs[group]
-        row = [text_entry(task), text_entry(results.labels[method]), text_entry(budget)]
+        row = [text_entry(results.task_labels[task]), text_entry(results.labels[method]), text_entry(budget)]
         row += [_value_entry(of_group, key) for key in tuning.keys]
         row += [
             text_entry(by_name(of_group.by)),
@@ -54,7 +54,7 @@ def tuning_table(results: Results) -> Table:
         row += [hours_entry(cost.trial_hours.get(device)) for device in devices]
         row += [share_entry(cost)] if tunes else []
         rows.append(tuple(row))
-    notes = [*tuning_notes(results), *pair_notes(tuning, results.labels)]
+    notes = [*tuning_notes(results), *pair_notes(results)]
     if tunes:
         notes.append(f"{COST_NOTE} {_total_text(costs)}")
     return Table(
