@@ -20,7 +20,8 @@ tables:  ## make the tables of the demo again from its records
 	uv run snakemake --cores $(CORES) tables
 
 test:  ## run all tests except those that start a Slurm cluster
-	OMP_NUM_THREADS=1 uv run pytest -n 2 --dist loadfile --ignore=tests/slurm
+	uv run pytest
+	uv run pytest -m long
 
 lint:  ## check style, types, imports between folders, YAML files and the workflow
 	uv run ruff check .

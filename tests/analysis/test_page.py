@@ -129,7 +129,7 @@ def test_the_links_download_the_tables(page: Path, browser: Tab) -> None:
     assert first.startswith("task,")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_500_cells_load_in_three_seconds(tmp_path: Path, browser: Tab) -> None:
     study = study_of(13)
     assert len(study.cells) == 520

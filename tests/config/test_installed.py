@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CARRIED = ("workflow/rules", "workflow/report", "workflow/tasks", "workflow/studies", "slurm", "results/reference")
 
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv, which builds the wheel"),
+    pytest.mark.long,
+    pytest.mark.skipif(shutil.which("uv") is None, reason="no uv here, which builds the wheel: pip install uv"),
 ]
 
 

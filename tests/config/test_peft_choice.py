@@ -85,7 +85,7 @@ def test_every_config_that_a_method_can_name_is_one_that_peft_exports() -> None:
         assert config_class(name) is getattr(peft, name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_only_the_main_process_of_snakemake_checks(workflow: Path) -> None:
     (workflow / "methods" / "loha.yaml").write_text(LOHA.replace("0.1", "a"))
     words = ["--config", "study=s", f"workflow={workflow}", "set=methods=[loha]"]

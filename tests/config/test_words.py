@@ -71,7 +71,7 @@ def test_a_study_is_not_called_like_another_folder_of_the_results(spoil: Spoil, 
         load_study(name, (), folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_method_is_held_against_peft_before_a_training_by_hand(spoil: Spoil, capsys: pytest.CaptureFixture) -> None:
     peft = "adapter: peft\npeft: {config: LoraConfig, fields: {use_dorra: true}}"
     folder = spoil("methods/lora.yaml", "adapter: lora", peft)

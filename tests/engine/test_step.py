@@ -214,7 +214,7 @@ def _process(rank: int, variables: dict[str, str], model, results) -> None:
     results.put((rank, core.masks(), core.flat.data.numpy()))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_decide_as_one_with_the_joint_batch():
     model = adapted(SHAPES, 4)
     context = multiprocessing.get_context("spawn")

@@ -61,10 +61,15 @@ def test_a_full_training_takes_gradients_of_every_matrix_too() -> None:
 
 
 def test_the_rate_is_that_of_a_matmul_timed_by_hand() -> None:
+    """Each by its fastest so far: other processes may take the processor during a measurement, never speed it up."""
     from torch.utils.benchmark import Timer
 
     matrix = torch.ones(1024, 1024)
     timed = Timer("torch.mm(a, a)", globals={"torch": torch, "a": matrix}, num_threads=torch.get_num_threads())
-    assert matrix_rate(torch.device("cpu"), torch.float32) == pytest.approx(
-        2 * 1024**3 / min(timed.timeit(1).mean for _ in range(20)), rel=0.5
-    )
+    rate = by_hand = 0.0
+    for _ in range(20):
+        rate = max(rate, matrix_rate(torch.device("cpu"), torch.float32))
+        by_hand = max(by_hand, 2 * 1024**3 / timed.timeit(1).mean)
+        if rate == pytest.approx(by_hand, rel=0.5):
+            return
+    assert rate == pytest.approx(by_hand, rel=0.5)

@@ -22,7 +22,7 @@ def late_run(project: Project, monkeypatch: pytest.MonkeyPatch, latency: float) 
     return done
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_late_record_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     latency = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())["latency-wait"]
     assert latency > 60  # an attribute cache of NFS holds for up to 60 s

@@ -27,7 +27,7 @@ recipe: {max_steps: 400, epochs: 100, batch_size: 16, max_length: 32}
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_second_stops_and_a_stale_lock_names_its_cure(tmp_path: Path) -> None:
     import shutil
 

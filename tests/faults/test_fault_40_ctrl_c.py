@@ -28,7 +28,7 @@ recipe: {max_steps: 60, epochs: 3, batch_size: 16, max_length: 32}
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_next_run_goes_on(tmp_path: Path) -> None:
     import shutil
 

@@ -31,9 +31,9 @@ resources: {mem_mb: 1500, runtime: 10, gpus: 1}
 def why_no_cluster() -> str:
     """Why no cluster can be started on this machine; empty if one can."""
     if os.getuid() != 0:
-        return "a test cluster needs root"
+        return "a test cluster needs root: sudo uv run pytest -m slurm"
     if not Path("/usr/bin/apt-get").exists():
-        return "a test cluster needs Debian's packages"
+        return "a test cluster needs Debian's packages, installed with apt-get"
     configured = Path("/etc/slurm/slurm.conf")
     if configured.exists() and not configured.is_symlink():
         return "this machine has a Slurm of its own"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+FILE = "tests/faults/test_fault_05_06_disk_full.py"
+
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
@@ -18,7 +20,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True
     )
     if done.returncode:
-        pytest.skip(f"a full disk needs root to mount a tmpfs: {done.stderr.strip()}")
+        pytest.skip(f"only root may mount a small disk: sudo uv run pytest {FILE} ({done.stderr.strip()})")
     try:
         yield
     finally:

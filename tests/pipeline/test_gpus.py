@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.projects import ROOT
 
 from bench.errors import BenchError
 from bench.pipeline.gpus import VARIABLE, hold_gpus, visible_gpus
@@ -48,7 +47,7 @@ def start(machine: None) -> Iterator[Start]:  # noqa: ARG001
 
     def run(count: int) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        job = subprocess.Popen([sys.executable, "-c", HOLDER, str(count)], cwd=ROOT, text=True, **pipes)
+        job = subprocess.Popen([sys.executable, "-c", HOLDER, str(count)], text=True, **pipes)
         started.append(job)
         return job
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers.projects import ROOT, Project, make_project
+from helpers.projects import Project, make_project
 from helpers.small_cells import outcome
 
 GROUPED = ("set=cells_per_job=4; methods=[lora, qlora_adalora]; tasks=[cola]; seeds=[0, 1]",)
@@ -31,7 +31,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_group_leaves_the_records_of_single_jobs(single: Project, tmp_path: Path) -> None:
     project = make_project(tmp_path / "grouped", "embedded")
     done = project.snakemake(config=GROUPED)
@@ -51,7 +51,7 @@ def test_a_group_leaves_the_records_of_single_jobs(single: Project, tmp_path: Pa
     assert again == [list(before)[1]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path: Path, number: int) -> None:
     cache, results = single.folder / "results/cache", tmp_path / "results"
@@ -63,7 +63,7 @@ def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path:
     for override in overrides:
         command += ["--set", override]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment)
     log = results / "tiny/logs/cola/lora/small/seed-0.log"
     while not log.exists():  # the first child has started
         assert process.poll() is None
@@ -80,14 +80,14 @@ def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path:
     else:
         process.terminate()  # the job is asked to stop: the cell saves, the others wait for the next attempt
         assert process.wait(120) != 0
-    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 0
     places = [("lora", 0), ("qlora_adalora", 0), ("lora", 1)]
     for method, seed in places:
         cell = Path(f"tiny/cells/cola/{method}/small/seed-{seed}")
         assert outcome(results / cell) == outcome(single.folder / "results" / cell)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_retry_of_a_group_trains_only_what_is_missing(tmp_path: Path) -> None:
     project = make_project(tmp_path / "grouped", "embedded")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -22,7 +22,7 @@ recipe: {learning_rate: 5.0e-4, epochs: 10}
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_yaml_file_adds_a_task(project: Project, mirror: Callable[..., Path]) -> None:
     (project.workflow / "tasks" / "boolq.yaml").write_text(BOOLQ)
     project.spoil("studies/tiny.yaml", "data: embedded", "data: mirror")
@@ -60,7 +60,7 @@ def test_slurm_profile_plans_the_paper(project: Project) -> None:
         assert "mem_mb=<TBD>" not in resources
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_of_generated_rows_reads_a_mirror_that_is_named(
     project: Project, mirror: Callable[..., Path], tmp_path: Path
 ) -> None:

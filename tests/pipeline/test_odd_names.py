@@ -21,7 +21,7 @@ ODD = '-- Käthe\'s "own" $HOME `ls` 100%d;& results'
 IN_BRACES = f"{ODD} {{method}} <results>"  # where Snakemake makes no pattern of it
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_in_oddly_named_folders(tmp_path: Path, mirror: Callable[..., Path]) -> None:
     rows = {"sentence": ["a dog barks", "barks dog a"] * 16, "label": [1, 0] * 16, "idx": list(range(32))}
     for split in ("train", "validation"):

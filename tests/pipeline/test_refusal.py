@@ -84,7 +84,7 @@ def test_a_method_and_a_task_beside_those_of_a_study_with_grids() -> None:
         cells(methods="dora", budgets="mist")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

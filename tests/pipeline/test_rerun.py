@@ -18,13 +18,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tables_stand_and_a_second_run_does_nothing(trained: Project) -> None:
     assert list((trained.folder / "results/tiny/tables").glob("*.md"))
     assert trained.snakemake().nothing_to_do
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_deleted_record_trains_that_cell_alone_to_the_same_bits(trained: Project) -> None:
     record = trained.records[0]
     curve = record.with_name("curve.jsonl").read_bytes()
@@ -37,7 +37,7 @@ def test_deleted_record_trains_that_cell_alone_to_the_same_bits(trained: Project
     assert record.with_name("predictions.parquet").read_bytes() == predictions
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_comments_descriptions_and_resources_train_nothing(trained: Project) -> None:
     file = trained.workflow / "tasks" / "cola.yaml"
     text = file.read_text()
@@ -49,7 +49,7 @@ def test_comments_descriptions_and_resources_train_nothing(trained: Project) -> 
     file.write_text(text)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_learning_rate_of_a_task_trains_its_cells_only(trained: Project) -> None:
     trained.spoil("tasks/cola.yaml", "learning_rate: 5.0e-4", "learning_rate: 6.0e-4")
     jobs = trained.snakemake("-n").jobs
@@ -57,7 +57,7 @@ def test_learning_rate_of_a_task_trains_its_cells_only(trained: Project) -> None
     assert {rule for rule in jobs if rule.startswith(("train", "prepare"))} == {"train_cola"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_lost_cache_is_prepared_again_without_training(trained: Project) -> None:
     (trained.folder / "results/cache").rename(trained.folder / "lost")
     assert trained.snakemake("-n").nothing_to_do
@@ -69,7 +69,7 @@ def test_lost_cache_is_prepared_again_without_training(trained: Project) -> None
     assert len(kept) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tables_target_trains_nothing(trained: Project) -> None:
     removed: Path = trained.records[1]
     content = removed.read_bytes()
@@ -80,7 +80,7 @@ def test_tables_target_trains_nothing(trained: Project) -> None:
     assert done.jobs == {"tables": 1, "total": 1}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cell_without_a_score_is_told_at_the_end(trained: Project) -> None:
     """Its record stands, so Snakemake itself sees nothing wrong."""
     done = trained.snakemake(config=("results=elsewhere", "tasks=cola", "set=recipe.learning_rate=1e20"))

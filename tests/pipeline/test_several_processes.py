@@ -13,13 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers.projects import ROOT, Project, make_project
+from helpers.projects import Project, make_project
 from helpers.small_cells import outcome
 
 from bench.errors import EXIT_TRY_AGAIN
 from bench.records.io import read_record
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 TOGETHER = "set=recipe.processes=2; recipe.max_steps=30; tasks=[cola]; methods=[adalora]; limits.train_rows=240"
 WORDS = [word for part in TOGETHER.removeprefix("set=").split("; ") for word in ("--set", part)]
 
@@ -52,7 +52,7 @@ def command(undisturbed: Project, tmp_path: Path) -> list[str]:
 
 
 def start(command: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def until(condition: Callable[[], bool], seconds: float = 90) -> None:
@@ -80,7 +80,7 @@ def test_the_pipeline_asks_for_both(undisturbed: Project) -> None:
     assert found.spec["recipe"]["processes"] == 2
     plan = [sys.executable, "-m", "bench.cli", "plan", "tiny", "--json", "--workflow", str(undisturbed.workflow)]
     jobs = [
-        json.loads(subprocess.run([*plan, *words], cwd=ROOT, capture_output=True, check=True).stdout)[0]["job"]
+        json.loads(subprocess.run([*plan, *words], capture_output=True, check=True).stdout)[0]["job"]
         for words in (WORDS, [*WORDS, "--set", "recipe.processes=1"])
     ]
     assert [job["gpus"] for job in jobs] == [2, 1]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.projects import ROOT, Project, make_project
+from helpers.projects import Project, make_project
 
 from bench.cli.app import main
 from bench.config.resolve import load_study
@@ -37,11 +37,16 @@ def _run(project: Project, script: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "BENCH_WORKFLOW": str(project.workflow)}
     environment["BENCH_RESULTS"] = str(project.folder / "results")
     return subprocess.run(
-        [sys.executable, "-c", first + script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", first + script],
+        cwd=project.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_trials_to_the_cell(project: Project) -> None:
     study, paths = load_study("tiny", folder=project.workflow), StudyPaths(project.folder / "results", "tiny")
     trials = study.trials["cola/lora/small"]

@@ -20,7 +20,7 @@ from bench.pipeline.run_options import RunOptions
 from bench.records.io import read_record, write_record
 from bench.records.schema import result_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 TUNED = """\
 name: tiny
 data: embedded

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.clusters import CELLS, Cluster, Run, comment, kill, processes, run, until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slurm
 Make = Callable[..., Run]
 
 

@@ -72,7 +72,7 @@ def same(one: Path, other: Path) -> bool:
     return results[0] == results[1] and curves[0] == curves[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tensorboard_shows_the_curve_and_changes_nothing(project: Project, untracked: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -93,7 +93,7 @@ def test_tensorboard_shows_the_curve_and_changes_nothing(project: Project, untra
     assert shown.Scalars("metrics/validation/mcc")[-1].value == pytest.approx(accuracy)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_dead_tracker_changes_nothing(project: Project, untracked: Path) -> None:
     place = project.folder / "nowhere" / "tiny" / "tracker" / "tensorboard"
     place.parent.mkdir(parents=True)

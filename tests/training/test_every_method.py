@@ -53,7 +53,7 @@ def test_every_allocator_can_be_named_and_has_a_method() -> None:
     assert {method.allocator for method in METHODS.values()} == set(ALLOCATORS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("methods", "recipe"), [(WHOLE, {}), (["lora", "full"], {"gradient_checkpointing": True, "accumulation": 2})]
 )

@@ -13,7 +13,7 @@ from bench.config.resolve import load_study
 from bench.errors import EXIT_TRY_AGAIN
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_demo_cell(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "cache", tmp_path, "classification")
     demo = load_study("demo", ["recipe.max_steps=10", "limits.train_rows=160", "limits.evaluation_rows=32"])

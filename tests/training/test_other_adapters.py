@@ -162,7 +162,7 @@ def test_a_peak_that_can_not_be_counted_is_unknown() -> None:
     assert "unknown" in show_plan(rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_adapter_that_no_plan_can_attach_is_trained_all_the_same(tmp_path: Path) -> None:
     """It costs two figures beside the record's."""
     short = ["recipe.max_steps=2", "limits.train_rows=32", "limits.evaluation_rows=16"]

@@ -24,7 +24,7 @@ STSB = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "steps"), [("lora", 40), ("qlora_adalora", 4)])
 def test_numbers_are_learned_and_scored(tmp_path: Path, method: str, steps: int) -> None:
     cell = load_study("demo", [*STSB, f"recipe.max_steps={steps}"]).find("stsb", method, "small", 0)
