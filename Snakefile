@@ -13,10 +13,12 @@ from bench.paths import cell_id, trial_id
 from bench.pipeline.changed_inputs import withdraw_changed_inputs
 from bench.pipeline.failures import exit_on_bad_input, report_failures
 from bench.pipeline.folders import refuse_for_cluster
+from bench.pipeline.interrupts import answer_interrupts
 from bench.pipeline.locks import announce_holder, export_requirements_hash, note_holder
 from bench.pipeline.snakemake_config import config_of_run, pipeline_from, words_for_jobs
 from bench.pipeline.status import report_unscored
 from bench.pipeline.unfinished import announce_unfinished
+from bench.progress.log_handler import follow
 
 with exit_on_bad_input():
     IS_MAIN = workflow.is_main_process
@@ -28,6 +30,7 @@ with exit_on_bad_input():
 if IS_MAIN:
     announce_holder()
     announce_unfinished(PIPELINE)
+    follow(PIPELINE, workflow.logger_manager.get_log_handlers())
 CHANGED_INPUTS = withdraw_changed_inputs(PIPELINE) if IS_MAIN else []
 
 PATHS, CACHE = PIPELINE.paths, PIPELINE.cache
@@ -70,6 +73,7 @@ onstart:
         if workflow.non_local_exec:
             refuse_for_cluster([Path(workflow.main_snakefile), PATHS.results, PIPELINE.options.cache_folder])
     note_holder(PIPELINE.study.name)
+    answer_interrupts()
     # A record is written whole or not at all, so a job that fails halfway leaves nothing to be cleaned up. Snakemake
     # would remove the records of those cells of the job that are done, and each retry would train them again.
     workflow.execution_settings.keep_incomplete = True

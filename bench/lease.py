@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -118,6 +118,20 @@ def lease(folder: Path) -> Iterator[None]:
         thread.join()
         if Holder.parse(_content(file)) == mine:
             file.unlink(missing_ok=True)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the lease of `folder`, as far as can be seen without an attempt to take it.
+
+    It compares the time of the lease with this machine's clock, so it is for display: nothing may be decided by it.
+    """
+    try:
+        found = Lease.at(folder / NAME)
+    except BenchError:  # a folder in its place, which stops whoever needs the lease
+        return False
+    if found is None or time.time() - found.renewed / 1e9 > STALE:
+        return False
+    return found.holder is None or not found.holder.is_gone(replace(Holder.this_process(), slurm=""))
 
 
 def _wait_for(file: Path, mine: Holder) -> None:

@@ -235,7 +235,7 @@ class CachePaths:
 
     def preparing(self, name: str) -> Path:
         """The lease of whoever prepares the folder called `name`, and the rows that are tokenized already."""
-        return self.cache / "preparing" / name
+        return self.all_preparing / name
 
     @property
     def points(self) -> Path:
@@ -247,7 +247,20 @@ class CachePaths:
 
         `out` is part of the name because two studies can hold the same cell and train it at the same time.
         """
-        return self.cache / "checkpoints" / f"{identity}-{digest(os.path.abspath(out).encode())[:8]}"
+        return self.all_checkpoints / f"{identity}-{self.place_key(out)}"
+
+    @property
+    def all_checkpoints(self) -> Path:
+        return self.cache / "checkpoints"
+
+    @staticmethod
+    def place_key(out: Path) -> str:
+        """The end of the name of the checkpoints of whatever is recorded in the folder `out`."""
+        return digest(os.path.abspath(out).encode())[:8]
+
+    @property
+    def all_preparing(self) -> Path:
+        return self.cache / "preparing"
 
 
 def default_cache(results: Path) -> Path:

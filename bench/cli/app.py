@@ -25,11 +25,12 @@ from bench.cli.status import status
 from bench.cli.train import train
 from bench.cli.train_group import group
 from bench.cli.tuned import tuned
-from bench.errors import EXIT_BAD_INPUT, BenchError
+from bench.errors import EXIT_BAD_INPUT, EXIT_TRY_AGAIN, BenchError
 from bench.log import configure_logging
 
 # Errors of a file that a person named, or may not use: no fault of the program, so no traceback.
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -61,6 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     except OSError as error:
+        if error.errno in FULL:
+            place = error.filename2 or error.filename
+            at = f" at {place}" if place else ""
+            print(f"error: disk full{at}: free space, and run the same command again", file=sys.stderr, flush=True)
+            return EXIT_TRY_AGAIN
         if error.errno not in UNUSABLE or error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)

@@ -120,7 +120,14 @@ def forecaster(results: Path) -> Forecaster:
 def _timed(file: Path) -> TimedRecord | None:
     """The durations in one record; None if the file is damaged, or the training didn't finish."""
     try:
-        record = json.loads(file.read_bytes())
+        return timed_record(json.loads(file.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def timed_record(record: Any) -> TimedRecord | None:
+    """The durations in a record, given as JSON data; None if it is damaged, or the training didn't finish."""
+    try:
         training, spec = record["training"], record["spec"]
         seconds = training["seconds"]
         if record["status"] != "ok" or not training["steps"]:
@@ -139,7 +146,7 @@ def _timed(file: Path) -> TimedRecord | None:
             evaluation=seconds["evaluation"],
             total=seconds["total"],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

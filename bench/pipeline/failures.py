@@ -32,7 +32,7 @@ def report_failures(pipeline: Pipeline) -> None:
     Raises SystemExit(2) if `bench prepare` found bad input; nothing was trained then.
     """
     unprepared = [Path(file).parent.name for file in pipeline.manifests if not Path(file).is_file()]
-    messages = [message for name in unprepared if (message := _error_message(pipeline.paths.prepare_log(name)))]
+    messages = [message for name in unprepared if (message := error_message(pipeline.paths.prepare_log(name)))]
     if messages:
         # the data sets of a refused model carry its message too: each message once
         print("\n".join(dict.fromkeys(messages)), file=sys.stderr, flush=True)
@@ -60,8 +60,8 @@ def steps_of(cell: Cell, paths: StudyPaths) -> list[tuple[Path, Path]]:
 
 def last_message(log: Path) -> str:
     """Why an attempt ended: the message of its error, or the last line of its log."""
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return _error_message(log).removeprefix(MARK) or (lines[-1] if lines else "no output")
+    lines = log.read_text(errors="replace").strip().splitlines() or ["stopped or killed before it wrote anything"]
+    return error_message(log).removeprefix(MARK) or lines[-1]
 
 
 def _failed(pipeline: Pipeline, cell: Cell) -> Path | None:
@@ -72,7 +72,7 @@ def _failed(pipeline: Pipeline, cell: Cell) -> Path | None:
     return next((log for file, log in steps if not file.is_file() and log.is_file()), None)
 
 
-def _error_message(log: Path) -> str:
+def error_message(log: Path) -> str:
     """The text from the last line that begins with `error: ` to the end of the log; empty if there is no such line."""
     text = log.read_text(errors="replace") if log.is_file() else ""
     start = text.rfind(f"\n{MARK}")

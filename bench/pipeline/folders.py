@@ -74,4 +74,4 @@ def check_writable(option: str, folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".rankbench-", dir=nearest) as place:
             (Path(place) / folder.relative_to(nearest)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BenchError(f"{option}={folder}: cannot be written: {error.strerror}") from error
+        raise BenchError(f"{option}={folder}: cannot be written: {error.strerror}; name another folder") from error

@@ -20,7 +20,7 @@ from bench.config.renamed import suggestion
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError, nearest
 from bench.evaluation.evaluate_modules import locate_modules
-from bench.pipeline.folders import READ_BY_SHELLS, named_folder, refuse_pattern
+from bench.pipeline.folders import READ_BY_SHELLS, check_writable, named_folder, refuse_pattern
 from bench.pipeline.run_options import SEPARATOR, RunOptions
 from bench.pipeline.study import Pipeline
 from bench.trackers.available import check_tracker
@@ -76,6 +76,7 @@ def pipeline_from(config: Mapping[str, Any], *, is_main_process: bool = True) ->
     config = {key: value for key, value in config.items() if value is not None}  # `set=` says nothing
     options = _options(config)
     if is_main_process:
+        check_writable("--directory", Path.cwd())  # where Snakemake keeps its locks and logs
         options.check_writable()
     study = options.load_study(needs_rows=True)
     extended = _extended(options, study, config)

@@ -187,6 +187,7 @@ class Attempt:
             last_loss=curve.get("last_loss"),
             skipped_in_row=curve.get("skipped_in_row", 0),
             watch=self.watch,
+            total_steps=core.schedule.total_steps,
         )
 
     def _load(self, core: Core, checkpoint: Checkpoint) -> None:

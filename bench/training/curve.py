@@ -21,7 +21,8 @@ import torch
 from bench.engine.report import StepReport
 from bench.files import clear_when_full, write_atomic
 
-BLOCK = 25  # steps between two fetches
+BLOCK = 25  # steps between two fetches; fewer in a short training
+BLOCKS = 20  # in a short training, whose progress is to be seen, too
 HOPELESS = 100  # skipped steps in a row: every gradient is infinite, nothing is learned any more
 
 
@@ -62,7 +63,7 @@ class Curve:
     """Appends to `file` after its first `length` bytes and calls `watch` with each line.
 
     `last_loss` and `skipped_in_row` describe the lines that were written: the latest loss, and how many steps up to the
-    latest were skipped.
+    latest were skipped. `total_steps`: of the whole training.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Curve:
         last_loss: float | None = None,
         skipped_in_row: int = 0,
         watch: Watch = unwatched,
+        total_steps: int = BLOCK * BLOCKS,
     ) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file, self._stream = file, file.open("r+b" if length else "w+b")
@@ -79,13 +81,15 @@ class Curve:
         self._stream.truncate(length)
         self._stream.seek(length)
         self._watch = watch
+        # A number of steps, not of seconds: when a divergence is noticed must not depend on the time.
+        self._block = min(BLOCK, max(1, total_steps // BLOCKS))
         self._waiting: list[tuple[StepReport, Extras]] = []
         self.last_loss, self.skipped_in_row = last_loss, skipped_in_row
 
     def add(self, report: StepReport, extras: Extras) -> None:
         """Add the line of a step. Raises Diverged if a block of lines is written and training cannot go on."""
         self._waiting.append((report, extras))
-        if len(self._waiting) >= BLOCK:
+        if len(self._waiting) >= self._block:
             self.flush()
 
     def flush(self) -> None:

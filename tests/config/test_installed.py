@@ -13,7 +13,8 @@ import pytest
 from bench.config.catalog import load_catalog
 
 ROOT = Path(__file__).resolve().parents[2]
-CARRIED = ("workflow/rules", "workflow/report", "workflow/tasks", "workflow/studies", "slurm", "results/reference")
+WORKFLOW = ("workflow/rules", "workflow/report", "workflow/tasks", "workflow/studies")
+CARRIED = (*WORKFLOW, "slurm", "profiles/default", "results/reference")
 
 pytestmark = [
     pytest.mark.long,

@@ -12,5 +12,6 @@ results            studies in memory for the statistics: thousands, without file
 projects           a copy of workflow/, and real runs of Snakemake on it
 clusters           a real Slurm cluster on this machine (cluster.sh starts it)
 browser            a headless Chromium
+terminals          a real terminal, in which a program runs
 disks              a file system of a few kilobytes
 """

@@ -52,4 +52,4 @@ rule views:
     log:
         PATHS.view_log("views"),
     shell:
-        "(bench tables $BENCH_STUDY && bench figures $BENCH_STUDY && bench page $BENCH_STUDY) 2>&1 | tee -- {log:q}"
+        "(bench tables $BENCH_STUDY && bench figures $BENCH_STUDY && bench page $BENCH_STUDY) > {log:q} 2>&1"
