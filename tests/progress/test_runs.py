@@ -24,7 +24,7 @@ def watch(project: Project) -> list[str]:
     return [sys.executable, "-m", "bench.cli", "status", "tiny", "--workflow", str(project.workflow), "--watch"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_through_a_pipe_each_event_is_a_line(project: Project) -> None:
     lease = project.folder / "results/tiny/cells" / SST2 / ".lease"
     lease.mkdir(parents=True)  # a real failure: the job can't take its lease
@@ -46,7 +46,7 @@ def test_through_a_pipe_each_event_is_a_line(project: Project) -> None:
     assert "CalledProcessError" not in done.out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_a_terminal_the_cells_are_drawn(project: Project) -> None:
     terminal = Terminal(project.command("records"), project.folder)
     terminal.until("1 of 2 done, 1 starting")
@@ -60,7 +60,7 @@ def test_on_a_terminal_the_cells_are_drawn(project: Project) -> None:
         assert line not in terminal.plain
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_and_again_ends_without_a_traceback(project: Project) -> None:
     config = ("set=recipe.max_steps=4000;recipe.epochs=4000",)
     terminal = Terminal(project.command("records", config=config), project.folder)
@@ -98,6 +98,7 @@ def test_what_is_watched_through_a_pipe_is_lines(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d tiny: 2 of 2 cells done\n", done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [("--dry-run",), ("--unlock",)])
 def test_other_modes_say_what_snakemake_says(project: Project, words: tuple[str, ...]) -> None:
     ours = project.snakemake(*words)
