@@ -17,14 +17,13 @@ import numpy as np
 from helpers.equal_methods import World, equal_answers
 from helpers.results import StudyInMemory
 
-from bench.analysis.published import Published
 from bench.analysis.stats.comparison import Contrast
 from bench.analysis.stats.examples import spread_of_share
 from bench.analysis.stats.limits import in_two_groups
 from bench.analysis.stats.paired import Interval, paired_interval
 from bench.analysis.tables.comparisons import comparison_table
 from bench.analysis.tables.model import Table
-from bench.analysis.tables.scores import score_table
+from bench.analysis.tables.scores import Shown, score_table
 from bench.config.resolve import load_study
 
 SEEDS = (1, 2, 3, 5, 10)
@@ -140,7 +139,9 @@ def print_tables(number: int, tasks: str, worlds: dict[str, World]) -> None:
             for index in range(number):
                 generator = np.random.default_rng([methods, seeds, index])
                 comparer = study.comparer_of(equal_answers(study.study, world, generator))
-                scores += has_bold(score_table(comparer, "t", "t", METHODS[:methods], Published((), {})))
+                shown = Shown("t", "t", METHODS[:methods]), Shown("t", "t", METHODS[:methods], "other")
+                made = [table for each in shown if (table := score_table(comparer, each))]
+                scores += any(map(has_bold, made))
                 pairs += has_bold(comparison_table(comparer))
             fields = {"tasks": tasks, "methods": methods, "seeds": seeds, "world": name, "tables": number}
             print(

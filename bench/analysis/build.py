@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.analysis.footnotes import check_strict
 from bench.analysis.results import Results, read_results, tidy
 from bench.analysis.stats.comparison import Comparer
+from bench.analysis.tables.model import Table
 from bench.analysis.tables.render import FORMATS
 from bench.analysis.tables.study_tables import study_tables
 from bench.analysis.tuning_frame import trial_frame
@@ -20,10 +22,20 @@ def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) ->
 
     Raises BenchError if no record can be read or, with `strict`, if the results come with a caution.
     """
+    return write_tables(*read_tables(study, results, strict=strict))
+
+
+def read_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) -> tuple[Results, list[Table]]:
+    """The study's results and its tables. Raises BenchError as `make_tables` does."""
     study_results = _read(study, results, strict)
+    return study_results, study_tables(study_results, Comparer(study_results))
+
+
+def write_tables(study_results: Results, tables: Iterable[Table]) -> list[Path]:
+    """Write tables and data frames as `make_tables` does; return the files."""
     paths = study_results.paths
     files = []
-    for table in study_tables(study_results, Comparer(study_results)):
+    for table in tables:
         for suffix, render in FORMATS.items():
             file = paths.tables / f"{table.name}{suffix}"
             write_atomic(file, render(table).encode())

@@ -6,6 +6,7 @@ import math
 
 from bench.config.budget import Budget
 from bench.config.evaluate_metric import EvaluateMetric
+from bench.config.task import Task
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -31,6 +32,11 @@ def metric_name(metric: str) -> str:
     """'ROUGE-L' for rougeL; 'chrf score' for the metric evaluate:chrf:score of the library `evaluate`."""
     evaluate_metric = EvaluateMetric.parse(metric)
     return evaluate_metric.label if evaluate_metric else METRIC_NAMES[metric]
+
+
+def split_text(task: Task, split: str) -> str:
+    """'CoLA'; of a task with several evaluation splits 'MNLI, matched'."""
+    return task.label if len(task.data.evaluation) == 1 else f"{task.label}, {split}"
 
 
 def budget_text(name: str, budget: Budget) -> str:
@@ -60,6 +66,12 @@ def number_text(value: float, digits: int = 2) -> str:
 def count_text(value: float) -> str:
     """A whole number with separated thousands; with one decimal if it is a mean that is not whole."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def mib_text(value: float) -> str:
+    """With three digits or all digits before the point: 0.35, 86.9, 702, 1,234."""
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return with_minus_signs(f"{value:z,.{digits}f}")
 
 
 def two_digits(value: float) -> str:

@@ -7,7 +7,6 @@ import pytest
 from helpers.results import StudyInMemory
 from scipy import stats
 
-from bench.analysis.published import Published
 from bench.analysis.stats.examples import spread_of_share
 from bench.analysis.stats.overall import (
     improvement_bounds,
@@ -19,7 +18,7 @@ from bench.analysis.stats.overall import (
 from bench.analysis.stats.paired import LEVEL, Interval, detectable, detectable_bounds, paired_interval
 from bench.analysis.tables.comparisons import comparison_table
 from bench.analysis.tables.model import Table
-from bench.analysis.tables.scores import score_table
+from bench.analysis.tables.scores import Shown, pair_table
 from bench.config.resolve import load_study
 
 TRIES = 1000
@@ -72,7 +71,9 @@ def tables_of(study: StudyInMemory, number: int, effect: float = 0.0, luck: floa
             generator.random(rows) < 0.7 + generator.uniform(-luck, luck) + effect * (cell.method.name == "lora")
         )
     )
-    return score_table(comparer, "t", "t", ["lora", "adalora"], Published((), {})), comparison_table(comparer)
+    scores = pair_table(comparer, Shown("t", "t", ["lora", "adalora"]))
+    assert scores is not None
+    return scores, comparison_table(comparer)
 
 
 def has_bold(table: Table) -> bool:

@@ -64,9 +64,7 @@ def test_nothing_is_fetched_from_anywhere(page: Path, browser: Tab) -> None:
 
 def test_a_column_sorts_by_numbers_both_ways_and_by_keyboard(page: Path, browser: Tab) -> None:
     browser.open(page, 1280)
-    browser.evaluate(
-        "table = [...document.querySelectorAll('table')].find(t => t.caption.textContent.includes('memory')), 0"
-    )
+    browser.evaluate("table = [...document.querySelectorAll('table')].find(t => t.id === 'table-memory'), 0")
     names = "[...[...table.tHead.rows].at(-1).cells]"
     column = browser.evaluate(f"{names}.findIndex(head => head.textContent.includes('optimizer'))")
     shown = f"[...table.tBodies[0].rows].map(row => parseFloat(row.cells[{column}].textContent.replaceAll(',', '')))"

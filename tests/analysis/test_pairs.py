@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 from helpers.results import Rows, StudyInMemory
 
-from bench.analysis.published import Published
 from bench.analysis.stats.comparison import Comparer, Comparison, Contrast
 from bench.analysis.stats.limits import Limit, Missing
 from bench.analysis.tables.comparisons import comparison_table
 from bench.analysis.tables.model import Table
-from bench.analysis.tables.scores import score_table
+from bench.analysis.tables.scores import Metrics, Shown, pair_table, score_table
 from bench.config.cell import Cell
 from bench.config.resolve import load_study
 
@@ -47,8 +45,16 @@ def compare(comparer: Comparer, first: str, second: str, metric: str = "accuracy
     return comparison
 
 
-def scores(comparer: Comparer, **options: Any) -> Table:
-    return score_table(comparer, "t", "t", list(comparer.results.labels), Published((), {}), **options)
+def scores(comparer: Comparer, metrics: Metrics = "reported") -> Table:
+    table = score_table(comparer, Shown("t", "t", list(comparer.results.labels), metrics))
+    assert table is not None
+    return table
+
+
+def differences(comparer: Comparer, metrics: Metrics = "reported") -> Table:
+    table = pair_table(comparer, Shown("t", "t", ["lora", "adalora"], metrics))
+    assert table is not None
+    return table
 
 
 def bold(table: Table) -> list[str]:
@@ -122,7 +128,7 @@ def test_each_metric_is_compared_by_its_own_row_scores() -> None:
     comparisons = [compare(comparer, "lora", "adalora", name.removeprefix("score_")) for name in names]
     assert [c.examples for c in comparisons] == [80] * 4
     assert len({c.difference for c in comparisons}) == 4
-    assert len(bold(scores(comparer))) == 4
+    assert (len(bold(scores(comparer))), len(bold(scores(comparer, "other")))) == (1, 3)
 
 
 def test_without_row_scores_a_metric_has_neither_interval_nor_bold() -> None:
@@ -131,10 +137,10 @@ def test_without_row_scores_a_metric_has_neither_interval_nor_bold() -> None:
     assert compare(comparer, "lora", "adalora", "rouge1").clear
     rouge2 = compare(comparer, "lora", "adalora", "rouge2")
     assert (rouge2.interval, rouge2.missing, rouge2.clear) == (None, Missing.ROW_SCORES, False)
-    table = scores(comparer, differences=True)
-    assert len(bold(table)) == 1
-    assert [row[-1].low is None for row in table.rows[:4]] == [False, True, True, True]
-    assert any("no score per row is saved" in note and "ROUGE-2 on" in note for note in table.footnotes)
+    table, other = differences(comparer), differences(comparer, "other")
+    assert (len(bold(table)), len(bold(other))) == (1, 0)
+    assert [row[-1].low is None for row in (table.rows[0], *other.rows)] == [False, True, True, True]
+    assert any("no score per row is saved" in note and "ROUGE-2 on" in note for note in other.footnotes)
     none = scores(comparer_of(study_of("cnn_dailymail", 3, methods=2), lambda c, g: summaries(c, g, ())))
     assert bold(none) == []
     assert not any("seeds × examples" in note for note in none.footnotes)
@@ -153,7 +159,7 @@ def test_nothing_is_bold_while_a_seed_is_missing_or_failed(lost: str, failed: bo
     table = scores(comparer)
     assert bold(table) == []
     assert any(note.startswith("Nothing bold, a seed is missing or failed") for note in table.footnotes)
-    entry = table.rows[0][3 + METHODS.index(lost)]
+    entry = table.rows[METHODS.index(lost)][4]
     assert entry.shown.endswith(f"(3), 2 of 5 {'diverged' if failed else 'missing'}")
     label = comparer.results.labels[lost]
     assert (f"Failed: {label} 2 of 5 runs (40%)." in table.footnotes) == failed
@@ -183,7 +189,7 @@ def test_no_interval_is_a_point_where_nothing_varies(metric: str, rows: int) -> 
             assert interval.p > 0
             assert Limit.DISCORDANT in comparison.limits or rows == 40
     assert bold(scores(comparer)) == []
-    for table in (scores(comparer, differences=True), comparison_table(comparer)):
+    for table in (differences(comparer), comparison_table(comparer)):
         texts = [entry.text for row in table.rows for entry in row]
         assert not any("[+0.00, +0.00]" in text or "[−100.00, −100.00]" in text for text in texts)
 
@@ -194,8 +200,10 @@ def test_a_tiny_interval_shows_decimals_until_its_bounds_differ() -> None:
             f"score_{metric}": 0.3 + 1e-6 * generator.random(80) for metric in cell.task.metrics
         }
 
-    table = scores(comparer_of(study_of("cnn_dailymail", 3, methods=2), rows_of), differences=True)
-    for row in table.rows[:4]:
+    comparer = comparer_of(study_of("cnn_dailymail", 3, methods=2), rows_of)
+    rows = [*differences(comparer).rows[:1], *differences(comparer, "other").rows]
+    assert len(rows) == 4
+    for row in rows:
         low, high = row[-1].text.partition("[")[2].partition("]")[0].split(", ")
         assert low != high
 

@@ -114,11 +114,11 @@ def row(results: Path, table: str, *heads: str) -> list[str]:
 def test_means_are_those_of_the_records(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
     make_tables(study, tmp_path)
-    assert row(tmp_path, "methods", "SST-2", "accuracy", "validation") == ["85.00 ± 5.00 (3)"] * 3
-    assert row(tmp_path, "methods", "CoLA", "MCC", "validation") == ["85.00 ± 5.00 (3)"] * 3
-    memory = row(tmp_path, "memory", "SST-2", "LoRA", "small")
-    assert memory[:5] == ["82,944", "82,944", "770", "1.50", "1.00"]
-    assert memory[-2:] == ["72 of 72 ranks", "3"]
+    assert row(tmp_path, "methods", "SST-2", "accuracy", "small", "LoRA") == ["85.00 ± 5.00", "82,944"]
+    assert row(tmp_path, "methods", "CoLA", "MCC", "small", "AdaLoRA") == ["85.00 ± 5.00", "100,000"]
+    assert row(tmp_path, "lora_adalora", "SST-2", "accuracy", "small")[:2] == ["85.00 ± 5.00"] * 2
+    assert row(tmp_path, "parameters", "SST-2", "LoRA", "small") == ["82,944", "82,944", "770", "72 of 72 ranks", "3"]
+    assert row(tmp_path, "memory", "SST-2", "LoRA", "small")[:2] == ["1.50", "1.00"]
     text = (tmp_path / "fair-budget/tables/methods.md").read_text()
     assert "Synthetic rows" in text
     assert "+20.6%" in text  # 100,000 over 82,944
@@ -145,10 +145,12 @@ def test_sizes_and_times_have_a_spread_and_scores_the_number_of_parameters(
             write_record(old.model_copy(update=changes), folder)
     make_tables(study, tmp_path)
     assert row(tmp_path, "cost", "SST-2", "LoRA", "small")[2] == "0.150 ± 0.050"
-    assert row(tmp_path, "memory", "SST-2", "AdaLoRA", "small")[1] == "100,000 ± 10,000"
+    assert row(tmp_path, "parameters", "SST-2", "AdaLoRA", "small")[1] == "100,000 ± 10,000"
     assert "1.00 (2)" in row(tmp_path, "memory", "SST-2", "AdaLoRA", "small")
-    shown = ["82,944 (3)", "100,000 ± 10,000 (3)"]
-    assert row(tmp_path, "methods", "SST-2", "adapter parameters", "at the end")[:2] == shown
+    shown = ["82,944", "100,000 ± 10,000"]
+    assert row(tmp_path, "lora_adalora", "SST-2", "parameters", "small")[:2] == shown
+    methods_here = ("LoRA", "AdaLoRA")
+    assert [row(tmp_path, "methods", "SST-2", "accuracy", "small", name)[1] for name in methods_here] == shown
     folder = tmp_path / "fair-budget" / "tables"
     for suffix in (".html", ".tex"):
         text = (folder / f"methods{suffix}").read_text().replace(r"$\pm$", "±")
@@ -158,9 +160,8 @@ def test_sizes_and_times_have_a_spread_and_scores_the_number_of_parameters(
     )
     sst2 = cost[(cost["task"] == "SST-2") & (cost["method"] == "LoRA")].iloc[0]
     assert sst2[[f"training [s/step]{part}" for part in ("", ": sd", ": n")]].tolist() == pytest.approx([0.15, 0.05, 3])
-    sizes = methods[(methods["task"] == "SST-2") & (methods["metric"] == "adapter parameters")].iloc[0]
-    parts = [f"AdaLoRA, small (rank 2): {part}" for part in ("mean", "sd", "n")]
-    assert sizes[parts].tolist() == pytest.approx([100_000, 10_000, 3])
+    sizes = methods[(methods["task"] == "SST-2") & (methods["method"] == "AdaLoRA")].iloc[0]
+    assert sizes[[f"parameters{part}" for part in ("", ": sd", ": n")]].tolist() == pytest.approx([100_000, 10_000, 3])
     pair = compared[(compared["task"] == "SST-2") & (compared["second − first"] == "AdaLoRA − LoRA")].iloc[0]
     assert pair["adapter parameters"] == "100,000 ± 10,000 vs 82,944"
     size = overall[overall["method"] == "AdaLoRA"].iloc[0]
@@ -174,7 +175,8 @@ def test_missing_and_failed_cells_are_words_not_numbers(study: ResolvedStudy, tm
         cell = study.find("sst2", "adalora_parameters", "small", seed)
         write_record(record(cell, None, status), tmp_path / "fair-budget/cells" / cell.id)
     make_tables(study, tmp_path)
-    assert row(tmp_path, "methods", "SST-2", "accuracy", "validation") == [
+    names = ("LoRA", "AdaLoRA", "AdaLoRA (parameters)")
+    assert [row(tmp_path, "methods", "SST-2", "accuracy", "small", name)[0] for name in names] == [
         "82.50 ± 3.54 (2), 1 of 3 missing",
         "— (0)",
         "1 of 3 OOM, 1 of 3 diverged, 1 of 3 failed",
@@ -186,7 +188,8 @@ def test_an_undefined_score_is_named(study: ResolvedStudy, tmp_path: Path) -> No
     cell = study.find("sst2", "lora", "small", 0)
     write_record(record(cell, None), tmp_path / "fair-budget/cells" / cell.id)
     make_tables(study, tmp_path)
-    assert row(tmp_path, "methods", "SST-2", "accuracy", "validation")[0] == "87.50 ± 3.54 (2), 1 of 3 undefined"
+    shown = row(tmp_path, "methods", "SST-2", "accuracy", "small", "LoRA")[0]
+    assert shown == "87.50 ± 3.54 (2), 1 of 3 undefined"
 
 
 def test_strict_refuses_mixed_devices(study: ResolvedStudy, tmp_path: Path) -> None:
@@ -272,8 +275,9 @@ def test_combinations_that_the_study_does_not_ask_for_are_left_out(tmp_path: Pat
     make_tables(uneven, tmp_path)
     tables = tmp_path / "demo" / "tables"
     frames = {name: pd.read_csv(tables / f"{name}.csv") for name in ("methods", "comparisons", "overall")}
-    means = [name.removesuffix(": mean") for name in frames["methods"].columns if name.endswith(": mean")]
-    assert means == ["LoRA, small (rank 2)", "LoRA, large (rank 8)", "AdaLoRA, large (rank 8)"]
-    assert frames["comparisons"]["budget"].tolist() == ["large (rank 8)"] * 2
-    rows = [f"{row['method']}, {row['budget']}" for _, row in frames["overall"].iterrows()]
-    assert rows == means
+    of_sst2 = frames["methods"][frames["methods"]["task"] == "SST-2"]
+    rows = [f"{row['method']}, {row['budget']}" for _, row in of_sst2.iterrows()]
+    assert rows == ["LoRA, small", "LoRA, large", "AdaLoRA, large"]
+    assert frames["comparisons"]["budget"].tolist() == ["large"] * 2
+    of_all = [f"{row['method']}, {row['budget']}" for _, row in frames["overall"].iterrows()]
+    assert of_all == ["LoRA, small (rank 2)", "LoRA, large (rank 8)", "AdaLoRA, large (rank 8)"]

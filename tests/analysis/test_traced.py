@@ -12,34 +12,36 @@ import pytest
 from helpers.records import make_record, study_of, write_study
 
 from bench.analysis.results import read_results
-from bench.analysis.tables.resources import memory_table
+from bench.analysis.tables.resources import memory_table, parameter_table
 from bench.records.io import write_record
 
 MIB = 2**20
 READ: dict[str, Callable[[dict[str, Any]], float | None]] = {
-    "start, adapter [parameters]": lambda r: r["parameters"]["adapter_start"],
-    "end, adapter [parameters]": lambda r: r["parameters"]["adapter_end"],
-    "heads, [parameters]": lambda r: r["parameters"]["head"],
-    "base, stored [MiB]": lambda r: sum(r["bytes"]["base"].values()) / MIB,
-    "adapter file, stored [MiB]": lambda r: r["bytes"]["adapter_file"] / MIB,
-    "gradients, training, maximum [MiB]": lambda r: r["bytes"]["gradients"] / MIB,
-    "optimizer, training, maximum [MiB]": lambda r: r["bytes"]["optimizer"] / MIB,
-    "importance, training, maximum [MiB]": lambda r: r["bytes"]["importance"] / MIB,
-    "predicted, training memory [MiB]": lambda r: r["bytes"]["peak"]["predicted"] / MIB,
-    "measured, training memory [MiB]": lambda r: r["bytes"]["peak"]["growth"] / MIB,
-    "peak, process [MiB]": lambda r: r["bytes"]["peak"]["peak"] / MIB,
+    "start, adapter": lambda r: r["parameters"]["adapter_start"],
+    "end, adapter": lambda r: r["parameters"]["adapter_end"],
+    "heads": lambda r: r["parameters"]["head"],
+    "base, stored": lambda r: sum(r["bytes"]["base"].values()) / MIB,
+    "file, stored": lambda r: r["bytes"]["adapter_file"] / MIB,
+    "gradient, training, most": lambda r: r["bytes"]["gradients"] / MIB,
+    "optimizer, training, most": lambda r: r["bytes"]["optimizer"] / MIB,
+    "importance, training, most": lambda r: r["bytes"]["importance"] / MIB,
+    "predicted, training, total": lambda r: r["bytes"]["peak"]["predicted"] / MIB,
+    "measured, training, total": lambda r: r["bytes"]["peak"]["growth"] / MIB,
+    "peak, process": lambda r: r["bytes"]["peak"]["peak"] / MIB,
 }
 
 
 def test_each_number_of_the_memory_table_is_the_mean_of_its_records(tmp_path: Path) -> None:
     study = study_of(2)
     folder = write_study(study, tmp_path)
-    table = memory_table(read_results(study, tmp_path))
-    names = [column.full_name for column in table.columns]
+    results = read_results(study, tmp_path)
+    sizes, memory = parameter_table(results), memory_table(results)
+    columns = [*sizes.columns, *memory.columns]
+    names = [column.full_name for column in columns]
     assert set(READ) <= set(names)
     labels = {cell.method.label: cell.method.name for cell in study.cells}
     tasks = {cell.task.label: cell.task.name for cell in study.cells}
-    for row in table.rows:
+    for row in (of_sizes + of_memory for of_sizes, of_memory in zip(sizes.rows, memory.rows, strict=True)):
         task, method, budget = tasks[row[0].text], labels[row[1].text], row[2].text
         files = sorted(folder.glob(f"cells/{task}/{method}/{budget}/seed-*/record.json"))
         records = [json.loads(file.read_bytes()) for file in files]

@@ -12,14 +12,13 @@ from bench.analysis.stats.paired import holm, sign_flip_floor
 from bench.analysis.tables.marks import ALPHA, exact_note
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, text_entry
 from bench.analysis.tables.parameters import pair_entry
-from bench.analysis.tables.scores import difference_entry
-from bench.analysis.wording import DASH, budget_text, metric_name, p_value_text, two_digits
+from bench.analysis.tables.scores import budgets_note, difference_entry
+from bench.analysis.wording import DASH, metric_name, p_value_text, split_text, two_digits
 from bench.config.method import Method
 
 COLUMNS = (
     Column("task", head=True),
     Column("metric", head=True),
-    Column("split", head=True),
     Column("budget", head=True),
     Column("second − first", head=True),
     Column("adapter parameters"),
@@ -83,6 +82,7 @@ def comparison_table(comparer: Comparer) -> Table:
         rows=tuple(_row(results, *item, p) for item, p in zip(compared, adjusted, strict=True)),
         footnotes=(
             *_notes(known),
+            budgets_note(results),
             *exact_note(comparer, results.labels),
             *comparison_notes(results, known),
             *footnotes(results),
@@ -99,10 +99,9 @@ def _row(
     results: Results, contrast: Contrast, comparison: Comparison | None, adjusted_p: float | None
 ) -> tuple[Entry, ...]:
     heads = (
-        text_entry(results.task_labels[contrast.task]),
+        text_entry(split_text(results.tasks[contrast.task], contrast.split)),
         text_entry(metric_name(contrast.metric)),
-        text_entry(contrast.split),
-        text_entry(budget_text(contrast.budget, results.study.study.budgets[contrast.budget])),
+        text_entry(contrast.budget),
         text_entry(f"{results.labels[contrast.second]} − {results.labels[contrast.first]}"),
     )
     if comparison is None:
@@ -113,7 +112,7 @@ def _row(
     return (
         *heads,
         pair_entry(results, contrast.task, contrast.budget, (contrast.first, contrast.second), comparison.seeds),
-        replace(difference_entry(comparison, with_n=False), bold=significant),
+        replace(difference_entry(comparison, usual=len(comparison.seeds)), bold=significant),
         Entry(p_value_text(p), p),
         Entry(p_value_text(adjusted_p), adjusted_p),
         Entry(p_value_text(comparison.sign_flip_p), comparison.sign_flip_p),

@@ -23,8 +23,9 @@ from bench.config.task import LOWER_IS_BETTER
 ALPHA = 0.05
 BOLD = (
     "Bold: the 95% interval of the paired difference (seeds × examples) to every other method excludes zero and "
-    f"p < 0.05 after Holm over the table. {TIE}: not told apart from the best. Neither: too little to say."
+    "p < 0.05 after Holm over the table."
 )
+TIES = f" {TIE}: not told apart from the best. Neither: too little to say."
 ONE_SEED = (
     "n = 1: one seed has no spread, so nothing is bold; intervals hold for these trained models alone, "
     "not for the methods."
@@ -51,8 +52,10 @@ class Ranking:
         return None if self.obstacle else max(p_values, default=None)
 
 
-def mark_best(comparer: Comparer, places: Sequence[Place], methods: Sequence[str], entries: Entries) -> list[str]:
-    """In each row and budget make the best entry bold, or mark the ties; return notes on the marks."""
+def mark_best(
+    comparer: Comparer, places: Sequence[Place], methods: Sequence[str], entries: Entries, *, ties: bool = True
+) -> list[str]:
+    """At each place make the best entry bold, or, with `ties`, mark the ties; return notes on the marks."""
     rankings = [ranking for place in places if (ranking := _rank(comparer, place, methods, entries))]
     adjusted = holm([ranking.p for ranking in rankings])
     for ranking, p in zip(rankings, adjusted, strict=True):
@@ -65,10 +68,10 @@ def mark_best(comparer: Comparer, places: Sequence[Place], methods: Sequence[str
             continue
         # A method that is clearly worse than the best is not tied, even in a row without a bold entry.
         tied = [method for method, c in zip(ranking.methods[1:], ranking.comparisons, strict=True) if not c.clear]
-        if tied:
+        if ties and tied:
             for method in (ranking.methods[0], *tied):
                 entries[ranking.place, method] = replace(entries[ranking.place, method], tie=True)
-    return _notes(comparer, comparer.results.restricted_to(methods), rankings)
+    return _notes(comparer, comparer.results.restricted_to(methods), rankings, BOLD + TIES * ties)
 
 
 def contrast_at(place: Place, first: str, second: str) -> Contrast:
@@ -115,10 +118,10 @@ def _obstacle(comparisons: Sequence[Comparison | None]) -> str:
     return FEW_SEEDS if any(c and not c.decidable for c in comparisons) else ""
 
 
-def _notes(comparer: Comparer, results: Results, rankings: Sequence[Ranking]) -> list[str]:
+def _notes(comparer: Comparer, results: Results, rankings: Sequence[Ranking], bold: str) -> list[str]:
     if max((results.seeds_planned(*group) for group in results.groups), default=0) < 2:
         return [ONE_SEED]
-    notes = [BOLD] if any(not ranking.obstacle for ranking in rankings) else []
+    notes = [bold] if any(not ranking.obstacle for ranking in rankings) else []
     notes += exact_note(comparer, results.labels)
     for obstacle in dict.fromkeys(ranking.obstacle for ranking in rankings if ranking.obstacle):
         rows = [_row_name(results, ranking.place) for ranking in rankings if ranking.obstacle == obstacle]

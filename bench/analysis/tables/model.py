@@ -90,6 +90,13 @@ class Table:
         return sum(column.head for column in self.columns)
 
     @property
+    def breaks(self) -> frozenset[int]:
+        """The rows, counted from 0, that begin with another text than the one before; empty if all of them do."""
+        firsts = [row[0].shown for row in self.rows]
+        breaks = {number for number in range(1, len(firsts)) if firsts[number] != firsts[number - 1]}
+        return frozenset(breaks if len(breaks) < len(firsts) - 1 else ())
+
+    @property
     def groups(self) -> list[ColumnGroup]:
         """The groups in the order of the columns; empty if no column has one."""
         groups: list[ColumnGroup] = []
@@ -115,13 +122,18 @@ def number_entry(value: float | None, digits: int = 2) -> Entry:
     return Entry(DASH) if value is None else Entry(number_text(value, digits), value)
 
 
-def summary_entry(numbers: Sequence[float], digits: int = 2, remark: str = "") -> Entry:
-    """'mean ± sd (n)'. One number has no sd; without any, only the remark is shown, or a dash with (0)."""
+def summary_entry(numbers: Sequence[float], digits: int = 2, remark: str = "", *, usual: int | None = None) -> Entry:
+    """'mean ± sd (n)', without the n where it is the `usual` one. One number has no sd.
+
+    Without any number only the remark is shown, or a dash with (0).
+    """
     if not numbers:
         return Entry("" if remark else f"{DASH} (0)", n=0, remark=remark)
     average, spread = mean(numbers), stdev(numbers) if len(numbers) > 1 else None
     text = number_text(average, digits) + ("" if spread is None else f" ± {number_text(spread, digits)}")
-    return Entry(f"{text} ({len(numbers)})", average, spread, n=len(numbers), remark=remark)
+    if len(numbers) != usual:
+        text += f" ({len(numbers)})"
+    return Entry(text, average, spread, n=len(numbers), remark=remark)
 
 
 def spread_entry(

@@ -9,18 +9,21 @@ from bench.analysis.tables.model import Column, Entry, spread_entry, text_entry
 from bench.analysis.wording import DASH, count_text
 from bench.records.schema import Record
 
-ROW = ("adapter parameters", "at the end")  # in the columns of metric and split
-NOTE = "Adapter parameters: an exact count, no points, of A, B and E; heads are counted apart, in the table of memory."
+ROW = "parameters"  # in the column of the metric
+NOTE = "Adapter parameters: an exact count, no points, of A, B and E; heads are counted apart, in the table parameters."
 SPREAD = ("", "sd", "n")  # the CSV columns of a mean over seeds
 RANGE_COLUMN = Column("adapter parameters", parts=("low", "high"))
 
 
-def parameters_entry(results: Results, task: str, method: str, budget: str) -> Entry:
-    """'82,944 (3)', or '93,384 ± 1,152 (3)' where the seeds ended with different ranks."""
+def parameters_entry(results: Results, task: str, method: str, budget: str, usual: int | None = None) -> Entry:
+    """'82,944 (3)', or '93,384 ± 1,152 (3)' where the seeds ended with different ranks.
+
+    The n is left out where it is the `usual` one.
+    """
     if not results.seeds_planned(task, method, budget):
         return text_entry("")
     sizes = _sizes(results.successful(task, method, budget))
-    return spread_entry(sizes, count_text, always_n=True)
+    return spread_entry(sizes, count_text, n=usual, always_n=usual is None)
 
 
 def pair_entry(results: Results, task: str, budget: str, methods: tuple[str, str], seeds: Sequence[int]) -> Entry:

@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 
 from bench.analysis.tables.model import Column, Entry, Table
+from bench.analysis.tables.tex_width import size_of
 
 TEX = {
     "\\": r"\textbackslash{}",
@@ -40,7 +41,6 @@ TEX = {
 }
 PARTS = ("mean", "sd", "n", "remark")  # the CSV columns of a `measured` column
 PARTS_OF_INTERVAL = ("difference", "low", "high", "n", "remark")  # those of an `interval` column
-MAX_COLUMNS = 6  # a wider LaTeX table is shrunk to the width of the line
 
 
 def markdown(table: Table) -> str:
@@ -118,8 +118,11 @@ def _csv_part(entry: Entry, part: str) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A floating table to \input; its first line names the packages that it needs."""
-    return _LATEX.get_template("table.tex").render(table=table, shrink=len(table.columns) > MAX_COLUMNS)
+    r"""A floating table to \input; its first line names the packages that it needs.
+
+    It is in the largest size of type in which it fits the width of a page; where none is small enough, it is shrunk.
+    """
+    return _LATEX.get_template("table.tex").render(table=table, size=size_of(table))
 
 
 def as_html(table: Table) -> str:

@@ -15,7 +15,7 @@ from bench.analysis.tables.model import Column, Entry, Table, spread_entry, text
 from bench.analysis.tables.parameters import SPREAD
 from bench.analysis.tables.tuning import share_entry
 from bench.analysis.tuning_cost import tuning_cost
-from bench.analysis.wording import DASH, FAILURE_WORDS, MIB, count_text, number_text
+from bench.analysis.wording import DASH, FAILURE_WORDS, MIB, count_text, mib_text, number_text
 from bench.records.schema import Bytes, Parameters, Record, Training
 
 SPREAD_NOTE = "No ±: all seeds agree, or n = 1. In parentheses: how many seeds have the number, where fewer than n."
@@ -32,14 +32,21 @@ class Quantity:
     write: Callable[[float], str] = number_text
 
 
+def parameter_table(results: Results) -> Table:
+    """Exact parameters of each task, method and budget, and the proof that the budget was kept."""
+    notes = ("Adapter: A, B and E alone, the same rule for every method; heads are trained in full and counted apart.",)
+    title = "Parameters, mean ± sd over n seeds"
+    return _table(results, "parameters", title, PARAMETERS, notes, with_budget=True)
+
+
 def memory_table(results: Results) -> Table:
-    """Parameters and bytes of each task, method and budget, and the proof that the budget was kept."""
+    """Bytes of each task, method and budget: what is stored, what training holds, and the peak."""
     notes = (
-        "Adapter: A, B and E alone, the same rule for every method; heads are trained and stored apart, and are in the "
-        "adapter file. Base: as stored, quantization constants included.",
+        "MiB. Base: as stored, quantization constants included. File: the adapter's, with heads. Gradients, optimizer "
+        "and importance: the most that is held in training.",
         _peak_note(results),
     )
-    return _table(results, "memory", "Parameters and memory, mean ± sd over n seeds", MEMORY, notes, with_budget=True)
+    return _table(results, "memory", "Memory in MiB, mean ± sd over n seeds", MEMORY, notes, with_budget=False)
 
 
 def cost_table(results: Results) -> Table:
@@ -58,10 +65,10 @@ def _table(
 ) -> Table:
     """One row per task, method and budget.
 
-    `with_budget` adds a column with what was kept of the budget. The other table, that of cost, has one of the trials'
-    share in a study that tunes.
+    `with_budget` adds a column with what was kept of the budget; the table of cost has one of the trials' share in a
+    study that tunes.
     """
-    with_trials = results.tuning.tuning is not None and not with_budget
+    with_trials = results.tuning.tuning is not None and name == "cost"
     columns = [*HEADS, *(Column(quantity.name, quantity.group, parts=SPREAD) for quantity in quantities)]
     if with_budget:
         columns.append(Column("budget used"))
@@ -164,18 +171,20 @@ def _training(record: Record) -> Training:
     return record.training
 
 
+PARAMETERS = (
+    Quantity("start", "adapter", lambda r: _parameters(r).adapter_start, count_text),
+    Quantity("end", "adapter", lambda r: _parameters(r).adapter_end, count_text),
+    Quantity("heads", "", lambda r: _parameters(r).head, count_text),
+)
 MEMORY = (
-    Quantity("start", "adapter [parameters]", lambda r: _parameters(r).adapter_start, count_text),
-    Quantity("end", "adapter [parameters]", lambda r: _parameters(r).adapter_end, count_text),
-    Quantity("heads", "[parameters]", lambda r: _parameters(r).head, count_text),
-    Quantity("base", "stored [MiB]", _base_mib),
-    Quantity("adapter file", "stored [MiB]", lambda r: _mib(_bytes(r).adapter_file)),
-    Quantity("gradients", "training, maximum [MiB]", lambda r: _mib(_bytes(r).gradients)),
-    Quantity("optimizer", "training, maximum [MiB]", lambda r: _mib(_bytes(r).optimizer)),
-    Quantity("importance", "training, maximum [MiB]", lambda r: _mib(_bytes(r).importance)),
-    Quantity("predicted", "training memory [MiB]", lambda r: _mib(_bytes(r).peak.predicted)),
-    Quantity("measured", "training memory [MiB]", _measured_mib),
-    Quantity("peak", "process [MiB]", lambda r: _mib(_bytes(r).peak.peak)),
+    Quantity("base", "stored", _base_mib, mib_text),
+    Quantity("file", "stored", lambda r: _mib(_bytes(r).adapter_file), mib_text),
+    Quantity("gradient", "training, most", lambda r: _mib(_bytes(r).gradients), mib_text),
+    Quantity("optimizer", "training, most", lambda r: _mib(_bytes(r).optimizer), mib_text),
+    Quantity("importance", "training, most", lambda r: _mib(_bytes(r).importance), mib_text),
+    Quantity("predicted", "training, total", lambda r: _mib(_bytes(r).peak.predicted), mib_text),
+    Quantity("measured", "training, total", _measured_mib, mib_text),
+    Quantity("peak", "process", lambda r: _mib(_bytes(r).peak.peak), mib_text),
 )
 COST = (
     Quantity("steps", "", lambda r: _training(r).steps, count_text),

@@ -1,4 +1,4 @@
-"""Tables of scores: the methods side by side at each budget, one row per task, metric and split.
+"""Tables of scores, narrow enough for the width of a page: one row per task, split, metric and budget, and per method.
 
 `marks.py` decides what is bold.
 """
@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from bench.analysis.footnotes import comparison_notes, footnotes
 from bench.analysis.published import Place, Published
@@ -15,101 +17,172 @@ from bench.analysis.stats.paired import sign_flip_floor
 from bench.analysis.tables import parameters
 from bench.analysis.tables.marks import ALPHA, contrast_at, mark_best
 from bench.analysis.tables.model import Column, Entry, Table, summary_entry, text_entry
-from bench.analysis.wording import DASH, FAILURE_WORDS, budget_text, metric_name, points_text
+from bench.analysis.wording import DASH, FAILURE_WORDS, budget_text, metric_name, points_text, split_text
 
-HEADS = (Column("task", head=True), Column("metric", head=True), Column("split", head=True))
+Metrics = Literal["reported", "other"]  # the first metric of each task, or the others
+HEADS = (Column("task", head=True), Column("metric", head=True), Column("budget", head=True))
 DIGITS = range(2, 8)  # decimals of an interval
+SUFFIXES: dict[Metrics, str] = {"reported": "", "other": "_metrics"}  # of a table's name
+TITLES: dict[Metrics, str] = {"reported": "", "other": " in the other metrics of the tasks"}
 
 
-def score_table(
-    comparer: Comparer,
-    name: str,
-    title: str,
-    methods: Sequence[str],
-    published: Published,
-    *,
-    differences: bool = False,
-) -> Table:
-    """The scores of `methods`, with published numbers beside them where there are any.
+@dataclass(frozen=True)
+class Shown:
+    """The table of methods or of a pair that is to be made: `name` without suffix, `title` without the unit."""
 
-    With `differences`, each budget ends with the difference of the second method to the first and its interval.
-    Raises BenchError for predictions that do not match their record.
+    name: str
+    title: str
+    methods: Sequence[str]
+    metrics: Metrics = "reported"
+
+
+def score_table(comparer: Comparer, shown: Shown) -> Table | None:
+    """The scores of the methods below each other, each with its number of adapter parameters.
+
+    Returns None where no task has such a metric. Raises BenchError for predictions that do not match their record.
     """
-    results = comparer.results.restricted_to(methods)
-    places: list[Place] = [
+    results = comparer.results.restricted_to(shown.methods)
+    places = _places(results, shown.metrics)
+    if not places:
+        return None
+    entries, mark_notes = _marked(comparer, results, places, shown.methods)
+    rows = []
+    for place in places:
+        task, _, _, budget = place
+        for method in shown.methods:
+            if results.seeds_planned(task, method, budget):
+                size = parameters.parameters_entry(results, task, method, budget, usual_n(results))
+                rows.append((*_heads(results, place), text_entry(results.labels[method]), entries[place, method], size))
+    columns = (*HEADS, Column("method", head=True), Column("score", measured=True))
+    return _table(results, shown, (*columns, Column("parameters", parts=parameters.SPREAD)), rows, [*mark_notes])
+
+
+def pair_table(comparer: Comparer, shown: Shown) -> Table | None:
+    """The scores of two methods beside each other, and the difference of the second to the first with its interval.
+
+    In the reported metric a row per task and budget has the numbers of adapter parameters. Returns and raises as
+    `score_table` does.
+    """
+    results = comparer.results.restricted_to(shown.methods)
+    places = _places(results, shown.metrics)
+    if not places:
+        return None
+    first, second = shown.methods
+    # Of two methods the difference says whether they can be told apart.
+    entries, mark_notes = _marked(comparer, results, places, shown.methods, ties=False)
+    rows: list[tuple[Entry, ...]] = []
+    compared: list[Comparison] = []
+    for task in results.tasks:
+        for place in (place for place in places if place[0] == task):
+            comparison = comparer.compare(contrast_at(place, first, second))
+            compared.extend([comparison] if comparison else [])
+            difference = difference_entry(comparison, usual=usual_n(results))
+            rows.append((*_heads(results, place), entries[place, first], entries[place, second], difference))
+        for budget in results.budgets if shown.metrics == "reported" else ():
+            sizes = [parameters.parameters_entry(results, task, m, budget, usual_n(results)) for m in shown.methods]
+            heads = (results.task_labels[task], parameters.ROW, budget)
+            rows.append((*map(text_entry, heads), *sizes, text_entry("")))
+    scores = [Column(results.labels[method], measured=True) for method in shown.methods]
+    columns = (*HEADS, *scores, Column("difference [95%]", interval=True))
+    return _table(results, shown, columns, rows, [*mark_notes, *comparison_notes(results, compared)], compared)
+
+
+def published_table(results: Results, published: Published) -> Table | None:
+    """The published numbers for the study's cells beside its own; None where there are none."""
+    places = [*_places(results, "reported"), *_places(results, "other")]
+    rows = []
+    for place in places:
+        for method, label in results.labels.items():
+            number = published_entry(published, place, method)
+            if number.value is not None and results.seeds_planned(place[0], method, place[3]):
+                rows.append((*_heads(results, place), text_entry(label), score_entry(results, place, method), number))
+    if not rows:
+        return None
+    columns = (*HEADS, Column("method", head=True), Column("here", measured=True), Column("published"))
+    title = "Published numbers beside ours: points (fraction × 100), mean ± sd over seeds (n)"
+    notes = (*published.notes(places, results), budgets_note(results), *footnotes(results))
+    return Table("published", title, columns, tuple(rows), notes)
+
+
+def usual_n(results: Results) -> int:
+    """How many seeds the study asks for, at most, per task, method and budget."""
+    return max((results.seeds_planned(*group) for group in results.groups), default=0)
+
+
+def over_seeds(n: int) -> str:
+    """What the title says of the numbers in a table of scores."""
+    return f"mean ± sd over {n} seeds, (n) where fewer" if n > 1 else "of one seed"
+
+
+def budgets_note(results: Results) -> str:
+    """The budgets, and the splits that scores are of."""
+    budgets = [budget_text(name, results.study.study.budgets[name]) for name in results.budgets]
+    splits: dict[str, list[str]] = {}
+    for task in results.tasks.values():
+        splits.setdefault(" and ".join(task.data.evaluation), []).append(task.label)
+    scored = [f"{split} ({', '.join(tasks)})" for split, tasks in splits.items()]
+    return f"Budgets: {', '.join(budgets)}. Scored on {'; '.join(scored)}."
+
+
+def _places(results: Results, metrics: Metrics) -> list[Place]:
+    return [
         (task.name, metric, split, budget)
         for task in results.tasks.values()
+        for metric in (task.metrics[:1] if metrics == "reported" else task.metrics[1:])
         for split in task.data.evaluation
-        for metric in task.metrics
         for budget in results.budgets
+        if any(results.seeds_planned(task.name, method, budget) for method in results.labels)
     ]
-    # Filled first, marked next, and placed in columns last, since the marks depend on all entries of a row.
-    entries = {(place, method): score_entry(results, place, method) for place in places for method in methods}
-    mark_notes = mark_best(comparer, places, methods, entries)
 
-    columns = list(HEADS)
-    rows = {
-        (task, metric, split): [
-            text_entry(results.task_labels[task]),
-            text_entry(metric_name(metric)),
-            text_entry(split),
-        ]
-        for task, metric, split, _ in places
-    }
-    sizes = {
-        task: [text_entry(text) for text in (results.task_labels[task], *parameters.ROW)] for task in results.tasks
-    }
-    compared: list[Comparison] = []
-    for budget in results.budgets:
-        group = budget_text(budget, results.study.study.budgets[budget])
-        places_here = [place for place in places if place[3] == budget]
-        planned = results.methods_at(budget)
-        for method in methods:
-            if method not in planned:  # no column for a method that the study does not run at this budget
-                continue
-            columns.append(Column(results.labels[method], group, measured=True))
-            for place in places_here:
-                rows[place[:3]].append(entries[place, method])
-            for task, row in sizes.items():
-                row.append(parameters.parameters_entry(results, task, method, budget))
-            numbers = {place: published_entry(published, place, method) for place in places_here}
-            # No column of dashes where nothing is published.
-            if any(entry.value is not None for entry in numbers.values()):
-                columns.append(Column(f"{results.labels[method]}, published", group, measured=True))
-                for place in places_here:
-                    rows[place[:3]].append(numbers[place])
-                for row in sizes.values():
-                    row.append(text_entry(""))
-        if differences:
-            columns.append(Column("difference [95%] (n)", group, interval=True))
-            for place in places_here:
-                comparison = comparer.compare(contrast_at(place, methods[0], methods[1]))
-                rows[place[:3]].append(difference_entry(comparison))
-                compared.extend([comparison] if comparison else [])
-            for row in sizes.values():
-                row.append(text_entry(""))
+
+def _heads(results: Results, place: Place) -> tuple[Entry, Entry, Entry]:
+    task, metric, split, budget = place
+    return (
+        text_entry(split_text(results.tasks[task], split)),
+        text_entry(metric_name(metric)),
+        text_entry(budget),
+    )
+
+
+def _marked(
+    comparer: Comparer, results: Results, places: Sequence[Place], methods: Sequence[str], *, ties: bool = True
+) -> tuple[dict[tuple[Place, str], Entry], list[str]]:
+    """The entries by place and method, the best ones bold and with `ties` these marked, and notes on the marks."""
+    usual = usual_n(results)
+    entries = {(place, m): score_entry(results, place, m, usual=usual) for place in places for m in methods}
+    notes = mark_best(comparer, places, methods, entries, ties=ties)
+    return entries, notes
+
+
+def _table(
+    results: Results,
+    shown: Shown,
+    columns: Sequence[Column],
+    rows: Sequence[tuple[Entry, ...]],
+    notes: Sequence[str],
+    compared: Sequence[Comparison] = (),
+) -> Table:
+    title = f"{shown.title}{TITLES[shown.metrics]}: points (fraction × 100), {over_seeds(usual_n(results))}"
     return Table(
-        name=name,
-        title=f"{title}: points (fraction × 100), mean ± sd over seeds (n)",
+        name=f"{shown.name}{SUFFIXES[shown.metrics]}",
+        title=title,
         columns=tuple(columns),
-        rows=tuple(
-            tuple(row)
-            for task, size in sizes.items()
-            for row in (*(row for place, row in rows.items() if place[0] == task), size)
-        ),
+        rows=tuple(rows),
         footnotes=(
-            *mark_notes,
+            *notes,
             *_notes(results, compared),
-            parameters.NOTE,
-            *comparison_notes(results, compared),
+            budgets_note(results),
+            *([parameters.NOTE] if shown.metrics == "reported" else []),
             *footnotes(results),
-            *published.notes(places, results),
         ),
     )
 
 
-def score_entry(results: Results, place: Place, method: str) -> Entry:
-    """Mean ± sd (n) of the scores in points, and in words how many seeds failed or are missing."""
+def score_entry(results: Results, place: Place, method: str, *, usual: int | None = None) -> Entry:
+    """Mean ± sd (n) of the scores in points, and in words how many seeds failed or are missing.
+
+    The n is left out where it is the `usual` one.
+    """
     task, metric, split, budget = place
     planned, records = results.seeds_planned(task, method, budget), results.records_of(task, method, budget)
     if not planned:
@@ -128,11 +201,14 @@ def score_entry(results: Results, place: Place, method: str) -> Entry:
     missing = planned - len(records)
     if missing and records:  # where all are missing, the dash says it already
         remarks.append(f"{missing} of {planned} missing")
-    return summary_entry(points, remark=", ".join(remarks))
+    return summary_entry(points, remark=", ".join(remarks), usual=usual)
 
 
-def difference_entry(comparison: Comparison | None, *, with_n: bool = True) -> Entry:
-    """'+1.20 [−0.10, +2.50] (5)' in points, over 5 paired seeds; without brackets if there is no interval."""
+def difference_entry(comparison: Comparison | None, *, usual: int | None = None) -> Entry:
+    """'+1.20 [−0.10, +2.50] (5)' in points, over 5 paired seeds; without brackets if there is no interval.
+
+    The number of seeds is left out where it is the `usual` one.
+    """
     if comparison is None:
         return Entry(DASH)
     interval, seeds = comparison.interval, len(comparison.seeds)
@@ -145,7 +221,7 @@ def difference_entry(comparison: Comparison | None, *, with_n: bool = True) -> E
         )
         text += f" [{low_text}, {high_text}]"
         low, high = 100 * interval.low, 100 * interval.high
-    if with_n:
+    if seeds != usual:
         text += f" ({seeds})"
     return Entry(text, 100 * comparison.difference, low=low, high=high, n=seeds)
 
@@ -159,7 +235,7 @@ def published_entry(published: Published, place: Place, method: str) -> Entry:
 def _notes(results: Results, compared: Sequence[Comparison]) -> list[str]:
     """How to read the table, given how many seeds there are. `compared`: its differences."""
     notes = []
-    most = max((results.seeds_planned(*group) for group in results.groups), default=0)
+    most = usual_n(results)
     if most > 1 and any(len(comparison.seeds) == 1 for comparison in compared):
         notes.append("A difference over one paired seed holds for those two trained models, not for the methods.")
     if most > 1 and sign_flip_floor(most) > ALPHA:

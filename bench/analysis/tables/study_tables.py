@@ -10,9 +10,11 @@ from bench.analysis.tables.growth import growth_table, has_growing_ranks
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.overall import overall_table
 from bench.analysis.tables.protocols import protocol_table
-from bench.analysis.tables.resources import cost_table, memory_table
-from bench.analysis.tables.scores import score_table
+from bench.analysis.tables.resources import cost_table, memory_table, parameter_table
+from bench.analysis.tables.scores import Metrics, Shown, pair_table, published_table, score_table
 from bench.analysis.tables.tuning import tuning_table
+
+METRICS: tuple[Metrics, ...] = ("reported", "other")
 
 
 def study_tables(results: Results, comparer: Comparer) -> list[Table]:
@@ -22,21 +24,20 @@ def study_tables(results: Results, comparer: Comparer) -> list[Table]:
     """
     methods = list(results.labels)
     published = read_published(results)
-    tables = []
-    if "lora" in methods and "adalora" in methods:
-        pair = ["lora", "adalora"]
-        tables.append(score_table(comparer, "lora_adalora", "LoRA against AdaLoRA", pair, published, differences=True))
-    tables.append(score_table(comparer, "methods", "All methods", methods, published))
+    tables: list[Table | None] = []
+    for metrics in METRICS:
+        if "lora" in methods and "adalora" in methods:
+            pair = Shown("lora_adalora", "LoRA against AdaLoRA", ["lora", "adalora"], metrics)
+            tables.append(pair_table(comparer, pair))
+        tables.append(score_table(comparer, Shown("methods", "All methods", methods, metrics)))
+    tables.append(published_table(results, published))
     if method_pairs(results):
         tables.append(comparison_table(comparer))
-    protocols = protocol_table(comparer)
-    if protocols is not None:
-        tables.append(protocols)
+    tables.append(protocol_table(comparer))
     if has_growing_ranks(results):
         tables.append(growth_table(results))
-    overall = overall_table(results)
-    if overall is not None:
-        tables.append(overall)
+    tables.append(overall_table(results))
     if results.tuning:
         tables.append(tuning_table(results))
-    return [*tables, memory_table(results), cost_table(results)]
+    tables += [parameter_table(results), memory_table(results), cost_table(results)]
+    return [table for table in tables if table is not None]
