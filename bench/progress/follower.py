@@ -6,6 +6,7 @@ Almost all of it is files, so it works beside the pipeline and from another term
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class Follower:
             else:
                 found.append(self._idle(cell))
         left, unknown = rest(self._cells, found, self._forecasts)
-        return Snapshot(self._pipeline.study.name, tuple(found), self._doing(), left, unknown)
+        clock = time.strftime("%H:%M:%S")
+        return Snapshot(self._pipeline.study.name, tuple(found), self._doing(), left, unknown, clock)
 
     def _recorded(self) -> dict[str, Recorded]:
         """The records of today's specs. That of a tuned cell counts once all its trials are recorded."""

@@ -20,8 +20,8 @@ def changes(before: Snapshot | None, now: Snapshot) -> list[str]:
         left = left_in_words(now)
         ended[-1] += f" ({_done(now)}{', ' + left if left else ''})"
     queued = [f"queued {cell.id}: {cell.message}" for cell in new if cell.stage == "queued"]
-    began = [f"started {cell.id}" for cell in new if cell.stage in BEGUN and known[cell.id] not in BEGUN]
-    return [*ended, *queued, *began, *(doing for doing in now.doing if doing not in before.doing)]
+    began = [f"started {c.id}" for c in new if c.stage in BEGUN and known[c.id] not in (*BEGUN, "failed")]
+    return [*ended, *queued, *began, *again(before, now), *(doing for doing in now.doing if doing not in before.doing)]
 
 
 def failures(before: Snapshot | None, now: Snapshot) -> list[str]:
@@ -31,6 +31,12 @@ def failures(before: Snapshot | None, now: Snapshot) -> list[str]:
     shown = failed if before else failed[:MOST_STANDING]
     lines = [f"failed {cell.id}: {cell.message} (whole log: {cell.log})" for cell in shown]
     return [*lines, *([f"and {len(failed) - len(shown)} more that failed"] if len(failed) > len(shown) else [])]
+
+
+def again(before: Snapshot | None, now: Snapshot) -> list[str]:
+    """One line per cell that failed before and is tried again."""
+    failed = {cell.id for cell in before.cells if cell.stage == "failed"} if before else set()
+    return [f"started again {cell.id}" for cell in now.cells if cell.stage in BEGUN and cell.id in failed]
 
 
 def ending(paths: StudyPaths) -> list[str]:

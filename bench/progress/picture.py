@@ -28,8 +28,9 @@ def picture(snapshot: Snapshot, width: int, height: int) -> RenderableType:
 
 def _title(snapshot: Snapshot) -> Text:
     title = Text(snapshot.study, style="bold", no_wrap=True, overflow="ellipsis")
-    left = left_in_words(snapshot)
-    return title.append(f"  {left}", style="not bold") if left else title
+    for text in (snapshot.clock, left_in_words(snapshot)):
+        title.append(f"  {text}" if text else "", style="not bold")
+    return title
 
 
 def _counts(snapshot: Snapshot) -> Table:

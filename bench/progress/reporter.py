@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bench.progress.lines import changes, failures
+from bench.progress.lines import again, changes, failures
 from bench.progress.picture import picture
 from bench.progress.state import Snapshot
 
@@ -65,6 +65,7 @@ class Reporter:
             now = self._poll()
             if self._live:
                 self.write(failures(self.last, now), "red")
+                self.write(again(self.last, now))
                 self._live.update(picture(now, *self._live.console.size), refresh=True)
             else:
                 self.write(changes(self.last, now))

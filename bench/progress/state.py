@@ -47,6 +47,7 @@ class Snapshot:
 
     doing: what runs beside the cells ("prepares cola-ab4bc29757f6", "makes tables, figures and page").
     left: seconds until all are done, as far as it is known. unknown: how many cells that leaves out.
+    clock: the local time, which shows that a picture without news is not an old one.
     """
 
     study: str
@@ -54,6 +55,7 @@ class Snapshot:
     doing: tuple[str, ...] = ()
     left: float | None = None
     unknown: int = 0
+    clock: str = ""
 
     @property
     def trials(self) -> tuple[CellProgress, ...]:

@@ -78,6 +78,12 @@ def test_lines_tell_what_happened() -> None:
     ]
 
 
+def test_another_attempt_is_told() -> None:
+    (cell,) = waiting(1)
+    failed = Snapshot("demo", (replace(cell, stage="failed", message="killed", log="a.log"),))
+    assert changes(failed, Snapshot("demo", (replace(cell, stage="starting"),))) == [f"started again {cell.id}"]
+
+
 def test_the_first_look_names_failures_that_stand() -> None:
     failed = [replace(cell, stage="failed", message="oom", log="a.log") for cell in waiting(30)]
     lines = changes(None, Snapshot("demo", tuple(failed)))
