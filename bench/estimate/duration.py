@@ -34,7 +34,7 @@ class TimedRecord:
     """The durations in one record, and what a cell must share with it for them to apply.
 
     setup: everything that changes the cost of a step, see `_setup`. task: where the rows come from, see `_task`.
-    evaluated: which rows are evaluated, see `_evaluated`. overhead: seconds of start-up and saving together.
+    evaluated: which rows are evaluated, see `_evaluated`. startup, evaluation, saving, total: seconds.
     """
 
     study: str
@@ -46,19 +46,23 @@ class TimedRecord:
     evaluated: tuple[Any, ...]
     method: str
     seconds_per_step: float
-    overhead: float
+    startup: float
     evaluation: float
+    saving: float
     total: float
 
 
 @dataclass(frozen=True)
 class Forecast:
     """The predicted seconds of one cell, the number of records they come from, and what these have in common with it:
-    'task and method', 'task', or 'backbone and length'."""
+    'task and method', 'task', or 'backbone and length'. `seconds_per_step` and `after` are parts of `seconds`: those of
+    each optimizer step, and those of evaluation and saving."""
 
     seconds: float
     records: int
     by: str
+    seconds_per_step: float
+    after: float
 
 
 class Forecaster:
@@ -66,7 +70,7 @@ class Forecaster:
 
     Example:
         >>> forecaster(Path("results")).forecast(cell, steps=1000)
-        Forecast(seconds=312.4, records=3, by='task and method')
+        Forecast(seconds=312.4, records=3, by='task and method', seconds_per_step=0.29, after=16.2)
     """
 
     def __init__(self, timed: Sequence[TimedRecord]) -> None:
@@ -98,11 +102,13 @@ class Forecaster:
         for by, records in nearest_first:
             if records:
                 per_step = median(record.seconds_per_step for record in records)
-                overhead = median(record.overhead for record in records)
+                startup = median(record.startup for record in records)
+                saving = median(record.saving for record in records)
                 alike = [record for record in records if record.evaluated == evaluated]
                 alike = alike or [record for record in same_task if record.evaluated == evaluated] or records
                 evaluation = median(record.evaluation for record in alike)
-                return Forecast(steps * per_step + overhead + evaluation, len(records), by)
+                after = evaluation + saving
+                return Forecast(startup + steps * per_step + after, len(records), by, per_step, after)
         return None
 
     def taken(self, cell: Cell) -> float | None:
@@ -142,8 +148,9 @@ def timed_record(record: Any) -> TimedRecord | None:
             evaluated=_evaluated(spec),
             method=spec["method"]["name"],
             seconds_per_step=seconds["training"] / training["steps"],
-            overhead=seconds["startup"] + seconds["saving"],
+            startup=seconds["startup"],
             evaluation=seconds["evaluation"],
+            saving=seconds["saving"],
             total=seconds["total"],
         )
     except (KeyError, TypeError, AttributeError, RecursionError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.config.cell import Cell
-from bench.estimate.duration import COST_KEYS, Forecaster
+from bench.estimate.duration import COST_KEYS, Forecast, Forecaster
 from bench.paths import MANIFEST
 from bench.pipeline.study import Pipeline
 from bench.progress.curve_tail import CurveTail
@@ -21,7 +21,7 @@ class Forecasts:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._forecaster, self._made_of = Forecaster([]), 0
-        self._seconds: dict[tuple[Any, ...], float | None] = {}
+        self._known: dict[tuple[Any, ...], Forecast | None] = {}
         self._rows: dict[str, int] = {}  # by the name of a task: training rows, once they are prepared
 
     def use(self, records: RecordsRead) -> None:
@@ -29,39 +29,34 @@ class Forecasts:
         if records.changes != self._made_of:
             self._made_of = records.changes
             self._forecaster = Forecaster(records.timed)
-            self._seconds.clear()
+            self._known.clear()
 
     def steps(self, cell: Cell) -> int | None:
         """Optimizer steps of the whole training; None while the number of its rows is not known."""
         rows = cell.declared_train_rows or self._prepared_rows(cell)
         return cell.recipe.total_steps(rows - cell.recipe.holdout_rows) if rows else None
 
-    def seconds(self, cell: Cell, steps: int | None) -> float | None:
-        """The duration of `cell` with that many steps; None if no cell like it is done."""
-        recipe = cell.recipe
+    def whole(self, cell: Cell) -> Forecast | None:
+        """The forecast for the whole of `cell`; None if no cell like it is done."""
+        recipe, steps = cell.recipe, self.steps(cell)
         costs = tuple(getattr(recipe, key) for key in COST_KEYS)
         key = (cell.task.name, cell.method.name, cell.trial is None, costs, recipe.processes, steps)
-        if key not in self._seconds:
-            forecast = self._forecaster.forecast(cell, steps)
-            self._seconds[key] = forecast.seconds if forecast else None
-        return self._seconds[key]
+        if key not in self._known:
+            self._known[key] = self._forecaster.forecast(cell, steps)
+        return self._known[key]
 
     def left(self, cell: Cell, curve: CurveTail) -> float | None:
         """Seconds until a running cell is done: its steps at its own pace, else at that of cells like it.
 
         What follows the last step is in no curve, so it is counted where cells like it are done.
         """
-        steps = self.steps(cell)
-        if steps is None:
+        steps, like_it = self.steps(cell), self.whole(cell)
+        pace = curve.rate
+        if pace is None and like_it is not None:
+            pace = like_it.seconds_per_step
+        if steps is None or pace is None:
             return None
-        # The forecast of one step is that of start-up, evaluation and saving, and a step.
-        after, whole = self.seconds(cell, 1), self.seconds(cell, max(1, steps - curve.step))
-        if curve.rate is not None:
-            left = (steps - curve.step) * curve.rate + (after or 0.0)
-        elif whole is not None:
-            left = whole
-        else:
-            return None
+        left = (steps - curve.step) * pace + (like_it.after if like_it else 0.0)
         return max(0.0, left - (curve.age if curve.step else 0.0))
 
     def _prepared_rows(self, cell: Cell) -> int | None:
@@ -84,6 +79,7 @@ def rest(cells: Sequence[Cell], progress: Sequence[CellProgress], forecasts: For
         if at.stage in ("done", "failed"):
             continue
         lanes += at.stage in ("running", "starting")
-        left = at.left if at.stage == "running" else forecasts.seconds(cell, forecasts.steps(cell))
+        forecast = forecasts.whole(cell)
+        left = at.left if at.stage == "running" else forecast and forecast.seconds
         known, unknown = known + (left or 0.0), unknown + (left is None)
     return (known / lanes, unknown) if lanes and known else (None, unknown)
