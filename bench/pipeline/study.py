@@ -126,6 +126,11 @@ class Pipeline:
         models = [self.cache.model_manifest(name) for name in self.models]
         return [file.as_posix() for file in data + models]
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether every manifest is there, and the marker that says that they are valid."""
+        return all(file.is_file() for file in (*map(Path, self.manifests), self.paths.prepared))
+
     def data_folder(self, cell: Cell) -> Path:
         return data_folder(cell.task, cell.backbone, cell.data, self.options.mirror, self.options.cache_folder)
 

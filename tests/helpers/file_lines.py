@@ -21,9 +21,10 @@ class FileLines:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Every worker has collected the same tests."""
-        self._all = len(ids)
-        self._left = Counter(name.partition("::")[0] for name in ids)
+        """Every worker collects the same tests, and one that replaces a crashed worker does so late."""
+        if not self._left:
+            self._all = len(ids)
+            self._left = Counter(name.partition("::")[0] for name in ids)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(self, report: Any) -> Generator[None, Any, Any]:

@@ -25,7 +25,7 @@ def _cells(project: Project) -> list[Path]:
 def single(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The cells of the study, each in a job of its own."""
     project = make_project(tmp_path_factory.mktemp("single"), "embedded")
-    done = project.snakemake(config=(GROUPED[0].replace("cells_per_job=4", "cells_per_job=1"),))
+    done = project.snakemake("records", config=(GROUPED[0].replace("cells_per_job=4", "cells_per_job=1"),))
     assert done.code == 0, done.out
     assert done.jobs["train_cola"] == 4
     return project
@@ -34,19 +34,20 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.mark.long
 def test_a_group_leaves_the_records_of_single_jobs(single: Project, tmp_path: Path) -> None:
     project = make_project(tmp_path / "grouped", "embedded")
-    done = project.snakemake(config=GROUPED)
+    config = (*GROUPED, f"cache={single.folder / 'results/cache'}")
+    done = project.snakemake("records", config=config)
     assert done.code == 0, done.out
     assert {rule: n for rule, n in done.jobs.items() if rule.startswith(("train", "group"))} == {"group_cola_1": 1}
     assert len(_cells(project)) == 4
     for alone, grouped in zip(_cells(single), _cells(project), strict=True):
         assert outcome(alone) == outcome(grouped)
-    assert project.snakemake(config=GROUPED).nothing_to_do
+    assert project.snakemake("records", config=config).nothing_to_do
     logs = sorted(p.relative_to(project.folder) for p in (project.folder / "results/tiny/logs/cola").glob("*/*/*.log"))
     assert len(logs) == 4
 
     before = {cell: (cell / "curve.jsonl").stat().st_mtime_ns for cell in _cells(project)}
     (_cells(project)[1] / "record.json").unlink()
-    assert project.snakemake(config=GROUPED).code == 0
+    assert project.snakemake("records", config=config).code == 0
     again = [cell for cell, stamp in before.items() if (cell / "curve.jsonl").stat().st_mtime_ns != stamp]
     assert again == [list(before)[1]]
 
@@ -88,10 +89,11 @@ def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path:
 
 
 @pytest.mark.long
-def test_a_retry_of_a_group_trains_only_what_is_missing(tmp_path: Path) -> None:
+def test_a_retry_of_a_group_trains_only_what_is_missing(single: Project, tmp_path: Path) -> None:
     project = make_project(tmp_path / "grouped", "embedded")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(project.command(config=GROUPED), cwd=project.folder, env=environment)
+    config = (*GROUPED, f"cache={single.folder / 'results/cache'}")
+    process = subprocess.Popen(project.command("records", config=config), cwd=project.folder, env=environment)
     while not (logs := list((project.folder / "results/tiny/logs").glob("cola/*/*/seed-*.log"))):
         assert process.poll() is None
         time.sleep(0.05)

@@ -28,7 +28,7 @@ WORDS = [word for part in TOGETHER.removeprefix("set=").split("; ") for word in 
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The cell, by the pipeline."""
     project = make_project(tmp_path_factory.mktemp("undisturbed"), "embedded")
-    done = project.snakemake(config=(TOGETHER,))
+    done = project.snakemake("records", config=(TOGETHER,))
     assert done.code == 0, done.out
     return project
 
@@ -85,7 +85,7 @@ def test_the_pipeline_asks_for_both(undisturbed: Project) -> None:
     ]
     assert [job["gpus"] for job in jobs] == [2, 1]
     assert jobs[0]["mem_mb"] == 2 * jobs[1]["mem_mb"]
-    assert undisturbed.snakemake(config=(TOGETHER,)).nothing_to_do
+    assert undisturbed.snakemake("records", config=(TOGETHER,)).nothing_to_do
 
 
 def test_a_killed_process_ends_the_try_and_the_next_goes_on(

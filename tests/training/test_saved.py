@@ -40,6 +40,7 @@ def test_a_saved_cell_gives_its_predictions_again(
         assert "leave out --storage nf4" in capsys.readouterr().err
 
 
+@pytest.mark.long  # its base, a T5, is trained first
 def test_labels_that_are_words_are_said_again(tmp_path: Path) -> None:
     """A sequence-to-sequence adapter, on a fresh base from its config: the same string for every validation row."""
     short = ["recipe.max_steps=6", "limits.train_rows=64", "limits.evaluation_rows=32"]
