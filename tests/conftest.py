@@ -23,11 +23,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: worke
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker per processor; none for a single file, which one worker would run alone."""
+    """One worker per processor, up to eight; none for a single file, which one worker would run alone."""
     files = [Path(argument.partition("::")[0]) for argument in config.args]
     if all(file.is_file() for file in files) and len(set(files)) == 1:
         return 0
-    return allowed_processors()
+    return min(allowed_processors(), 8)  # each takes 2 GB, with the process that its trainings are forked from
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,6 +14,7 @@ from bench.errors import SpecError
 
 Spoil = Callable[[str, str, str], Path]
 TRAIN = ["train", "--study", "demo", "--task", "cola", "--method", "lora", "--budget", "small", "--seed", "0"]
+BELOW = f"{__file__}/x"  # nobody can write there, root neither
 GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
 
 
@@ -37,13 +38,13 @@ GROUP = ["group", "--study", "demo", "--task", "cola", "--offline", "--cells"]
         (["train", "--out"], "Option '--out' requires an argument. (see bench train --help)"),
         (["--help", "--set"], "No such option '--set'. (see bench --help)"),
         (["plan", "../tasks/cola"], "unknown study '../tasks/cola'"),
-        ([*TRAIN, "--results", "/proc/x"], "results=/proc/x: cannot be written: No such file or directory"),
-        ([*TRAIN, "--out", f"{__file__}/x"], f"--out={__file__}/x: cannot be written: Not a directory"),
-        ([*GROUP, "lora/small/0", "--cache", "/proc/x"], "cache=/proc/x: cannot be written"),
-        (["tables", "demo", "--results", "/proc/x"], "results=/proc/x: cannot be written"),
-        (["figures", "demo", "--results", f"{__file__}/x"], "cannot be written: Not a directory"),
+        ([*TRAIN, "--results", BELOW], f"results={BELOW}: cannot be written: Not a directory"),
+        ([*TRAIN, "--out", BELOW], f"--out={BELOW}: cannot be written: Not a directory"),
+        ([*GROUP, "lora/small/0", "--cache", BELOW], f"cache={BELOW}: cannot be written"),
+        (["tables", "demo", "--results", BELOW], f"results={BELOW}: cannot be written"),
+        (["figures", "demo", "--results", BELOW], "cannot be written: Not a directory"),
         (["page", "demo", "--results", f"/{'x' * 300}"], "File name too long"),
-        (["prepare", "demo", "--results", "/proc/x"], "cache=/proc/x/cache: cannot be written"),
+        (["prepare", "demo", "--results", BELOW], f"cache={BELOW}/cache: cannot be written"),
         (
             ["plan", "demo", "--set", "recipe.epochs=1e308"],
             "recipe.epochs: input should be less than or equal to 1000000",
@@ -71,7 +72,6 @@ def test_a_study_is_not_called_like_another_folder_of_the_results(spoil: Spoil, 
         load_study(name, (), folder)
 
 
-@pytest.mark.long
 def test_a_method_is_held_against_peft_before_a_training_by_hand(spoil: Spoil, capsys: pytest.CaptureFixture) -> None:
     peft = "adapter: peft\npeft: {config: LoraConfig, fields: {use_dorra: true}}"
     folder = spoil("methods/lora.yaml", "adapter: lora", peft)

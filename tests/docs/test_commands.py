@@ -42,10 +42,7 @@ def test_the_documentation_has_commands() -> None:
     assert len(commands()) > 20
 
 
-SLOW = "python benchmarks/"  # import torch and transformers before they print their help
-
-
-@pytest.mark.parametrize("command", [pytest.param(c, marks=pytest.mark.long) if SLOW in c else c for c in commands()])
+@pytest.mark.parametrize("command", commands())
 def test_a_command_is_real(command: str) -> None:
     words = shlex.split(command)[2:]
     program, arguments = words[0], words[1:]

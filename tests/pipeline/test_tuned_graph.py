@@ -59,7 +59,6 @@ def trained(jobs: dict[str, int]) -> dict[str, int]:
     return {rule: n for rule, n in jobs.items() if rule.startswith(("tri", "tra", "group", "rung", "tuned"))}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "jobs", "cells"),
     [
