@@ -20,7 +20,8 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True
     )
     if done.returncode:
-        pytest.skip(f"only root may mount a small disk: sudo uv run pytest {FILE} ({done.stderr.strip()})")
+        why = done.stderr.splitlines()[0].rpartition(": ")[2]
+        pytest.skip(f"a full disk is one that root mounts ({why}): sudo uv run pytest {FILE}")
     try:
         yield
     finally:

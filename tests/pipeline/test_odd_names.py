@@ -47,7 +47,8 @@ def test_a_task_that_is_called_like_the_group_of_another(project: Project) -> No
     sst2 = (project.workflow / "tasks/sst2.yaml").read_text()
     names = ("sst2_1", "sst2_2", "group_sst2_1", "all", "class", "prepared", "true")
     for name in names:
-        (project.workflow / f"tasks/{name}.yaml").write_text(sst2.replace("name: sst2", f'name: "{name}"'))
+        named_so = sst2.replace("name: sst2", f'name: "{name}"').replace("label: SST-2", f'label: "{name}"')
+        (project.workflow / f"tasks/{name}.yaml").write_text(named_so)
     named = ",".join(("sst2", *names))
     config = (f"tasks={named}", "seeds=0", "set=cells_per_job=2; seeds=[0, 1]; methods=[lora, adalora]")
     done = project.snakemake("-n", config=config)
