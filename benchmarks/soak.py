@@ -2,14 +2,17 @@
 
 At the end its results must be those of an undisturbed run, and no temporary file may be left over.
 
-    python benchmarks/soak.py --study demo --kills 100 --folder /tmp/soak [--config tasks=cola]
+    python benchmarks/soak.py --study demo --kills 100 --folder /tmp/soak [--config tasks=cola] [--whole 0.3]
 
-Half of the kills are SIGKILL, half SIGTERM. Snakemake is started again until no cell is missing.
+Half of the kills are SIGKILL, half SIGTERM; with `--whole` that share of all kills is a SIGKILL of the whole run,
+Snakemake with all its jobs. Snakemake is started again until no cell is missing. Of a study that tunes, trials and
+`tuned.yaml` are compared as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import random
@@ -37,6 +40,7 @@ def main() -> int:
     parser.add_argument(
         "--calm", type=Path, metavar="DIR", help="results of an undisturbed run; by default it is run first"
     )
+    parser.add_argument("--whole", type=float, default=0.0, help="share of kills that end the whole run")
     parser.add_argument("--config", action="append", default=[])
     args = parser.parse_args()
     calm, disturbed = args.calm or args.folder / "calm", args.folder / "disturbed"
@@ -44,16 +48,21 @@ def main() -> int:
     if args.calm is None:
         _run(args, calm).wait()
     expected = _outcome(calm / args.study)
-    kills = rounds = 0
+    kills = wholes = rounds = 0
     while True:
         rounds += 1
         process = _run(args, disturbed)
         while process.poll() is None:
             time.sleep(random_.expovariate(1 / args.pause))
             cells = _cells(process.pid)
-            if cells and kills < args.kills:
+            if not cells or kills == args.kills:
+                continue
+            kills += 1
+            if random_.random() < args.whole:
+                wholes += 1
+                _kill_all(process)
+            else:
                 random_.choice(cells).send_signal(random_.choice([signal.SIGKILL, signal.SIGTERM]))
-                kills += 1
         if process.returncode == 0:
             break
         _unlock(args, disturbed)
@@ -62,7 +71,8 @@ def main() -> int:
     left += [str(p) for p in disturbed.rglob("*.tmp")]
     wrong = sorted(name for name in expected if actual.get(name) != expected[name])
     print(
-        f"{len(expected)} files of {args.study}; {kills} kills in {rounds} runs; {len(wrong)} differ; left over: {left}"
+        f"{len(expected)} files of {args.study}; {kills} kills, {wholes} of them of the whole run, in {rounds} runs; "
+        f"{len(wrong)} differ; left over: {left}"
     )
     print("\n".join(wrong))
     return 1 if wrong or left or set(actual) != set(expected) else 0
@@ -71,7 +81,7 @@ def main() -> int:
 def _command(args: argparse.Namespace, folder: Path) -> list[str]:
     config = [f"study={args.study}", f"results={folder.resolve()}", *args.config]
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all"]
-    return [*snakemake, "--keep-going", "records", "--config", *config]
+    return [*snakemake, "--keep-going", "--rerun-incomplete", "records", "--config", *config]
 
 
 def _run(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
@@ -84,6 +94,15 @@ def _run(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
 def _unlock(args: argparse.Namespace, folder: Path) -> None:
     place = folder.with_name(f"{folder.name}-work")
     subprocess.run([*_command(args, folder), "--unlock"], cwd=place, capture_output=True, check=False)
+
+
+def _kill_all(run: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for a run and its descendants, those in sessions of their own as well."""
+    processes = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes)
 
 
 def _cells(pid: int) -> list[psutil.Process]:
@@ -101,9 +120,10 @@ def _cells(pid: int) -> list[psutil.Process]:
 
 
 def _outcome(folder: Path) -> dict[str, object]:
-    """Every file of every cell by path: records without times, other files as hashes."""
+    """Every file of every cell and trial by path: records without times, other files as hashes."""
     files: dict[str, object] = {}
-    for path in sorted((folder / "cells").rglob("*")):
+    of_cells = [path for part in ("cells", "trials") for path in sorted((folder / part).rglob("*"))]
+    for path in (*of_cells, folder / "tuned.yaml"):
         if path.name == "record.json":
             files[path.relative_to(folder).as_posix()] = result_of(read_record(path))
         elif path.is_file():

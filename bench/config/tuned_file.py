@@ -102,4 +102,5 @@ def missing_values(entry: Entry[Study], content: TunedFile, groups: Iterable[str
         more = f", nor for {len(missing) - 1} more groups" if len(missing) > 1 else ""
         message = f"recipe_from: {entry.item.recipe_from} has no values for {missing[0]}{more}"
         place = place_of(entry.places, ("recipe_from",))
-        yield Problem(entry.file, message + nearest(missing[0], content.groups), *place)
+        instead = "; with recipe_from=null the study's own recipe counts for all"
+        yield Problem(entry.file, message + nearest(missing[0], content.groups) + instead, *place)

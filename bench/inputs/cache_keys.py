@@ -19,6 +19,7 @@ KEY_LENGTH = 12  # hex digits
 # Raise one of them when the meaning of those prepared files changes, so that all of them are prepared again.
 DATA_FORMAT = 3  # 2: rows hold segment ids where the model takes them; 3: Arrow files
 MODEL_FORMAT = 1
+GENERATED = 2  # what the generators make: their rows, and the models trained on them
 
 
 def data_folder(
@@ -45,6 +46,7 @@ def data_folder(
         "choice": choice.model_dump(mode="json"),
         "mirror": _mirror_key(mirror) if choice.source == "hub" and not task.data.files else None,
         "folders": [str(folder.resolve()) for folder in task.data.folders] if task.data.files else None,
+        **({"generated": GENERATED} if choice.source == "embedded" else {}),
         "tokenizer": dict(reader) if reader else _backbone_key(backbone, mirror),
     }
     return CachePaths(cache).data(f"{task.name}-{digest_json(decides)[:KEY_LENGTH]}")
@@ -61,6 +63,7 @@ def _backbone_key(backbone: Backbone, mirror: Path | None) -> dict[str, Any]:
         "format": MODEL_FORMAT,
         "source": source,
         "config": backbone.config if backbone.built else None,
+        **({"generated": GENERATED} if backbone.built else {}),
         "mirror": _mirror_key(mirror) if backbone.hub else None,
     }
 

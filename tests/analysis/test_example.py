@@ -12,9 +12,11 @@ from PIL import Image
 
 from bench.analysis.build import make_figures, make_page, make_tables
 from bench.config.resolve import load_study
+from bench.inputs.synthetic._wrong_classes import BEST_ACCURACY
 from bench.records.io import read_record
 
 EXAMPLE = Path(__file__).parents[2] / "results" / "demo" / "example"
+LABELS = {"mnli": 3, "sst2": 2, "cola": 2, "qnli": 2}
 PICTURE = re.compile(r"data:image/png;base64,[^\"]*")
 
 
@@ -40,6 +42,34 @@ def test_every_cell_of_the_demo_is_in_it() -> None:
         assert record.status == "ok"
         assert record.cell.spec_hash == cell.spec_hash, "the demo has changed: renew the example, docs/results.md"
         assert not record.environment["dirty"]
+
+
+def share_of_the_way(cell_id: str, task: str) -> dict[str, float]:
+    """Score of each classification metric and split, on the way from chance (0) to the best possible score (1)."""
+    chances = {"accuracy": 1 / LABELS[task], "mcc": 0.0}
+    bests = {"accuracy": BEST_ACCURACY, "mcc": 2 * BEST_ACCURACY - 1}
+    found = read_record(EXAMPLE / "cells" / cell_id / "record.json").metrics
+    return {
+        f"{split} {metric}": (score - chances[metric]) / (bests[metric] - chances[metric])
+        for split, scores in found.items()
+        for metric, score in scores["last"].items()
+    }
+
+
+def test_every_method_learned_every_task() -> None:
+    for cell in load_study("demo").cells:
+        if cell.task.name in LABELS:
+            assert min(share_of_the_way(cell.id, cell.task.name).values()) >= 0.6, cell.id
+
+
+@pytest.mark.parametrize("budget", ["small", "large"])
+def test_adalora_is_near_lora_on_every_task(budget: str) -> None:
+    for task in load_study("demo").study.tasks:
+        scores = [
+            read_record(EXAMPLE / "cells" / task / method / budget / "seed-0" / "record.json").reported.value
+            for method in ("lora", "adalora")
+        ]
+        assert abs(scores[0] - scores[1]) <= 0.1, task
 
 
 def test_the_tables_are_up_to_date(today: Path) -> None:

@@ -120,11 +120,12 @@ def kill(pid: int) -> None:
 
 @dataclass
 class Run:
-    """A run of the study `quarter` in its own folder; prepared data are shared between runs."""
+    """A run of a study, `quarter` by default, in its own folder; prepared data are shared between runs."""
 
     folder: Path
     cache: Path
     config: tuple[str, ...] = ()
+    study: str = "quarter"
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,7 +137,12 @@ class Run:
         # The cells take half a minute, so their status is asked for sooner than the profile does.
         often = ["--slurm-init-seconds-before-status-checks", "3"]
         command += ["--profile", str(ROOT / "slurm"), *often] if profile else ["--cores", "2"]
-        config = ["study=quarter", f"workflow={self.cache.parent / 'workflow'}", f"cache={self.cache}", *self.config]
+        config = [
+            f"study={self.study}",
+            f"workflow={self.cache.parent / 'workflow'}",
+            f"cache={self.cache}",
+            *self.config,
+        ]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
         return subprocess.Popen(
             [*command, *arguments, "--config", *config],
@@ -152,8 +158,12 @@ class Run:
         code = process.wait(timeout)
         assert code == 0, self.log.read_text(errors="replace")[-6000:]
 
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / self.study
+
     def cell(self, name: str) -> Path:
-        return self.folder / "results" / "quarter" / "cells" / name
+        return self.results / "cells" / name
 
     def bits(self) -> dict[str, tuple[bytes, bytes]]:
         """Curve and predictions of every recorded cell: what must not differ between two runs."""

@@ -46,8 +46,9 @@ PARAMETERS_PER_RANK = 2 * 768  # a row of A and a column of B, for a matrix of 7
 
 
 def study_of(seeds: int, *overrides: str) -> ResolvedStudy:
-    """The study `demo` with the seeds 0 to `seeds` - 1."""
-    return load_study("demo", [f"seeds=[{', '.join(map(str, range(seeds)))}]", *overrides])
+    """The study `demo` with the seeds 0 to `seeds` - 1 and one recipe for all methods."""
+    shared = ["recipe_from=null", f"seeds=[{', '.join(map(str, range(seeds)))}]"]
+    return load_study("demo", [*shared, *overrides])
 
 
 def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status: Any = "ok", **changes: Any) -> Record:

@@ -24,7 +24,13 @@ def tuned_study(space: str = RATES, *overrides: str, tuning: str = "") -> Resolv
     `tuning`: further keys of the block, such as 'trials: 4, seeds: [100, 101]'.
     """
     block = f"tuning={{space: {{{space}}}, holdout_rows: 40{', ' if tuning else ''}{tuning}}}"
-    names = ("tasks=[cola, sst2]", "methods=[lora, adalora]", "budgets={small: {rank: 2}}", "seeds=[0]")
+    names = (
+        "tasks=[cola, sst2]",
+        "methods=[lora, adalora]",
+        "budgets={small: {rank: 2}}",
+        "seeds=[0]",
+        "recipe_from=null",
+    )
     return load_study("demo", [*names, block, *overrides])
 
 

@@ -16,9 +16,11 @@ from bench.records.io import read_record
 
 STSB = [
     "tasks=[stsb]",
+    "recipe_from=null",
     "backbones={regression: minilm}",
     "overrides={}",
     "recipe.learning_rate=2e-3",
+    "recipe.batch_size=16",
     "limits.train_rows=640",
     "limits.evaluation_rows=100",
 ]

@@ -25,6 +25,7 @@ OVERRIDES = (
     "budgets.small.alpha=4",
     "grids=[{budgets: [small]}]",
     "seeds=[0, 1]",
+    "recipe_from=null",
 )
 TUNING = "tuning={space: {learning_rate: [0.001, 0.002, 0.004], alpha: [8, 32]}, holdout_rows: 40}"
 BEST = {"cola/lora/small": 0.002, "cola/adalora/small": 0.004, "sst2/lora/small": 0.001, "sst2/adalora/small": 0.002}
@@ -172,7 +173,7 @@ def test_groups_that_the_file_lacks_are_one_error() -> None:
         load_study("demo", wider)
     assert [problem.message for problem in raised.value.problems] == [
         "recipe_from: results/demo/tuned.yaml has no values for cola/lora/smal, nor for 3 more groups (did you mean "
-        "'cola/lora/small'?)"
+        "'cola/lora/small'?); with recipe_from=null the study's own recipe counts for all"
     ]
 
 

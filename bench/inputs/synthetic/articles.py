@@ -1,11 +1,16 @@
-"""Short news articles. The summary says who did what and where, which the article tells in more words."""
+"""Short news articles of three sentences. The summary is the one that says who did what and where, plus a weekday.
+
+No article tells the weekday, one of four, which is the summary's last word. Who always names the same one and copies
+the sentence is right in one weekday of four and in all other words: no summary can be expected to have a higher score.
+"""
 
 from __future__ import annotations
 
 import random
 
-from bench.inputs.synthetic._words import PEOPLE, PLACES, THINGS, TIMES, VERBS
+from bench.inputs.synthetic._words import PEOPLE, PLACES, THINGS, VERBS
 
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday"]
 SIDE = [
     "The weather was mild.",
     "Many people came to look.",
@@ -18,16 +23,8 @@ SIDE = [
 
 
 def row(rng: random.Random) -> tuple[list[str], str]:
-    facts = []
-    for _ in range(2):
-        who, what, (_, past) = rng.choice(PEOPLE), rng.choice(THINGS), rng.choice(VERBS)
-        facts.append((who, past, what, rng.choice(PLACES), rng.choice(TIMES)))
-    lines = []
-    for who, past, what, where, when in facts:
-        lines += [f"{who} {past} {what} {where} {when}.", rng.choice(SIDE)]
-    summary = "\n".join(_capital(f"{who} {past} {what} {where}.") for who, past, what, where, _ in facts)
-    return [" ".join(_capital(line) for line in lines)], summary
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    fact = f"{rng.choice(PEOPLE)} {rng.choice(VERBS)[1]} {rng.choice(THINGS)} {rng.choice(PLACES)}."
+    fact = fact[0].upper() + fact[1:]
+    sentences = rng.sample(SIDE, 2)
+    sentences.insert(rng.randrange(3), fact)
+    return [" ".join(sentences)], f"{fact[:-1]} on {rng.choice(DAYS)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+CLASSES = 2
 SUBJECTS = [
     "the film",
     "this story",
