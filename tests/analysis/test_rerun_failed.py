@@ -18,7 +18,8 @@ def test_failures_are_set_aside_and_nothing_else(tmp_path: Path, capsys: pytest.
     for cell, status in zip(cells, ("ok", *FAILURES), strict=True):
         write_cell(tmp_path / "demo", cell, 0.8, status=status)
     ok_record = (tmp_path / "demo" / "cells" / cells[0].id / "record.json").read_bytes()
-    command = ["status", "demo", "--results", str(tmp_path), "--set", "seeds=[0]", "--set", "tasks=[sst2]"]
+    sets = ["--set", "seeds=[0]", "--set", "tasks=[sst2]", "--set", "recipe_from=null"]
+    command = ["status", "demo", "--results", str(tmp_path), *sets]
     for number in (1, 2):
         assert main([*command, "--rerun-failed"]) == 0
         records = sorted((tmp_path / "demo").rglob("record.json"))
