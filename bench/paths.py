@@ -8,8 +8,9 @@
         trials/<task>/<method>/<budget>/recorded  and reached-<n>   markers: of all its trials
         tuned.yaml              the chosen point of every task x method x budget
         logs/                   <cell>.log, <trial>.rung-<n>.log, <task>/<group>.log, prepare/<folder>.log, ...
-        tables/  figures/  report.html  tracker/<tracker>/
+        tables/  figures/  report.html  summary.json  tracker/<tracker>/
         prepared  views         markers: all inputs are checked, all views are up to date
+    results/index.html          all studies, from their summaries
     results/evaluations/        records of `bench evaluate`
     cache/
         data/<task>-<key>/      tokenized rows; bench/inputs/cache_keys.py makes the keys
@@ -195,6 +196,11 @@ class StudyPaths:
         return self.folder / "report.html"
 
     @property
+    def summary(self) -> Path:
+        """What the index of all studies shows of this one."""
+        return self.folder / "summary.json"
+
+    @property
     def trackers(self) -> Path:
         return self.folder / "tracker"
 
@@ -266,6 +272,11 @@ class CachePaths:
 def default_cache(results: Path) -> Path:
     """The cache folder where none is named."""
     return results / CACHE
+
+
+def index_file(results: Path) -> Path:
+    """The page over all studies."""
+    return results / "index.html"
 
 
 def all_records(results: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.analysis.footnotes import check_strict
+from bench.analysis.page.index import write_index
 from bench.analysis.results import Results, read_results, tidy
 from bench.analysis.stats.comparison import Comparer
 from bench.analysis.tables.model import Table
@@ -18,7 +19,9 @@ from bench.files import write_atomic
 
 
 def make_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
-    """Write every table in every format to results/<study>/tables/, and the tidy data frames; return the files.
+    """Write every table in every format to results/<study>/tables/, the tidy data frames and the index of all studies.
+
+    Returns the files.
 
     Raises BenchError if no record can be read or, with `strict`, if the results come with a caution.
     """
@@ -32,7 +35,7 @@ def read_tables(study: ResolvedStudy, results: Path, *, strict: bool = False) ->
 
 
 def write_tables(study_results: Results, tables: Iterable[Table]) -> list[Path]:
-    """Write tables and data frames as `make_tables` does; return the files."""
+    """Write tables, data frames and index as `make_tables` does; return the files."""
     paths = study_results.paths
     files = []
     for table in tables:
@@ -47,7 +50,7 @@ def write_tables(study_results: Results, tables: Iterable[Table]) -> list[Path]:
         stream = io.BytesIO()
         frame.to_parquet(stream, index=False)
         write_atomic(file, stream.getvalue())
-    return [*files, *frames]
+    return [*files, *frames, write_index(study_results)]
 
 
 def make_figures(study: ResolvedStudy, results: Path, *, strict: bool = False) -> list[Path]:
@@ -69,6 +72,7 @@ def make_page(study: ResolvedStudy, results: Path, *, strict: bool = False) -> l
     study_results = _read(study, results, strict)
     file = study_results.paths.page
     write_atomic(file, page(study_results).encode())
+    write_index(study_results)  # again, since the index has a link to the page
     return [file]
 
 

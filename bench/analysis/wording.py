@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from bench.config.budget import Budget
 from bench.config.evaluate_metric import EvaluateMetric
@@ -80,6 +81,11 @@ def two_digits(value: float) -> str:
         return "0"
     decimals = 1 - math.floor(math.log10(abs(float(f"{value:.1e}"))))
     return number_text(round(value, decimals), max(0, decimals))
+
+
+def listed(texts: Sequence[str]) -> str:
+    """'a', 'a and b' or 'a, b and c'."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def with_minus_signs(text: str) -> str:

@@ -10,12 +10,12 @@ import pytest
 from helpers.records import study_of, write_cell, write_study
 
 from bench.analysis.build import make_tables
-from bench.analysis.figures.scores import difference_figure
+from bench.analysis.figures.differences import difference_figure
 from bench.analysis.published import read_published
 from bench.analysis.results import read_results
 from bench.analysis.stats.comparison import Comparer, Contrast
-from bench.analysis.tables.comparisons import method_pairs
 from bench.analysis.tables.scores import published_entry
+from bench.analysis.verdicts import method_pairs, verdicts
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
@@ -152,8 +152,9 @@ def test_one_seed_is_named_over_tasks_and_in_the_figure_of_differences(tmp_path:
     study = study_of(1, "methods=[lora, adalora]", "tasks=[sst2, cola]", TWO[2])
     write_study(study, tmp_path)
     assert "not of the methods (all rows)." in (tables(study, tmp_path) / "overall.md").read_text()
-    figure = difference_figure(Comparer(read_results(study, tmp_path)))
+    results = read_results(study, tmp_path)
+    figure = difference_figure(results, verdicts(Comparer(results)))
     assert figure is not None
     axis = figure.axes[0]
     assert all(label.get_text().endswith("(n = 1)") for label in axis.get_yticklabels())
-    assert "for these trained models, not for the methods" in axis.get_xlabel().replace("\n", " ")
+    assert "n = 1: these models, not the methods" in axis.get_xlabel().replace("\n", " ")

@@ -1,4 +1,4 @@
-"""The page in a real browser: no errors, no overflow, sorting, filtering, and fast loading with 500 cells."""
+"""The page in a real browser: numbers at first sight, no overflow, sorting, filtering, and 500 cells in no time."""
 
 from __future__ import annotations
 
@@ -46,11 +46,39 @@ def test_the_page_has_no_errors_and_does_not_overflow(page: Path, browser: Tab, 
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     browser.evaluate("document.querySelectorAll('details').forEach(cell => cell.open = true)")
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    assert browser.evaluate(
-        "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
-    ) or browser.evaluate("[...document.images].every(image => image.loading === 'lazy')")
+    loaded = "image.loading === 'lazy' || (image.complete && image.naturalWidth > 0)"
+    assert browser.evaluate(f"[...document.images].every(image => {loaded})")
     assert browser.evaluate("document.title") == "demo: results"
     assert browser.messages == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_the_first_numbers_are_seen_without_scrolling(
+    page: Path, browser: Tab, width: int, height: int, scheme: str
+) -> None:
+    browser.open(page, width, height, scheme=scheme)
+    box = "document.querySelector('.answer li').getBoundingClientRect()"
+    assert 0 < browser.evaluate(f"{box}.top") < browser.evaluate(f"{box}.bottom") < height
+    assert re.search(r"\d of 5 tasks", browser.evaluate("document.querySelector('.answer li').textContent"))
+    # Of each of the first tables, the first number stands within the width of the window.
+    edge = "Math.max(...[...document.querySelectorAll('table')].slice(0, 2).map(table => "
+    edge += "[...[...table.tBodies[0].rows].find(row => row.cells[0].textContent === 'SST-2').cells]"
+    edge += ".find(cell => cell.dataset.value).getBoundingClientRect().right))"
+    assert browser.evaluate(edge) <= width
+    background = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 28)")
+    picture = "document.querySelector('.panels img').currentSrc === document.querySelector('.panels img').src"
+    assert browser.evaluate(picture) == (scheme == "light")
+
+
+def test_the_first_column_stays_when_a_table_is_scrolled(page: Path, browser: Tab) -> None:
+    browser.open(page, 390)
+    browser.evaluate("wide = document.getElementById('table-comparisons').parentElement, wide.scrollLeft = 400")
+    assert browser.evaluate("wide.scrollLeft") == 400
+    first = "document.querySelector('#table-comparisons tbody th').getBoundingClientRect()"
+    assert browser.evaluate(f"{first}.left - wide.getBoundingClientRect().left") == 0
+    assert browser.evaluate(f"{first}.width") > 40
 
 
 def test_nothing_is_fetched_from_anywhere(page: Path, browser: Tab) -> None:
@@ -83,22 +111,54 @@ def test_a_column_sorts_by_numbers_both_ways_and_by_keyboard(page: Path, browser
     assert len(browser.evaluate(shown)) == len(before)
 
 
-def test_the_filter_keeps_rows_and_cells_that_contain_the_word(page: Path, browser: Tab) -> None:
+def choose(browser: Tab, **values: str) -> None:
+    for kind, value in values.items():
+        browser.evaluate(
+            f"box = document.getElementById('filter-{kind}'); box.value = {json.dumps(value)}; "
+            "box.dispatchEvent(new Event('change'))"
+        )
+
+
+def test_filters_keep_what_is_of_that_task_method_and_budget(page: Path, browser: Tab) -> None:
     browser.open(page, 1280)
-    set_filter = "box = document.getElementById('filter'); box.value = '{}'; box.dispatchEvent(new Event('input'))"
-    rows = "[...document.querySelectorAll('tbody tr')].filter(row => row.checkVisibility()).map(row => row.textContent)"
+    shown = "[...document.querySelectorAll('{}')].filter(part => part.checkVisibility())"
+    rows = shown.format("tbody tr") + ".map(row => row.textContent)"
     all_rows = len(browser.evaluate(rows))
-    browser.evaluate(set_filter.format("COLA"))
-    filtered = browser.evaluate(rows)
-    assert 0 < len(filtered) < all_rows
-    assert all("cola" in text.lower() for text in filtered)
-    cells = browser.evaluate(
-        "[...document.querySelectorAll('details')].filter(c => !c.hidden).map(c => c.firstElementChild.textContent)"
-    )
-    assert len(cells) == 16
+    choose(browser, task="CoLA")
+    filtered = browser.evaluate(shown.format("#table-methods tbody tr") + ".map(row => row.textContent)")
+    assert len(filtered) == 8
+    assert all(text.startswith("CoLA") for text in filtered)
+    assert browser.evaluate(shown.format(".cell") + ".length") == 16
     assert browser.evaluate("document.getElementById('shown').textContent") == "16 of 80 cells"
-    browser.evaluate(set_filter.format(""))
+    assert set(browser.evaluate(shown.format(".panels figure[data-task]") + ".map(f => f.dataset.task)")) == {"CoLA"}
+    choose(browser, method="QLoRA", budget="large")
+    filtered = browser.evaluate(shown.format("#table-methods tbody tr") + ".map(row => row.textContent)")
+    assert len(filtered) == 1
+    pairs = browser.evaluate(shown.format("#table-comparisons tbody tr") + ".map(row => row.cells[3].textContent)")
+    assert pairs == ["QLoRA − LoRA", "QLoRA + AdaLoRA − QLoRA"]
+    choose(browser, task="MNLI")
+    filtered = browser.evaluate(shown.format("#table-methods tbody tr") + ".map(row => row.cells[0].textContent)")
+    assert filtered == ["MNLI, matched", "MNLI, mismatched"]
+    choose(browser, task="", method="", budget="")
     assert len(browser.evaluate(rows)) == all_rows
+
+
+def test_a_cell_shows_its_loss_and_its_ranks_and_a_failed_one_its_log(
+    page: Path, study: ResolvedStudy, browser: Tab
+) -> None:
+    cell, failed = study.find("cola", "adalora", "small", 1), study.cells[1]
+    browser.open(page, 1280)
+    section = f"[...document.querySelectorAll('.cell')].find(c => c.textContent.includes({json.dumps(cell.id)}))"
+    browser.evaluate(f"part = {section}, part.open = true")
+    loss, ranks = browser.evaluate("[...part.querySelectorAll('figcaption')].map(caption => caption.textContent)")
+    assert loss.startswith("task loss over 40 steps: first 0.")
+    assert re.fullmatch(r"live ranks of all matrices: \d+ at step 1, 72 at the end", ranks)
+    labels = browser.evaluate("[...part.querySelectorAll('svg')].map(svg => svg.getAttribute('aria-label'))")
+    assert labels == [loss, ranks]
+    of_failed = f"[...document.querySelectorAll('.cell')].find(c => c.textContent.includes({json.dumps(failed.id)}))"
+    browser.evaluate(f"part = {of_failed}, part.open = true")
+    assert browser.evaluate("part.querySelector('pre').textContent") == "no luck\nstep 3\nno luck"
+    assert browser.evaluate("part.querySelector('pre').checkVisibility()")
 
 
 def test_every_part_has_a_name_for_screen_readers(page: Path, browser: Tab) -> None:
@@ -109,7 +169,7 @@ def test_every_part_has_a_name_for_screen_readers(page: Path, browser: Tab) -> N
     assert browser.evaluate("[...document.querySelectorAll('svg')].every(svg => svg.getAttribute('aria-label'))")
     assert browser.evaluate("document.documentElement.lang") == "en"
     browser.press("Tab")
-    assert browser.evaluate("document.activeElement.id") == "filter"
+    assert browser.evaluate("document.activeElement.id") == "filter-task"
 
 
 def test_text_from_data_stays_text(page: Path, browser: Tab) -> None:
@@ -135,11 +195,9 @@ def test_500_cells_load_in_three_seconds(tmp_path: Path, browser: Tab) -> None:
     (page,) = make_page(study, tmp_path)
     clock = time.monotonic()
     browser.open(page, 1280)
-    assert browser.evaluate("document.querySelectorAll('details').length") == 520
+    assert browser.evaluate("document.querySelectorAll('.cell').length") == 520
     assert time.monotonic() - clock < 3
     clock = time.monotonic()
-    browser.evaluate(
-        "box = document.getElementById('filter'); box.value = 'qlora'; box.dispatchEvent(new Event('input'))"
-    )
+    choose(browser, method="QLoRA")
     assert time.monotonic() - clock < 1
     assert page.stat().st_size < 12e6

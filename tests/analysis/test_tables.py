@@ -13,7 +13,7 @@ import pytest
 from helpers.records import cell_key, study_of, write_study
 
 from bench.analysis.build import make_figures, make_page, make_tables
-from bench.analysis.figures.scores import trade_off_figure
+from bench.analysis.figures.trade_off import trade_off_figure
 from bench.analysis.results import read_results
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy, load_study
@@ -231,13 +231,13 @@ def test_the_page_stands_alone_and_escapes_what_comes_from_data(study: ResolvedS
     assert "&lt;script&gt;alert(1)" in text
     assert "http://" not in text
     assert "https://" not in text
-    assert text.count("<details>") == len(study.cells)
+    assert text.count('<details class="cell"') == len(study.cells)
 
 
 def test_a_description_keeps_its_letters(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
     (file,) = make_page(load_study("fair-budget", ["description=on GLUE with LoRA"]), tmp_path)
-    assert "<p>On GLUE with LoRA. 18 cells" in file.read_text()
+    assert "<p>On GLUE with LoRA. 18 of 18 cells" in file.read_text()
 
 
 def test_a_record_with_an_unknown_field_is_refused_in_words(study: ResolvedStudy, tmp_path: Path) -> None:
@@ -253,8 +253,10 @@ def test_a_record_with_an_unknown_field_is_refused_in_words(study: ResolvedStudy
 def test_the_score_figure_explains_its_bars(study: ResolvedStudy, tmp_path: Path) -> None:
     write(study, tmp_path)
     figure = trade_off_figure(read_results(study, tmp_path), "sst2")
-    assert figure.axes[0].get_ylabel() == "accuracy × 100 (bar: sd)"
-    assert figure.get_suptitle() == "SST-2, n = 3"
+    assert figure.axes[0].get_ylabel() == "accuracy [points]"
+    assert figure.get_suptitle() == "SST-2, n = 3; bar: 95%"
+    bar = figure.axes[0].containers[0].lines[2][0].get_segments()[0]
+    assert (bar[1][1] - bar[0][1]) / 2 == pytest.approx(12.42, abs=0.01)  # Student's t of 80, 85 and 90
 
 
 def test_views_import_no_torch(study: ResolvedStudy, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_the_section_on_tuning_has_the_table_and_a_sentence_per_pair(body: Eleme
 def test_each_cell_shows_its_choice(body: Element, study: ResolvedStudy) -> None:
     best = max(study.trials["sst2/lora/small"], key=rate)
     cells = [element for element in section(body, "Cells") if element.tag == "details"]
-    of_lora = text([cell for cell in cells if "sst2/lora/small/seed-0" in text([cell])[:40]])
+    of_lora = text([cell for cell in cells if "SST-2, LoRA, small, seed 0" in text([cell])[:40]])
     assert "tuned values, what they were chosen by, and the trials" in of_lora
     assert f'"learning_rate": {rate(best)}' in of_lora
     assert best.id in of_lora

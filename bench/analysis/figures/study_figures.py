@@ -8,13 +8,16 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bench.analysis.figures.curves import budget_figure, curve_figure
+from bench.analysis.figures.differences import difference_figure
 from bench.analysis.figures.growth import growth_figures
 from bench.analysis.figures.ranks import rank_figure, ranks_differ
-from bench.analysis.figures.scores import difference_figure, method_figure, trade_off_figure
+from bench.analysis.figures.scores import method_figure
 from bench.analysis.figures.style import STYLE
+from bench.analysis.figures.trade_off import trade_off_figure
 from bench.analysis.figures.tuning import tuning_figures
 from bench.analysis.results import Results
 from bench.analysis.stats.comparison import Comparer
+from bench.analysis.verdicts import against_baseline, verdicts
 
 NamedFigure = tuple[str, str, Figure]  # file name, alternative text, figure
 MANY_METHODS = 5  # from here on the methods are also drawn below each other, one row each
@@ -31,11 +34,11 @@ def study_figures(results: Results, comparer: Comparer | None = None) -> Iterato
             yield from _task_figures(results, task)
         yield from tuning_figures(results)
         yield from growth_figures(results)
-        differences = difference_figure(comparer or Comparer(results))
+        differences = difference_figure(results, against_baseline(results, verdicts(comparer or Comparer(results))))
         if differences is not None:
             yield (
                 "differences",
-                "paired differences between methods, with 95% intervals, by task and budget",
+                "paired differences to the first method, with 95% intervals, a panel per task; filled: clear",
                 differences,
             )
 

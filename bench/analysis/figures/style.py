@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from bench.analysis.results import Results
 from bench.records import io
 
-# Okabe and Ito's palette, which people with any kind of color vision can tell apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's palette, which people with any kind of color vision can tell apart, with gray in place of its black,
+# which a dark page would hide.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 MARKERS = "os^DvPX"
 STYLE: Any = {
     "svg.hashsalt": "rankbench",  # fixed, so that equal figures have equal ids in their SVG
@@ -22,6 +23,18 @@ STYLE: Any = {
     "axes.grid": True,
     "grid.alpha": 0.3,
     "figure.constrained_layout.use": True,
+}
+# Laid over STYLE for a dark page.
+DARK: Any = {
+    "figure.facecolor": "#16181c",
+    "savefig.facecolor": "#16181c",
+    "axes.facecolor": "#16181c",
+    "axes.edgecolor": "#b0b4ba",
+    "axes.labelcolor": "#e8e8e8",
+    "text.color": "#e8e8e8",
+    "xtick.color": "#e8e8e8",
+    "ytick.color": "#e8e8e8",
+    "grid.color": "#b0b4ba",
 }
 
 

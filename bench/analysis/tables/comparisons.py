@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from bench.analysis.footnotes import comparison_notes, footnotes
 from bench.analysis.results import Results
-from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Comparison, Contrast
-from bench.analysis.stats.paired import holm, sign_flip_floor
-from bench.analysis.tables.marks import ALPHA, exact_note
+from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Comparison
+from bench.analysis.stats.paired import sign_flip_floor
+from bench.analysis.tables.marks import exact_note
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, text_entry
 from bench.analysis.tables.parameters import pair_entry
 from bench.analysis.tables.scores import budgets_note, difference_entry
+from bench.analysis.verdicts import ALPHA, Verdict, verdicts
 from bench.analysis.wording import DASH, metric_name, p_value_text, split_text, two_digits
-from bench.config.method import Method
 
 COLUMNS = (
     Column("task", head=True),
@@ -22,12 +22,12 @@ COLUMNS = (
     Column("budget", head=True),
     Column("second − first", head=True),
     Column("adapter parameters"),
-    Column("difference [95%]", interval=True),
+    Column("difference [95%]", interval=True, unit="points"),
     Column("p"),
     Column("p, Holm"),
     Column("p, sign flips"),
     Column("p, McNemar by seed"),
-    Column("detectable [95%]", parts=("estimate", "low", "high")),
+    Column("detectable [95%]", parts=("estimate", "low", "high"), unit="points"),
     Column("seeds"),
     Column("examples"),
 )
@@ -39,47 +39,18 @@ NOTE = (
     "variance is itself uncertain. Bold: interval without zero, p < 0.05 after Holm over this table, and both methods "
     f"scored on every seed, {MIN_SEEDS_TO_CLAIM} or more."
 )
-# Fields of a method that do not change what is trained, and the storage, in which a pair may differ.
-NOT_COMPARED = {"name", "label", "description", "storage", "double_quantization"}
-
-
-def method_pairs(results: Results) -> list[tuple[str, str]]:
-    """Pairs of methods, in the study's order, that share their storage or differ in nothing but the storage."""
-    methods = list({cell.method.name: cell.method for cell in results.cells}.values())
-    return [
-        (first.name, second.name)
-        for index, first in enumerate(methods)
-        for second in methods[index + 1 :]
-        if _comparable(first, second)
-    ]
-
-
-def compare_pair(comparer: Comparer, pair: tuple[str, str]) -> list[tuple[Contrast, Comparison | None]]:
-    """One pair in the reported metric of every task, at every budget where the study asks for both methods."""
-    results, (first, second) = comparer.results, pair
-    contrasts = [
-        Contrast(task.name, task.primary_split, task.metric, budget, first, second)
-        for task in results.tasks.values()
-        for budget in results.budgets
-        if results.seeds_planned(task.name, first, budget) and results.seeds_planned(task.name, second, budget)
-    ]
-    return [(contrast, comparer.compare(contrast)) for contrast in contrasts]
 
 
 def comparison_table(comparer: Comparer) -> Table:
     """One row per task, pair and budget, in the task's reported metric; Holm's correction is over the whole table."""
     results = comparer.results
-    compared = [item for pair in method_pairs(results) for item in compare_pair(comparer, pair)]
-    task_order = {name: index for index, name in enumerate(results.tasks)}
-    # By task, as in the other tables; the stable sort keeps the order of the pairs within a task.
-    compared.sort(key=lambda item: task_order[item[0].task])
-    adjusted = holm([c.claim_p if c else None for _, c in compared])
-    known = [comparison for _, comparison in compared if comparison]
+    found = verdicts(comparer)
+    known = [verdict.comparison for verdict in found if verdict.comparison]
     return Table(
         name="comparisons",
         title="Paired comparisons: differences in points (fraction × 100)",
         columns=COLUMNS,
-        rows=tuple(_row(results, *item, p) for item, p in zip(compared, adjusted, strict=True)),
+        rows=tuple(_row(results, verdict) for verdict in found),
         footnotes=(
             *_notes(known),
             budgets_note(results),
@@ -90,14 +61,8 @@ def comparison_table(comparer: Comparer) -> Table:
     )
 
 
-def _comparable(first: Method, second: Method) -> bool:
-    same_training = first.model_dump(exclude=NOT_COMPARED) == second.model_dump(exclude=NOT_COMPARED)
-    return first.storage == second.storage or same_training
-
-
-def _row(
-    results: Results, contrast: Contrast, comparison: Comparison | None, adjusted_p: float | None
-) -> tuple[Entry, ...]:
+def _row(results: Results, verdict: Verdict) -> tuple[Entry, ...]:
+    contrast, comparison, adjusted_p = verdict.contrast, verdict.comparison, verdict.adjusted_p
     heads = (
         text_entry(split_text(results.tasks[contrast.task], contrast.split)),
         text_entry(metric_name(contrast.metric)),
@@ -108,11 +73,10 @@ def _row(
         dash = text_entry(DASH)
         return (*heads, dash, dash, dash, dash, dash, dash, dash, count_entry(0), dash)
     p = comparison.interval.p if comparison.interval else None
-    significant = comparison.clear and adjusted_p is not None and adjusted_p < ALPHA
     return (
         *heads,
         pair_entry(results, contrast.task, contrast.budget, (contrast.first, contrast.second), comparison.seeds),
-        replace(difference_entry(comparison, usual=len(comparison.seeds)), bold=significant),
+        replace(difference_entry(comparison, usual=len(comparison.seeds)), bold=verdict.significant),
         Entry(p_value_text(p), p),
         Entry(p_value_text(adjusted_p), adjusted_p),
         Entry(p_value_text(comparison.sign_flip_p), comparison.sign_flip_p),

@@ -17,7 +17,7 @@ COLUMNS = (
     Column("task", head=True),
     Column("method", head=True),
     Column("budget", head=True),
-    Column("score", "task's metric × 100", measured=True),
+    Column("score", "task's metric × 100", measured=True, unit="points"),
     Column("start", "mean rank of a matrix", parts=SPREAD),
     Column("end", "mean rank of a matrix", parts=SPREAD),
     Column("adapter parameters", "at the end", parts=SPREAD),

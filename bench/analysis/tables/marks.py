@@ -17,10 +17,10 @@ from bench.analysis.results import Results
 from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Comparison, Contrast
 from bench.analysis.stats.paired import holm
 from bench.analysis.tables.model import Entry
+from bench.analysis.verdicts import ALPHA
 from bench.analysis.wording import TIE, metric_name
 from bench.config.task import LOWER_IS_BETTER
 
-ALPHA = 0.05
 BOLD = (
     "Bold: the 95% interval of the paired difference (seeds × examples) to every other method excludes zero and "
     "p < 0.05 after Holm over the table."

@@ -32,6 +32,11 @@ class Entry:
     tie: bool = False
 
     @property
+    def main(self) -> str:
+        """Without the remark, unless there is nothing else."""
+        return (self.text or self.remark) + (f" {TIE}" if self.tie else "")
+
+    @property
     def shown(self) -> str:
         """Text, remark and the mark of a tie, without emphasis."""
         return ", ".join(part for part in (self.text, self.remark) if part) + (f" {TIE}" if self.tie else "")
@@ -46,6 +51,7 @@ class Column:
         head: whether the column names the row; such columns come first.
         measured: whether CSV writes mean, sd and n in columns of their own.
         interval: whether CSV writes difference, low, high and n in columns of their own.
+        unit: of its numbers, where the name does not say it; shown in the heading of HTML tables.
         parts: which other parts CSV writes in columns of their own, such as low and high; "" is the value itself.
     """
 
@@ -55,6 +61,7 @@ class Column:
     measured: bool = False
     interval: bool = False
     parts: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def full_name(self) -> str:

@@ -19,9 +19,9 @@ COLUMNS = (
     RANGE_COLUMN,
     Column("tasks"),
     Column("runs", parts=("", "remark")),
-    Column("mean"),
-    Column("IQM"),
-    Column("IQM [95%]", parts=("low", "high")),
+    Column("mean", unit="points"),
+    Column("IQM", unit="points"),
+    Column("IQM [95%]", parts=("low", "high"), unit="points"),
     Column("P(better than the first)"),
     Column("P [95%]", parts=("low", "high")),
 )

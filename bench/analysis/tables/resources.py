@@ -30,6 +30,7 @@ class Quantity:
     group: str
     read: Callable[[Record], float | None]
     write: Callable[[float], str] = number_text
+    unit: str = ""
 
 
 def parameter_table(results: Results) -> Table:
@@ -69,7 +70,10 @@ def _table(
     study that tunes.
     """
     with_trials = results.tuning.tuning is not None and name == "cost"
-    columns = [*HEADS, *(Column(quantity.name, quantity.group, parts=SPREAD) for quantity in quantities)]
+    columns = [
+        *HEADS,
+        *(Column(quantity.name, quantity.group, parts=SPREAD, unit=quantity.unit) for quantity in quantities),
+    ]
     if with_budget:
         columns.append(Column("budget used"))
     if with_trials:
@@ -177,14 +181,14 @@ PARAMETERS = (
     Quantity("heads", "", lambda r: _parameters(r).head, count_text),
 )
 MEMORY = (
-    Quantity("base", "stored", _base_mib, mib_text),
-    Quantity("file", "stored", lambda r: _mib(_bytes(r).adapter_file), mib_text),
-    Quantity("gradient", "training, most", lambda r: _mib(_bytes(r).gradients), mib_text),
-    Quantity("optimizer", "training, most", lambda r: _mib(_bytes(r).optimizer), mib_text),
-    Quantity("importance", "training, most", lambda r: _mib(_bytes(r).importance), mib_text),
-    Quantity("predicted", "training, total", lambda r: _mib(_bytes(r).peak.predicted), mib_text),
-    Quantity("measured", "training, total", _measured_mib, mib_text),
-    Quantity("peak", "process", lambda r: _mib(_bytes(r).peak.peak), mib_text),
+    Quantity("base", "stored", _base_mib, mib_text, "MiB"),
+    Quantity("file", "stored", lambda r: _mib(_bytes(r).adapter_file), mib_text, "MiB"),
+    Quantity("gradient", "training, most", lambda r: _mib(_bytes(r).gradients), mib_text, "MiB"),
+    Quantity("optimizer", "training, most", lambda r: _mib(_bytes(r).optimizer), mib_text, "MiB"),
+    Quantity("importance", "training, most", lambda r: _mib(_bytes(r).importance), mib_text, "MiB"),
+    Quantity("predicted", "training, total", lambda r: _mib(_bytes(r).peak.predicted), mib_text, "MiB"),
+    Quantity("measured", "training, total", _measured_mib, mib_text, "MiB"),
+    Quantity("peak", "process", lambda r: _mib(_bytes(r).peak.peak), mib_text, "MiB"),
 )
 COST = (
     Quantity("steps", "", lambda r: _training(r).steps, count_text),

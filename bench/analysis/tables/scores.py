@@ -15,8 +15,9 @@ from bench.analysis.results import Results, metric_value
 from bench.analysis.stats.comparison import Comparer, Comparison
 from bench.analysis.stats.paired import sign_flip_floor
 from bench.analysis.tables import parameters
-from bench.analysis.tables.marks import ALPHA, contrast_at, mark_best
+from bench.analysis.tables.marks import contrast_at, mark_best
 from bench.analysis.tables.model import Column, Entry, Table, summary_entry, text_entry
+from bench.analysis.verdicts import ALPHA
 from bench.analysis.wording import DASH, FAILURE_WORDS, budget_text, metric_name, points_text, split_text
 
 Metrics = Literal["reported", "other"]  # the first metric of each task, or the others
@@ -53,7 +54,7 @@ def score_table(comparer: Comparer, shown: Shown) -> Table | None:
             if results.seeds_planned(task, method, budget):
                 size = parameters.parameters_entry(results, task, method, budget, usual_n(results))
                 rows.append((*_heads(results, place), text_entry(results.labels[method]), entries[place, method], size))
-    columns = (*HEADS, Column("method", head=True), Column("score", measured=True))
+    columns = (*HEADS, Column("method", head=True), Column("score", measured=True, unit="points"))
     return _table(results, shown, (*columns, Column("parameters", parts=parameters.SPREAD)), rows, [*mark_notes])
 
 
@@ -82,8 +83,8 @@ def pair_table(comparer: Comparer, shown: Shown) -> Table | None:
             sizes = [parameters.parameters_entry(results, task, m, budget, usual_n(results)) for m in shown.methods]
             heads = (results.task_labels[task], parameters.ROW, budget)
             rows.append((*map(text_entry, heads), *sizes, text_entry("")))
-    scores = [Column(results.labels[method], measured=True) for method in shown.methods]
-    columns = (*HEADS, *scores, Column("difference [95%]", interval=True))
+    scores = [Column(results.labels[method], measured=True, unit="points") for method in shown.methods]
+    columns = (*HEADS, *scores, Column("difference [95%]", interval=True, unit="points"))
     return _table(results, shown, columns, rows, [*mark_notes, *comparison_notes(results, compared)], compared)
 
 
@@ -98,7 +99,12 @@ def published_table(results: Results, published: Published) -> Table | None:
                 rows.append((*_heads(results, place), text_entry(label), score_entry(results, place, method), number))
     if not rows:
         return None
-    columns = (*HEADS, Column("method", head=True), Column("here", measured=True), Column("published"))
+    columns = (
+        *HEADS,
+        Column("method", head=True),
+        Column("here", measured=True, unit="points"),
+        Column("published", unit="points"),
+    )
     title = "Published numbers beside ours: points (fraction × 100), mean ± sd over seeds (n)"
     notes = (*published.notes(places, results), budgets_note(results), *footnotes(results))
     return Table("published", title, columns, tuple(rows), notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.analysis.published import read_published
 from bench.analysis.results import Results
 from bench.analysis.stats.comparison import Comparer
-from bench.analysis.tables.comparisons import comparison_table, method_pairs
+from bench.analysis.tables.comparisons import comparison_table
 from bench.analysis.tables.growth import growth_table, has_growing_ranks
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.overall import overall_table
@@ -13,6 +13,7 @@ from bench.analysis.tables.protocols import protocol_table
 from bench.analysis.tables.resources import cost_table, memory_table, parameter_table
 from bench.analysis.tables.scores import Metrics, Shown, pair_table, published_table, score_table
 from bench.analysis.tables.tuning import tuning_table
+from bench.analysis.verdicts import method_pairs
 
 METRICS: tuple[Metrics, ...] = ("reported", "other")
 

@@ -1,0 +1,84 @@
+"""Paired differences with their intervals: a small panel per task, each with its own axis and unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bench.analysis.figures.style import color, marker
+from bench.analysis.results import Results
+from bench.analysis.verdicts import Verdict
+from bench.analysis.wording import metric_name
+
+COLUMNS = 2  # of panels on a page
+PANEL_WIDTH = 3.7  # inches
+ONE_SEED = "n = 1: these models, not the methods"
+
+
+def difference_figure(results: Results, found: Sequence[Verdict]) -> Figure | None:
+    """All panels, for print; None if there is no difference to show."""
+    tasks = tasks_with_differences(results, found)
+    if not tasks:
+        return None
+    columns = min(COLUMNS, len(tasks))
+    rows = -(-len(tasks) // columns)  # rounded up
+    figure = Figure(figsize=(PANEL_WIDTH * columns, rows * _height(results, found)))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for number, axis in enumerate(axes.flat):
+        if number < len(tasks):
+            draw_differences(axis, results, tasks[number], found)
+        else:
+            axis.set_axis_off()
+    return figure
+
+
+def difference_panel(results: Results, task: str, found: Sequence[Verdict]) -> Figure:
+    """The panel of one task."""
+    figure = Figure(figsize=(PANEL_WIDTH, _height(results, found)))
+    draw_differences(figure.subplots(), results, task, found)
+    return figure
+
+
+def tasks_with_differences(results: Results, found: Sequence[Verdict]) -> list[str]:
+    known = {verdict.contrast.task for verdict in found if verdict.comparison}
+    return [task for task in results.tasks if task in known]
+
+
+def draw_differences(axis: Any, results: Results, task: str, found: Sequence[Verdict]) -> None:
+    """One row per pair and budget, with its interval; the mark is filled where the difference is clear after Holm."""
+    spec = results.tasks[task]
+    shown = [verdict for verdict in found if verdict.contrast.task == task and verdict.comparison]
+    shown.reverse()  # the y-axis counts from the bottom
+    firsts = list(dict.fromkeys(verdict.contrast.first for verdict in found))
+    labels = []
+    for y, verdict in enumerate(shown):
+        contrast, comparison = verdict.contrast, verdict.comparison
+        assert comparison is not None  # filtered above
+        index = list(results.labels).index(contrast.second)  # its color in all figures
+        interval = comparison.interval
+        if interval is not None:
+            axis.plot([100 * interval.low, 100 * interval.high], [y, y], linewidth=1.4, color=color(index))
+        fill = color(index) if verdict.significant else mpl.rcParams["axes.facecolor"]
+        axis.plot(100 * comparison.difference, y, marker(index), color=color(index), markerfacecolor=fill, markersize=5)
+        second = results.labels[contrast.second]
+        of_pair = second if len(firsts) == 1 else f"{second} − {results.labels[contrast.first]}"
+        labels.append(f"{of_pair}, {contrast.budget} (n = {len(comparison.seeds)})")
+    axis.axvline(0, color=mpl.rcParams["text.color"], linewidth=0.8)
+    baseline = results.labels[firsts[0]] if len(firsts) == 1 else ""
+    to = f" to {baseline}" if baseline else ""
+    axis.set(yticks=range(len(labels)), yticklabels=labels, ylim=(-0.6, len(labels) - 0.4))
+    axis.set_xlabel(f"difference{to} in {metric_name(spec.metric)} [points]", fontsize=8)
+    if any(len(verdict.comparison.seeds) == 1 for verdict in shown if verdict.comparison):
+        axis.set_xlabel(f"{axis.get_xlabel()}\n({ONE_SEED})", fontsize=7)
+    axis.set_title(spec.label, fontsize=9, loc="left", fontweight="bold")
+    axis.locator_params(axis="x", nbins=5)
+    axis.tick_params(axis="both", labelsize=7)
+
+
+def _height(results: Results, found: Sequence[Verdict]) -> float:
+    """Inches: the same for all panels, so that they line up."""
+    rows = [sum(v.contrast.task == task and v.comparison is not None for v in found) for task in results.tasks]
+    return 0.95 + 0.19 * max(rows, default=1)
