@@ -98,11 +98,13 @@ def _unlock(args: argparse.Namespace, folder: Path) -> None:
 
 def _kill_all(run: subprocess.Popen[bytes]) -> None:
     """SIGKILL for a run and its descendants, those in sessions of their own as well."""
-    processes = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
-    for process in processes:
+    descendants = psutil.Process(run.pid).children(recursive=True)
+    run.kill()
+    for process in descendants:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(processes)
+    run.wait()
+    psutil.wait_procs(descendants)
 
 
 def _cells(pid: int) -> list[psutil.Process]:
