@@ -13,6 +13,7 @@ from pathlib import Path
 
 EXIT_BAD_INPUT = 2
 EXIT_TRY_AGAIN = 75
+DISK_FULL = "disk full"  # how the message of that fault begins
 
 
 class BenchError(Exception):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.errors import TransientError
+from bench.errors import DISK_FULL, TransientError
 
 
 def digest(content: bytes | Path) -> str:
@@ -60,7 +60,7 @@ def clear_when_full(folder: Path, needed: int) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         free = shutil.disk_usage(folder).free
-        raise TransientError(f"disk full at {folder}: {needed:,} bytes needed, {free:,} free") from error
+        raise TransientError(f"{DISK_FULL} at {folder}: {needed:,} bytes needed, {free:,} free") from error
 
 
 def sync_folder(folder: Path) -> None:

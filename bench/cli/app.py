@@ -25,7 +25,7 @@ from bench.cli.status import status
 from bench.cli.train import train
 from bench.cli.train_group import group
 from bench.cli.tuned import tuned
-from bench.errors import EXIT_BAD_INPUT, EXIT_TRY_AGAIN, BenchError
+from bench.errors import DISK_FULL, EXIT_BAD_INPUT, EXIT_TRY_AGAIN, BenchError
 from bench.log import configure_logging
 
 # Errors of a file that a person named, or may not use: no fault of the program, so no traceback.
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno in FULL:
             place = error.filename2 or error.filename
             at = f" at {place}" if place else ""
-            print(f"error: disk full{at}: free space, and run the same command again", file=sys.stderr, flush=True)
+            print(f"error: {DISK_FULL}{at}: free space, and run the same command again", file=sys.stderr, flush=True)
             return EXIT_TRY_AGAIN
         if error.errno not in UNUSABLE or error.filename is None:
             raise

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.config.cell import Cell
-from bench.errors import EXIT_BAD_INPUT, BenchError
+from bench.errors import DISK_FULL, EXIT_BAD_INPUT, BenchError
 from bench.paths import StudyPaths
 from bench.pipeline.study import Pipeline
 
@@ -29,14 +29,16 @@ def exit_on_bad_input() -> Iterator[None]:
 def report_failures(pipeline: Pipeline) -> None:
     """Print, after a run with errors, why `bench prepare` refused, or else why each cell without a record ended.
 
-    Raises SystemExit(2) if `bench prepare` found bad input; nothing was trained then.
+    Raises SystemExit(2) if `bench prepare` found bad input; nothing was trained then. A full disk is none.
     """
     unprepared = [Path(file).parent.name for file in pipeline.manifests if not Path(file).is_file()]
     messages = [message for name in unprepared if (message := error_message(pipeline.paths.prepare_log(name)))]
     if messages:
         # the data sets of a refused model carry its message too: each message once
         print("\n".join(dict.fromkeys(messages)), file=sys.stderr, flush=True)
-        raise SystemExit(EXIT_BAD_INPUT)
+        if not all(message.startswith(f"{MARK}{DISK_FULL}") for message in messages):
+            raise SystemExit(EXIT_BAD_INPUT)
+        return
     failed = [(cell, log) for cell in (*pipeline.trials, *pipeline.cells) if (log := _failed(pipeline, cell))]
     for cell, log in failed[:MOST_SHOWN]:
         print(f"{cell.id}: {last_message(log)} (whole log: {log})", file=sys.stderr)
