@@ -81,7 +81,7 @@ def main() -> int:
 def _command(args: argparse.Namespace, folder: Path) -> list[str]:
     config = [f"study={args.study}", f"results={folder.resolve()}", *args.config]
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all"]
-    return [*snakemake, "--keep-going", "--rerun-incomplete", "records", "--config", *config]
+    return [*snakemake, "--keep-going", "records", "--config", *config]
 
 
 def _run(args: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:

@@ -12,7 +12,7 @@ from bench.config.tuned_file import read_tuned
 from bench.records.io import read_record
 from bench.records.schema import result_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slurm
 TUNED = """\
 name: tuned-quarter
 data: embedded
