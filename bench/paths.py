@@ -294,18 +294,3 @@ def evaluation_folder(results: Path, name: str) -> Path:
 def reference_numbers(root: Path) -> list[Path]:
     """The CSV files of published numbers in the project folder `root`."""
     return sorted((root / RESULTS / REFERENCE).glob("*.csv"))
-
-
-@dataclass(frozen=True)
-class SnakemakePaths:
-    """Snakemake's own folder in the working folder, and the file in which we note who holds its lock."""
-
-    folder: Path = Path(".snakemake")
-
-    @property
-    def locks(self) -> Path:
-        return self.folder / "locks"
-
-    @property
-    def holder(self) -> Path:
-        return self.folder / "holder.json"
