@@ -144,7 +144,7 @@ def test_a_killed_run_goes_on(undisturbed: Project, tmp_path: Path) -> None:
     project = tuned_project(tmp_path / "killed")
     cache = f"cache={undisturbed.folder / 'results/cache'}"
     run = subprocess.Popen(
-        project.command("records", "--nolock", config=(cache,)),
+        project.command("records", "--nolock", "--rerun-incomplete", config=(cache,)),
         cwd=project.folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -156,7 +156,7 @@ def test_a_killed_run_goes_on(undisturbed: Project, tmp_path: Path) -> None:
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    done = project.snakemake("records", "--nolock", config=(cache,))
+    done = project.snakemake("records", "--nolock", "--rerun-incomplete", config=(cache,))
     assert done.code == 0, done.out
     assert results(project) == results(undisturbed)
 
