@@ -82,7 +82,7 @@ def test_a_failed_seed_takes_the_verdict_of_its_task_alone(tmp_path: Path) -> No
 
 def test_where_lower_is_better_less_is_better() -> None:
     words = ("tasks=[sst2_words]", "backbones={text-label: tiny-bart}", "overrides.sst2_words.metrics=[no_label]")
-    study = load_study("demo", [PAIR, "seeds=[0, 1, 2]", "grids=[{budgets: [small]}]", *words])
+    study = load_study("demo", ["recipe_from=null", PAIR, "seeds=[0, 1, 2]", "grids=[{budgets: [small]}]", *words])
     comparer = StudyInMemory(study).comparer_of(
         {
             cell.id: {

@@ -45,10 +45,19 @@ LAYERS = 6
 PARAMETERS_PER_RANK = 2 * 768  # a row of A and a column of B, for a matrix of 768 x 768
 
 
+# One recipe for all methods of the demo, with steps and rows that stay as they are when the demo's change.
+SHARED = (
+    "recipe_from=null",
+    "recipe.max_steps=40",
+    "recipe.batch_size=16",
+    "recipe.max_length=64",
+    "limits.train_rows=640",
+)
+
+
 def study_of(seeds: int, *overrides: str) -> ResolvedStudy:
     """The study `demo` with the seeds 0 to `seeds` - 1 and one recipe for all methods."""
-    shared = ["recipe_from=null", f"seeds=[{', '.join(map(str, range(seeds)))}]"]
-    return load_study("demo", [*shared, *overrides])
+    return load_study("demo", [*SHARED, f"seeds=[{', '.join(map(str, range(seeds)))}]", *overrides])
 
 
 def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status: Any = "ok", **changes: Any) -> Record:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.records import make_record
+from helpers.records import SHARED, make_record
 from helpers.trials import tuned_study, write_trial
 
 from bench.config.resolve import ResolvedStudy, load_study
@@ -41,7 +41,7 @@ def pipeline_of(study: ResolvedStudy, results: Path) -> Pipeline:
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Pipeline:
     """cola with LoRA and AdaLoRA, two budgets."""
-    return pipeline_of(load_study("demo", ["tasks=[cola]", "methods=[lora, adalora]"]), tmp_path)
+    return pipeline_of(load_study("demo", [*SHARED, "tasks=[cola]", "methods=[lora, adalora]"]), tmp_path)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def test_records_say_what_is_done_and_what_failed(pipeline: Pipeline) -> None:
 
 def test_a_record_of_another_spec_does_not_count(pipeline: Pipeline, tmp_path: Path) -> None:
     write(pipeline, CELL)
-    other = pipeline_of(load_study("demo", ["tasks=[cola]", "recipe.learning_rate=1e-4"]), tmp_path)
+    other = pipeline_of(load_study("demo", [*SHARED, "tasks=[cola]", "recipe.learning_rate=1e-4"]), tmp_path)
     assert of(Follower(other).poll(), CELL).stage == "waiting"
 
 
