@@ -61,6 +61,11 @@ def test_the_first_numbers_are_seen_without_scrolling(
     box = "document.querySelector('.answer li').getBoundingClientRect()"
     assert 0 < browser.evaluate(f"{box}.top") < browser.evaluate(f"{box}.bottom") < height
     assert re.search(r"\d of 5 tasks", browser.evaluate("document.querySelector('.answer li').textContent"))
+    # Of each of the first tables, the first number stands within the width of the window.
+    edge = "Math.max(...[...document.querySelectorAll('table')].slice(0, 2).map(table => "
+    edge += "[...[...table.tBodies[0].rows].find(row => row.cells[0].textContent === 'SST-2').cells]"
+    edge += ".find(cell => cell.dataset.value).getBoundingClientRect().right))"
+    assert browser.evaluate(edge) <= width
     background = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 28)")
     picture = "document.querySelector('.panels img').currentSrc === document.querySelector('.panels img').src"
