@@ -76,7 +76,7 @@ def test_a_source_is_encoded_once_for_all_beams_and_texts_are_those_of_generate(
     split = open_data(data_folder(cell.task, cell.backbone, cell.data, None, tmp_path)).evaluation["validation"]
     with torch.no_grad():
         for parameter in model.parameters():  # so that sources differ in what is said of them, and beams change places
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(0.4 * torch.randn_like(parameter))
     assert cell.task.generation
     generation = cell.task.generation.model_copy(update={"beams": 4, "min_length": 8, "no_repeat_ngram": 1})
     task = cell.task.model_copy(update={"generation": generation})
@@ -91,7 +91,7 @@ def test_a_source_is_encoded_once_for_all_beams_and_texts_are_those_of_generate(
     batches = len(split) / 4
     assert len(encoded) == batches
     assert keys == [4] * int(2 * batches)  # each of two layers, a row a source
-    assert len(set(found)) > 4  # texts differ by their source
+    assert len(set(found)) > len(found) / 2
     model.eval()
     options = {"num_beams": 4, "max_length": 8, "min_length": 8, "no_repeat_ngram_size": 1, "early_stopping": True}
     for ids, text in zip(split.input_ids, found, strict=True):
