@@ -45,12 +45,9 @@ ADAPTER_CONFIG = "adapter_config.json"  # likewise
 MODEL_WEIGHTS = "model.safetensors"  # the name that transformers gives it
 MODEL_CONFIG = "config.json"  # likewise
 
-# Written last into a folder of the cache: a folder that has it is complete.
-MANIFEST = "manifest.json"
-# Beside it: the files that the folder was prepared from, as they were.
-ORIGIN = "origin.json"
-# In place of the manifest once these files changed, until the folder is prepared again.
-WITHDRAWN = "withdrawn.json"
+MANIFEST = "manifest.json"  # written last into a folder of the cache: a folder that has it is complete
+ORIGIN = "origin.json"  # beside it: the files that the folder was prepared from, as they were
+WITHDRAWN = "withdrawn.json"  # in place of the manifest once these files changed, until it is prepared again
 
 
 def cell_id(task: str, method: str, budget: str, seed: int | str) -> str:
@@ -294,3 +291,11 @@ def evaluation_folder(results: Path, name: str) -> Path:
 def reference_numbers(root: Path) -> list[Path]:
     """The CSV files of published numbers in the project folder `root`."""
     return sorted((root / RESULTS / REFERENCE).glob("*.csv"))
+
+
+@dataclass(frozen=True)
+class SnakemakePaths:
+    """Snakemake's own folder in the working folder, and the file in which we note who holds its lock."""
+
+    locks: Path = Path(".snakemake/locks")
+    holder: Path = Path(".snakemake/holder.json")

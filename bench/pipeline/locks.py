@@ -10,31 +10,14 @@ import shlex
 import socket
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
 from bench.files import digest, write_atomic
+from bench.paths import SnakemakePaths
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.lock"
 VARIABLE = "BENCH_LOCK_SHA256"
-
-
-@dataclass(frozen=True)
-class SnakemakePaths:
-    """Snakemake's own folder in the working folder, and the file in which we note who holds its lock."""
-
-    folder: Path = Path(".snakemake")
-
-    @property
-    def locks(self) -> Path:
-        return self.folder / "locks"
-
-    @property
-    def holder(self) -> Path:
-        return self.folder / "holder.json"
-
-
 SNAKEMAKE = SnakemakePaths()
 
 

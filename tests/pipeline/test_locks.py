@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.pipeline.locks import SnakemakePaths, announce_holder, note_holder, unlock_command
+from bench.paths import SnakemakePaths
+from bench.pipeline.locks import announce_holder, note_holder, unlock_command
 
 UNREADABLE = [b"", b"{", b"[1]", b"null", b"3", bytes(range(128, 256)), b"[" * 5000, b'{"host": 1}']
 
