@@ -31,8 +31,7 @@ from pathlib import Path
 from bench.files import digest
 
 RESULTS = Path("results")  # the default, relative to the working folder
-# Folders of the results beside those of the studies.
-CACHE, EVALUATIONS, REFERENCE = OTHER_RESULTS = ("cache", "evaluations", "reference")
+CACHE, EVALUATIONS, REFERENCE = OTHER_RESULTS = ("cache", "evaluations", "reference")  # beside studies
 
 # Files in the folder of a cell.
 RECORD = "record.json"

@@ -16,7 +16,7 @@ from bench.paths import CURVE, RECORD
 from bench.pipeline.study import Pipeline
 from bench.progress.curve_tail import CurveTail
 from bench.progress.forecast import Forecasts, rest
-from bench.progress.jobs import FailuresInLogs, SlurmQueue, SnakemakeJobs, starting
+from bench.progress.jobs import FailuresInLogs, SlurmQueue, SnakemakeJobs, first_line, starting
 from bench.progress.records_read import Recorded, RecordsRead
 from bench.progress.state import CellProgress, Snapshot, Stage
 
@@ -80,7 +80,7 @@ class Follower:
         self._curves.pop(cell.id, None)
         if recorded.status == "ok":
             return _at(cell, "done", result=recorded.result, seconds=recorded.seconds)
-        first = recorded.message.strip().partition("\n")[0]
+        first = first_line(recorded.message)
         message = f"{recorded.status}: {first}" if first else recorded.status
         return _at(cell, "failed", message=message, log=str(self._pipeline.paths.log(cell.id)))
 

@@ -135,7 +135,7 @@ class FailuresInLogs:
             if self._known.get(log, (0, ""))[0] != changed:
                 text = log.read_text(errors="replace")
                 failed = "Traceback (most recent call last)" in text or error_message(log)
-                self._known[log] = (changed, _first_line(last_message(log)) if failed else "")
+                self._known[log] = (changed, first_line(last_message(log)) if failed else "")
             message = self._known[log][1]
             return Failure(message, log) if message else None
         return None
@@ -149,8 +149,9 @@ def starting(jobs: Sequence[Sequence[str]], running: Collection[str], recorded: 
 
 
 def _failure(log: Path) -> Failure:
-    return Failure(_first_line(last_message(log)) if log.is_file() else "left no log", log)
+    return Failure(first_line(last_message(log)) if log.is_file() else "left no log", log)
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """What stands in one line of the picture."""
     return text.strip().partition("\n")[0]
