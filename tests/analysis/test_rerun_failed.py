@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.records import study_of, write_cell
+from helpers.records import sets_of, study_of, write_cell
 
 from bench.cli.app import main
 
@@ -18,8 +18,7 @@ def test_failures_are_set_aside_and_nothing_else(tmp_path: Path, capsys: pytest.
     for cell, status in zip(cells, ("ok", *FAILURES), strict=True):
         write_cell(tmp_path / "demo", cell, 0.8, status=status)
     ok_record = (tmp_path / "demo" / "cells" / cells[0].id / "record.json").read_bytes()
-    sets = ["--set", "seeds=[0]", "--set", "tasks=[sst2]", "--set", "recipe_from=null"]
-    command = ["status", "demo", "--results", str(tmp_path), *sets]
+    command = ["status", "demo", "--results", str(tmp_path), *sets_of(1, "tasks=[sst2]")]
     for number in (1, 2):
         assert main([*command, "--rerun-failed"]) == 0
         records = sorted((tmp_path / "demo").rglob("record.json"))

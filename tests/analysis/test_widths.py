@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.records import study_of, write_study, write_troubled_study
+from helpers.records import sets_of, study_of, write_study, write_troubled_study
 from rich.cells import cell_len
 
 from bench.analysis.build import make_tables
@@ -20,7 +20,7 @@ needs_latex = pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="no LaTeX here: apt-get install texlive-latex-recommended"
 )
 COMPARISONS = ("lora_adalora", "lora_adalora_metrics", "methods", "methods_metrics")
-SEEDS, SEEDS_SET = 3, "seeds=[0,1,2]"
+SEEDS = 3
 MOST_OVERFULL = 10.0  # points
 TEXTS = (
     "0123456789",
@@ -98,7 +98,7 @@ def test_parameters_and_memory_are_read_in_a_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     for name in ("parameters", "memory"):
-        assert main(["tables", "demo", "--set", SEEDS_SET, "--results", str(tables.parents[1]), "--show", name]) == 0
+        assert main(["tables", "demo", *sets_of(SEEDS), "--results", str(tables.parents[1]), "--show", name]) == 0
         shown = capsys.readouterr().out
         assert all(cell_len(line) <= columns for line in shown.splitlines())
         assert "…" not in shown
@@ -108,7 +108,7 @@ def test_parameters_and_memory_are_read_in_a_terminal(
 
 
 def test_show_prints_all_tables_with_each_note_once(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["tables", "demo", "--set", SEEDS_SET, "--results", str(tables.parents[1]), "--show"]
+    arguments = ["tables", "demo", *sets_of(SEEDS), "--results", str(tables.parents[1]), "--show"]
     assert main(arguments) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count("LoRA against AdaLoRA") == 2
@@ -118,6 +118,6 @@ def test_show_prints_all_tables_with_each_note_once(tables: Path, capsys: pytest
 
 
 def test_an_unknown_table_is_refused_with_the_nearest_name(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["tables", "demo", "--set", SEEDS_SET, "--results", str(tables.parents[1]), "--show", "memry"]
+    arguments = ["tables", "demo", *sets_of(SEEDS), "--results", str(tables.parents[1]), "--show", "memry"]
     assert main(arguments) == 2
     assert "--show memry: study 'demo' has no such table (did you mean 'memory'?)" in capsys.readouterr().err

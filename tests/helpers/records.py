@@ -57,7 +57,16 @@ SHARED = (
 
 def study_of(seeds: int, *overrides: str) -> ResolvedStudy:
     """The study `demo` with the seeds 0 to `seeds` - 1 and one recipe for all methods."""
-    return load_study("demo", [*SHARED, f"seeds=[{', '.join(map(str, range(seeds)))}]", *overrides])
+    return load_study("demo", _overrides(seeds, overrides))
+
+
+def sets_of(seeds: int, *overrides: str) -> list[str]:
+    """The options that name the same study to a command of `bench`."""
+    return [word for override in _overrides(seeds, overrides) for word in ("--set", override)]
+
+
+def _overrides(seeds: int, more: tuple[str, ...]) -> list[str]:
+    return [*SHARED, f"seeds=[{', '.join(map(str, range(seeds)))}]", *more]
 
 
 def make_record(cell: Cell, metrics: dict[str, dict[str, float | None]], status: Any = "ok", **changes: Any) -> Record:
