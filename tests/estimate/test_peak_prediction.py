@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
 
 SHAPES = ((8, 16), (16, 64), (32, 24))  # rows and the longest row allowed
+ACCURACY = 0.2  # of a prediction, at the least
 
 
 def minilm_cell(method: str, rows: int, length: int) -> Cell:
@@ -33,7 +35,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="resident peaks are Linux's")
 @pytest.mark.parametrize(("rows", "length"), SHAPES)
 def test_predicted_growth_is_near_the_measured_one(lab: Lab, tmp_path: Path, rows: int, length: int) -> None:
-    growths = {}
+    growths = {}  # of each method, predicted and measured
     for method in METHODS:
         cell = minilm_cell(method, rows, length)
         lab.prepare(cell)
@@ -42,10 +44,11 @@ def test_predicted_growth_is_near_the_measured_one(lab: Lab, tmp_path: Path, row
         assert recorded is not None
         measured = recorded.peak
         assert measured.growth is not None
-        assert measured.predicted == pytest.approx(measured.growth, rel=0.2)
+        assert measured.predicted == pytest.approx(measured.growth, rel=ACCURACY)
         growths[method] = (measured.predicted, measured.growth)
-    by_prediction, by_measure = (sorted(METHODS, key=lambda m, side=side: growths[m][side]) for side in (0, 1))
-    assert by_prediction == by_measure
+    for (less, less_measured), (more, more_measured) in permutations(growths.values(), 2):
+        if more > (1 + ACCURACY) * less:  # what is closer than that may come in either order
+            assert more_measured > less_measured, growths
 
 
 @lru_cache
