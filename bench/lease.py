@@ -108,6 +108,7 @@ def lease(folder: Path) -> Iterator[None]:
     file, mine = folder / NAME, Holder.this_process()
     if not _take(file, mine):
         _wait_for(file, mine)
+    _clear(file, mine)
     ended = threading.Event()
     thread = threading.Thread(target=_renew, args=(file, mine, ended), daemon=True)
     thread.start()
@@ -190,6 +191,16 @@ def _remove(file: Path, content: bytes) -> None:
         pass
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _clear(file: Path, mine: Holder) -> None:
+    """Remove what processes left beside the lease that were killed while they took one: called by its new holder."""
+    with suppress(FileNotFoundError):  # one of them is just being removed by its own process
+        for left in file.parent.glob(f"{NAME}.*"):
+            holder = Holder.parse(_content(left))
+            age = (file.stat().st_mtime_ns - left.stat().st_mtime_ns) / 1e9
+            if age > STALE or (holder is not None and holder.is_gone(mine)):
+                left.unlink()
 
 
 def _content(file: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -52,6 +53,30 @@ def test_lease_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     started = time.monotonic()
     with lease(tmp_path):
         assert time.monotonic() - started < 30
+
+
+KILLED_IN_BETWEEN = """
+import os, signal, sys
+from pathlib import Path
+from bench import lease as module
+module.sync_folder = lambda folder: os.kill(os.getpid(), signal.SIGKILL)  # after the link, before the file is removed
+with module.lease(Path(sys.argv[1])):
+    pass
+"""
+
+
+def test_what_killed_processes_left_beside_the_lease_is_removed(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_BETWEEN, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    empty, waiting = tmp_path / f"{NAME}.cut", tmp_path / f"{NAME}.waiting"
+    empty.touch()
+    long_ago = time.time() - 2 * module.STALE
+    os.utime(empty, (long_ago, long_ago))
+    waiting.write_text(json.dumps(ELSEWHERE))  # of a live process of another machine
+    with lease(tmp_path):
+        assert sorted(file.name for file in tmp_path.iterdir()) == [NAME, waiting.name]
+    assert list(tmp_path.iterdir()) == [waiting]
 
 
 ELSEWHERE = asdict(Holder(host="elsewhere", machine="m", pid=1, slurm="7", token="x"))
