@@ -19,6 +19,7 @@ from bench.config.budget import Budget
 from bench.config.cell import Cell
 from bench.config.method import Method
 from bench.config.rank_schedule import schedule_of
+from bench.config.recipe import Recipe
 from bench.estimate.counters import FusedKernels, LiveBytes, MatmulOperations
 from bench.estimate.parameters import Unpredictable, label_count, meta_model, model_shape
 from bench.evaluation.loss import task_loss
@@ -32,6 +33,8 @@ from bench.models.sites import AdapterSite, chosen_sites
 Device = Literal["cpu", "cuda"]
 # Keys of transformers' configs that hold a number of layers.
 DEPTHS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
+# What a micro-batch of a given shape feels of a recipe.
+FELT = ("batch_size", "accumulation", "processes", "gradient_checkpointing", "adapter_dropout", "head_dropout")
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,13 @@ def _plain_lora(method: Method) -> Method:
 
 
 def _anonymous(cell: Cell, method: Method, budget: Budget) -> str:
-    """The cell as JSON without names and seed, so that cells which train alike share one entry of the cache."""
+    """The cell as JSON without what no micro-batch feels, so that cells which cost alike share one entry of the cache."""
     method = method.model_copy(update={"name": "traced", "label": "traced", "description": "", "recipe": {}})
-    names = {"study": "", "budget_name": "", "seed": 0}
-    return cell.model_copy(update={**names, "budget": budget, "method": method}).model_dump_json()
+    recipe = Recipe(**{key: getattr(cell.recipe, key) for key in FELT})
+    task = cell.task.model_copy(update={"name": "traced", "label": "traced", "description": "", "recipe": recipe})
+    names = {"study": "", "budget_name": "", "seed": 0, "selection": "last", "trial": None, "choice": None}
+    changed = {**names, "task": task, "recipe": recipe, "budget": budget, "method": method}
+    return cell.model_copy(update=changed).model_dump_json()
 
 
 @lru_cache(maxsize=256)
@@ -146,8 +152,7 @@ def _training_step(cell: Cell, depths: dict[str, int], batch: BatchShape, device
     sites = chosen_sites(find_sites(model, backbone), cell.method)
     model = attach(model, cell, sites)
     # The schedule only has to be valid: no optimizer step is made.
-    rows = 100 * batch.rows + cell.recipe.holdout_rows
-    schedule = schedule_of(cell, rows, [(site.in_features, site.out_features) for site in sites])
+    schedule = schedule_of(cell, 100 * batch.rows, [(site.in_features, site.out_features) for site in sites])
     core = build_core(model, sites, cell, schedule)
     inputs = _meta_batch(cell, batch)
     # Weights and training state are predicted by bench/estimate/parameters.py, so they don't count here.
