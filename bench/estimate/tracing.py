@@ -98,7 +98,7 @@ def _plain_lora(method: Method) -> Method:
 
 
 def _anonymous(cell: Cell, method: Method, budget: Budget) -> str:
-    """The cell as JSON without what no micro-batch feels, so that cells which cost alike share one entry of the cache."""
+    """The cell as JSON without what no micro-batch feels, so that cells that cost alike share an entry of the cache."""
     method = method.model_copy(update={"name": "traced", "label": "traced", "description": "", "recipe": {}})
     recipe = Recipe(**{key: getattr(cell.recipe, key) for key in FELT})
     task = cell.task.model_copy(update={"name": "traced", "label": "traced", "description": "", "recipe": recipe})
