@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from helpers.file_lines import FileLines
+from helpers.projects import make_project, prepare
 
 from bench.inputs.processors import allowed_processors
 
@@ -41,6 +43,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("tx") and not hasattr(config, "workerinput") and config.get_verbosity() == 0:
         config.pluginmanager.register(FileLines(config))
+
+
+@pytest.fixture(scope="session")
+def prepared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the study `tiny` of `helpers.projects` needs, prepared once for all workers. Nothing may change it."""
+    mine = tmp_path_factory.getbasetemp()
+    folder = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "prepared"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            unfinished = folder.with_suffix(".unfinished")
+            prepare(make_project(unfinished, "embedded"))
+            unfinished.rename(folder)
+    return folder / "results" / "cache"
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,10 @@ def late_run(project: Project, monkeypatch: pytest.MonkeyPatch, latency: float) 
 
 
 @pytest.mark.long
-def test_a_late_record_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_record_is_waited_for(tmp_path: Path, prepared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     latency = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())["latency-wait"]
     assert latency > 60  # an attribute cache of NFS holds for up to 60 s
-    project = make_project(tmp_path, "embedded")
+    project = make_project(tmp_path, "embedded", prepared_cache)
     done = late_run(project, monkeypatch, latency)
     assert done.code == 0, done.out
     assert f"Waiting at most {latency} seconds for missing files" in done.out

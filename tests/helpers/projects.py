@@ -85,8 +85,20 @@ def _jobs(out: str) -> dict[str, int]:
     return counts
 
 
-def make_project(folder: Path, data: str) -> Project:
-    """A project with the study `tiny`, whose rows are `data`: embedded or hub."""
+def make_project(folder: Path, data: str, prepared: Path | None = None) -> Project:
+    """A project with the study `tiny`, whose rows are `data`: embedded or hub.
+
+    prepared: a cache that has what the study needs, see the fixture `prepared_cache`; without it the run prepares.
+    """
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     (folder / "workflow" / "studies" / "tiny.yaml").write_text(TINY.format(data=data))
+    if prepared:
+        shutil.copytree(prepared, folder / "results" / "cache", copy_function=os.link)  # no prepared file is written to
     return Project(folder, ["study=tiny"])
+
+
+def prepare(project: Project) -> Path:
+    """Prepare what the study `tiny` needs; returns the cache."""
+    command = [sys.executable, "-m", "bench.cli", "prepare", "tiny", "--workflow", str(project.workflow)]
+    subprocess.run(command, cwd=project.folder, check=True, capture_output=True)
+    return project.folder / "results" / "cache"

@@ -22,9 +22,9 @@ def _cells(project: Project) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def single(tmp_path_factory: pytest.TempPathFactory, prepared_cache: Path) -> Project:
     """The cells of the study, each in a job of its own."""
-    project = make_project(tmp_path_factory.mktemp("single"), "embedded")
+    project = make_project(tmp_path_factory.mktemp("single"), "embedded", prepared_cache)
     done = project.snakemake("records", config=(GROUPED[0].replace("cells_per_job=4", "cells_per_job=1"),))
     assert done.code == 0, done.out
     assert done.jobs["train_cola"] == 4

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def trained(tmp_path_factory: pytest.TempPathFactory, prepared_cache: Path) -> Project:
     """Both cells of the study, trained once for the tests of this file; each test leaves them as they are."""
-    project = make_project(tmp_path_factory.mktemp("project"), "embedded")
+    project = make_project(tmp_path_factory.mktemp("project"), "embedded", prepared_cache)
     done = project.snakemake()
     assert done.code == 0, done.out
     assert len(project.records) == 2

@@ -24,8 +24,8 @@ CELL = "--study tiny --task cola --method lora --budget small"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    project = make_project(tmp_path, "embedded")
+def project(tmp_path: Path, prepared_cache: Path) -> Project:
+    project = make_project(tmp_path, "embedded", prepared_cache)
     study = project.workflow / "studies" / "tiny.yaml"
     study.write_text(study.read_text().replace("tasks: [cola, sst2]", "tasks: [cola]") + TUNING)
     return project

@@ -42,9 +42,9 @@ LORA, ADALORA = "cola/lora/small", "cola/adalora/small"
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, prepared_cache: Path) -> Project:
     """The whole study, trained once; no test changes it."""
-    project = tuned_project(tmp_path_factory.mktemp("tuned"))
+    project = tuned_project(tmp_path_factory.mktemp("tuned"), prepared_cache)
     done = project.snakemake("records")
     assert done.code == 0, done.out
     assert trained(done.jobs) == FRESH
@@ -60,8 +60,8 @@ def finished(undisturbed: Project, tmp_path: Path) -> Project:
     return replace(undisturbed, folder=folder)
 
 
-def tuned_project(folder: Path) -> Project:
-    project = make_project(folder, "embedded")
+def tuned_project(folder: Path, prepared: Path) -> Project:
+    project = make_project(folder, "embedded", prepared)
     (project.workflow / "studies" / "tiny.yaml").write_text(TUNED)
     return project
 
@@ -140,11 +140,10 @@ def test_a_changed_space_runs_what_is_new(undisturbed: Project) -> None:
     assert trained(undisturbed.snakemake("-n", "records", config=(listed,)).jobs) == new
 
 
-def test_a_killed_run_goes_on(undisturbed: Project, tmp_path: Path) -> None:
-    project = tuned_project(tmp_path / "killed")
-    cache = f"cache={undisturbed.folder / 'results/cache'}"
+def test_a_killed_run_goes_on(undisturbed: Project, tmp_path: Path, prepared_cache: Path) -> None:
+    project = tuned_project(tmp_path / "killed", prepared_cache)
     run = subprocess.Popen(
-        project.command("records", "--nolock", "--rerun-incomplete", config=(cache,)),
+        project.command("records"),
         cwd=project.folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -156,15 +155,14 @@ def test_a_killed_run_goes_on(undisturbed: Project, tmp_path: Path) -> None:
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    done = project.snakemake("records", "--nolock", "--rerun-incomplete", config=(cache,))
+    done = project.snakemake("records", "--nolock")  # nothing has to be said about incomplete files
     assert done.code == 0, done.out
     assert results(project) == results(undisturbed)
 
 
-def test_successive_halving(undisturbed: Project, tmp_path: Path) -> None:
-    project = tuned_project(tmp_path / "halving")
-    cache = f"cache={undisturbed.folder / 'results/cache'}"
-    config = (cache, "methods=lora", "set=tuning.halving=2; recipe.max_steps=4")
+def test_successive_halving(tmp_path: Path, prepared_cache: Path) -> None:
+    project = tuned_project(tmp_path / "halving", prepared_cache)
+    config = ("methods=lora", "set=tuning.halving=2; recipe.max_steps=4")
     done = project.snakemake("records", config=config)
     assert done.code == 0, done.out
     assert trained(done.jobs) == {"rungs_cola_1": 1, "trials_cola_1": 1, "group_cola_1": 1, "tuned": 1}

@@ -22,8 +22,8 @@ CELL = "cola/adalora/small/seed-0"
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return make_project(tmp_path_factory.mktemp("project"), "embedded")
+def project(tmp_path_factory: pytest.TempPathFactory, prepared_cache: Path) -> Project:
+    return make_project(tmp_path_factory.mktemp("project"), "embedded", prepared_cache)
 
 
 def train(project: Project, name: str, *more: str) -> tuple[Path, str]:
