@@ -25,7 +25,8 @@ from pathlib import Path
 import psutil
 
 from bench.records.io import read_record
-from bench.records.schema import result_of
+from bench.records.rung import read_rung
+from bench.records.schema import Record, result_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -122,12 +123,18 @@ def _cells(pid: int) -> list[psutil.Process]:
 
 
 def _outcome(folder: Path) -> dict[str, object]:
-    """Every file of every cell and trial by path: records without times, other files as hashes."""
+    """Every file of every cell and trial by path: records and rungs without times, other files as hashes."""
     files: dict[str, object] = {}
     of_cells = [path for part in ("cells", "trials") for path in sorted((folder / part).rglob("*"))]
     for path in (*of_cells, folder / "tuned.yaml"):
         if path.name == "record.json":
             files[path.relative_to(folder).as_posix()] = result_of(read_record(path))
+        elif path.match("rung-*.json"):  # of successive halving, with the record of a trial that ends there
+            rung = read_rung(path)
+            assert rung is not None
+            record = Record.model_validate(rung.record) if rung.record else None
+            without = rung.model_dump(exclude={"record"})
+            files[path.relative_to(folder).as_posix()] = {**without, "record": record and result_of(record)}
         elif path.is_file():
             files[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return files
