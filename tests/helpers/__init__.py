@@ -11,6 +11,7 @@ records            records, predictions and curves as finished cells leave them,
 results            studies in memory for the statistics: thousands, without files
 projects           a copy of workflow/, and real runs of Snakemake on it
 clusters           a real Slurm cluster on this machine (cluster.sh starts it)
+gpus               a machine with GPUs by a stand-in for NVML, of which nothing but its module is imitated
 browser            a headless Chromium
 terminals          a real terminal, in which a program runs
 disks              a file system of a few kilobytes

@@ -1,0 +1,194 @@
+"""The NVIDIA GPUs that this process may use, asked of the driver by NVML: no CUDA is initialized, so a fork stays safe.
+
+A GPU is known by its UUID, whatever CUDA_VISIBLE_DEVICES calls it. A card that is split (MIG) counts as its instances,
+since a process can use one of these and not the card. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+NO_GPU = ("", "-1", "NoDevFiles")  # entries of CUDA_VISIBLE_DEVICES that name no GPU
+CONTROL_DEVICE = Path("/dev/nvidiactl")  # is there where the driver runs, in containers too
+TIMEOUT = 60  # seconds for a process that asks CUDA
+# Run in a process of its own, because CUDA must not be initialized in one that forks later.
+_ASK_CUDA = """\
+import json, torch
+found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+print(json.dumps([[str(gpu.uuid), gpu.name, gpu.total_memory, gpu.major, gpu.minor] for gpu in found]))
+"""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU or an instance of one, by what the driver says of it. None: nobody could be asked.
+
+    uuid: its name for CUDA_VISIBLE_DEVICES; where nobody could be asked, what that variable calls it. model: such as
+    'NVIDIA H100 80GB HBM3'. memory: bytes. capability: such as (9, 0). card: the UUID of the card that it is a part of,
+    or its own.
+    """
+
+    uuid: str
+    model: str | None = None
+    memory: int | None = None
+    capability: tuple[int, int] | None = None
+    card: str | None = None
+
+
+def visible_gpus() -> list[Gpu]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process, in its order; all if it is not set.
+
+    Numbers in it count as nvidia-smi counts. As CUDA does, it reads the variable up to the first entry that names none.
+    Where nobody can be asked (a container that lacks the driver's libraries), they are those that the variable or Slurm
+    says. Raises BenchError if an entry names a GPU that is not here, or if the driver is there but does not answer.
+    """
+    names = _names(os.environ.get(VARIABLE))
+    if names == []:
+        return []
+    cards = _cards()
+    if cards is None:
+        given = names or _names(os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")) or []
+        found = _asked_of_cuda() if given or CONTROL_DEVICE.exists() else []
+        return found or [Gpu(name) for name in given]
+    if names is None:
+        return [gpu for card in cards for gpu in card]
+    chosen: dict[str, Gpu] = {}  # by UUID: a card may be named twice
+    for name in names:
+        chosen |= {gpu.uuid: gpu for gpu in _named(name, cards)}
+    return list(chosen.values())
+
+
+def driver_version() -> str | None:
+    """The version of NVIDIA's driver, such as '580.65.06'; None where there is none that answers."""
+    import pynvml
+
+    with suppress(pynvml.NVMLError), _session():
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    return None
+
+
+def processes_on(uuid: str) -> list[int]:
+    """The ids of the processes that compute on that GPU, sorted; empty where the driver does not tell.
+
+    In a container they are those that the host counts, or only the container's own.
+    """
+    import pynvml
+
+    with suppress(pynvml.NVMLError), _session():
+        running = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        return sorted({int(process.pid) for process in running})
+    return []
+
+
+def _names(listed: str | None) -> list[str] | None:
+    """The entries of a variable as CUDA reads them, up to the first that names no GPU; None if it is not set."""
+    if listed is None:
+        return None
+    names = [name.strip() for name in listed.split(",")]
+    return names[: next((place for place, name in enumerate(names) if name in NO_GPU), len(names))]
+
+
+def _named(name: str, cards: Sequence[Sequence[Gpu]]) -> Sequence[Gpu]:
+    """The GPU that an entry of CUDA_VISIBLE_DEVICES names, or all instances of a split card. Raises BenchError."""
+    if name.isdecimal():
+        if int(name) < len(cards):
+            return cards[int(name)]
+    else:  # CUDA takes the beginning of a UUID, too
+        found = [gpu for card in cards for gpu in card if gpu.uuid.startswith(name)]
+        found = found or [gpu for card in cards for gpu in card if (gpu.card or "").startswith(name)]
+        if found:
+            return found
+    here = ", ".join(gpu.uuid for card in cards for gpu in card) or "none"
+    raise BenchError(f"{VARIABLE} names the GPU {name}, which is not here ({len(cards)} here: {here})")
+
+
+def _cards() -> list[list[Gpu]] | None:
+    """Of each card, in the order of nvidia-smi, itself or its instances. None where NVML is not installed.
+
+    A card that this job may not use has no number. Raises BenchError if the driver does not answer.
+    """
+    import pynvml
+
+    cards = []
+    try:
+        with _session():
+            for number in range(pynvml.nvmlDeviceGetCount()):
+                try:
+                    card = pynvml.nvmlDeviceGetHandleByIndex(number)
+                except pynvml.NVMLError_NoPermission:
+                    continue
+                cards.append(_instances(card) or [_described(card, card)])
+    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
+        return None
+    except pynvml.NVMLError as error:
+        advice = f"set {VARIABLE}= (empty) to work on the CPU"
+        raise BenchError(f"NVIDIA's driver does not answer: {error}; {advice}") from error
+    return cards
+
+
+def _instances(card: Any) -> list[Gpu]:
+    """The instances of a card that this job may use; none if it is not split."""
+    import pynvml
+
+    try:
+        if pynvml.nvmlDeviceGetMigMode(card)[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
+            return []
+    except pynvml.NVMLError:  # most models cannot be split
+        return []
+    found = []
+    for number in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(card)):
+        with suppress(pynvml.NVMLError):  # a place without an instance, or with that of another job
+            found.append(_described(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(card, number), card))
+    return found
+
+
+def _described(handle: Any, card: Any) -> Gpu:
+    """`handle`: of a card or of an instance of `card`."""
+    import pynvml
+
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(card)
+    return Gpu(
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+        model=str(pynvml.nvmlDeviceGetName(handle)),
+        memory=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+        capability=(major, minor),
+        card=str(pynvml.nvmlDeviceGetUUID(card)),
+    )
+
+
+@contextmanager
+def _session() -> Iterator[None]:
+    """NVML is loaded while the block runs. Raises NVMLError."""
+    import pynvml  # imported late, here and above: Snakemake imports this module at each parse
+
+    pynvml.nvmlInit()
+    try:
+        yield
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _asked_of_cuda() -> list[Gpu]:
+    """What CUDA sees, for a container that has the driver but not NVML; empty where CUDA does not work either."""
+    words = [sys.executable, "-c", _ASK_CUDA]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+        answer = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+    found = []
+    for uuid, model, memory, major, minor in answer:
+        name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"{'MIG' if 'MIG' in model else 'GPU'}-{uuid}"
+        found.append(Gpu(name, model, memory, (major, minor)))
+    return found
