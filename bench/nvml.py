@@ -13,12 +13,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+CPU_IN_PLACE_OF_GPUS = "BENCH_CPU_IN_PLACE_OF_GPUS"
 NO_GPU = ("", "-1", "NoDevFiles")  # entries of CUDA_VISIBLE_DEVICES that name no GPU
 CONTROL_DEVICE = Path("/dev/nvidiactl")  # is there where the driver runs, in containers too
 TIMEOUT = 60  # seconds for a process that asks CUDA
@@ -59,7 +61,7 @@ def visible_gpus() -> list[Gpu]:
     cards = _cards()
     if cards is None:
         given = names or _names(os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")) or []
-        found = _asked_of_cuda() if given or CONTROL_DEVICE.exists() else []
+        found = _asked_of_cuda(",".join(given)) if CONTROL_DEVICE.exists() else []
         return found or [Gpu(name) for name in given]
     if names is None:
         return [gpu for card in cards for gpu in card]
@@ -67,6 +69,11 @@ def visible_gpus() -> list[Gpu]:
     for name in names:
         chosen |= {gpu.uuid: gpu for gpu in _named(name, cards)}
     return list(chosen.values())
+
+
+def cpu_in_place_of_gpus() -> bool:
+    """Whether cells that were given GPUs are to run on the CPU, as on a test cluster whose GPUs are stand-ins."""
+    return os.environ.get(CPU_IN_PLACE_OF_GPUS, "0") not in ("", "0")
 
 
 def driver_version() -> str | None:
@@ -179,7 +186,8 @@ def _session() -> Iterator[None]:
         pynvml.nvmlShutdown()
 
 
-def _asked_of_cuda() -> list[Gpu]:
+@cache  # it takes seconds
+def _asked_of_cuda(given: str) -> list[Gpu]:  # noqa: ARG001 (CUDA reads it from the environment)
     """What CUDA sees, for a container that has the driver but not NVML; empty where CUDA does not work either."""
     words = [sys.executable, "-c", _ASK_CUDA]
     try:

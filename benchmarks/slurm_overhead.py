@@ -3,8 +3,9 @@
     python benchmarks/slurm_overhead.py [--seeds 50 --modes single,cells_per_job,groups --json]
 
 Runs `snakemake --profile slurm` on the Slurm that this machine submits to; without one, as root on Debian,
-`bash tests/helpers/cluster.sh start DIR` starts one here (`stop DIR` ends it). Data and model are prepared before the
-clock starts. It measures the seconds of each whole command, with the pipeline's own time and waiting in the queue.
+`bash tests/helpers/cluster.sh start DIR` starts one here (`stop DIR` ends it), whose GPUs are stand-ins: set
+`BENCH_CPU_IN_PLACE_OF_GPUS=1`. Data and model are prepared before the clock starts. It measures the seconds of each
+whole command, with the pipeline's own time and waiting in the queue.
 """
 
 from __future__ import annotations

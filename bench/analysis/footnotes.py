@@ -137,6 +137,9 @@ def _disturbed(records: list[Record]) -> Iterator[str]:
     dirty = sum(bool(record.environment.get("dirty")) for record in records)
     if dirty:
         yield f"{dirty} of {len(records)} records were made with uncommitted changes in the code."
+    instead = sum(bool(record.environment.get("cpu_in_place_of_gpus")) for record in records)
+    if instead:
+        yield f"{instead} of {len(records)} records were made on the CPU, though their jobs had GPUs."
     shared = sum(bool(record.environment.get("other_processes")) for record in records)
     if shared:
         yield f"{shared} of {len(records)} records shared their device with another process: peaks may be high."

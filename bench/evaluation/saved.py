@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bench.config.cell import Cell
+from bench.device import make_deterministic, usable_device
 from bench.errors import BenchError
 from bench.evaluation.described import (
     PROBLEM,
@@ -148,9 +149,9 @@ def evaluate_saved(cell: Cell, saved: Saved, fit: Fit, *, out: Path, cache: Path
     backbone must be prepared. Raises BenchError where tensors are missing from `saved` or do not fit.
     """
     try_modules(cell.task)
-    torch.set_num_threads(cell.threads)
+    device = usable_device()
+    make_deterministic(cell.threads)
     torch.manual_seed(cell.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = backbone_folder(cell.backbone, mirror, cache)
     key = fit.reader.key if fit.reader else None
     data = open_data(data_folder(cell.task, cell.backbone, cell.data, mirror, cache, key))

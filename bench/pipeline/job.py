@@ -16,8 +16,6 @@ def set_library_environment(threads: int) -> None:
         os.environ[name] = str(threads)
     # Its threads would not survive the fork of a group's cells, and rows are tokenized before a training anyway.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # Without a fixed workspace cuBLAS does not repeat its sums in the same order.
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 
 def touch(file: Path) -> None:

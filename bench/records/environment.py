@@ -11,20 +11,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
 from bench.files import digest
+from bench.nvml import Gpu, cpu_in_place_of_gpus, driver_version, processes_on, visible_gpus
 
 DISTRIBUTION = "rankbench"
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout; a folder without pyproject.toml if installed from a wheel
 CODE = ("bench", "workflow", "Snakefile", "slurm", "pyproject.toml", "requirements.lock")  # what can change a result
-TIMEOUT = 20  # seconds for git or nvidia-smi
+TIMEOUT = 20  # seconds for git
 
 
-@cache  # git and nvidia-smi take up to a second, and nothing of this changes while a process runs
+@cache  # git takes up to a second, and nothing of this changes while a process runs
 def environment(device: str) -> dict[str, Any]:
     """Where a cell runs, as JSON data. `device` is torch's name of it: 'cpu', 'cuda', 'cuda:1'.
 
     `commit` and `dirty` (whether tracked files that can change a result were edited) are None outside a git checkout,
-    `lock_sha256` where there is no requirements.lock, `driver` on the CPU.
+    `lock_sha256` where there is no requirements.lock, `driver` and `gpu_uuid` on the CPU. `cpu_in_place_of_gpus`: this
+    is the CPU because a variable said so (bench/nvml.py), though the process was given GPUs.
     """
     lock = ROOT / "requirements.lock"
     return {
@@ -35,26 +38,25 @@ def environment(device: str) -> dict[str, Any]:
         "dirty": _dirty(),
         "device": device,
         "device_name": _device_name(device),
-        "driver": _driver(device),
+        "gpu_uuid": gpu.uuid if (gpu := _gpu(device)) else None,
+        "driver": driver_version() if _on_gpu(device) else None,
+        "cpu_in_place_of_gpus": not _on_gpu(device) and cpu_in_place_of_gpus() and bool(_visible()),
         "machine": platform.node(),
         "platform": platform.platform(),
     }
 
 
 def other_processes(device: str) -> list[int]:
-    """The ids of other processes on the GPUs that this process uses; empty on the CPU.
+    """The ids of other processes on the GPU that this process computes on; empty on the CPU.
 
-    Memory figures measured beside them are not this process's alone. In a container, nvidia-smi lists process ids that
-    this process does not know as its own; then processes on any GPU count.
+    Memory figures measured beside them are not this process's alone. In a container the driver may list processes by
+    ids that they do not know themselves: one of them is then this process, and all are returned if there are others.
     """
-    if not _on_gpu(device):
-        return []
-    listed = _output("nvidia-smi", "--query-compute-apps=gpu_uuid,pid", "--format=csv,noheader") or ""
-    # One line per process: "GPU-<uuid>, <pid>". Other lines are messages, such as "[N/A]".
-    lines = [line.replace(",", " ").split() for line in listed.splitlines()]
-    running = [(gpu, int(pid)) for gpu, pid in (line for line in lines if len(line) == 2) if pid.isdigit()]
-    our_gpus = {gpu for gpu, pid in running if pid == os.getpid()}
-    return sorted({pid for gpu, pid in running if gpu in our_gpus or not our_gpus} - {os.getpid()})
+    gpu = _gpu(device)
+    running = processes_on(gpu.uuid) if gpu else []
+    if os.getpid() in running:
+        return [process for process in running if process != os.getpid()]
+    return running if len(running) > 1 else []
 
 
 def _packages() -> dict[str, str]:
@@ -87,10 +89,18 @@ def _git(*arguments: str) -> str | None:
     return _output("git", "-C", str(ROOT), *arguments)
 
 
-def _driver(device: str) -> str | None:
-    if not _on_gpu(device):
-        return None
-    return _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+def _gpu(device: str) -> Gpu | None:
+    """What the driver says of the GPU that torch calls 'cuda' or 'cuda:1'; None on the CPU."""
+    number = int(device.partition(":")[2] or 0)
+    return _visible()[number] if _on_gpu(device) and number < len(_visible()) else None
+
+
+def _visible() -> list[Gpu]:
+    """The GPUs of this process; none if the driver does not answer, which must not keep a record from being written."""
+    try:
+        return visible_gpus()
+    except BenchError:
+        return []
 
 
 def _on_gpu(device: str) -> bool:
@@ -107,6 +117,8 @@ def _output(*command: str) -> str | None:
 
 
 def _device_name(device: str) -> str:
+    if (gpu := _gpu(device)) and gpu.model:
+        return gpu.model
     if _on_gpu(device):
         import torch  # imported here, because Snakemake's main process reads records without it
 

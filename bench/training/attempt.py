@@ -13,6 +13,7 @@ import torch
 
 from bench.config.cell import Cell
 from bench.config.rank_schedule import schedule_of
+from bench.device import make_deterministic
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.step import Core
 from bench.errors import TransientError
@@ -38,7 +39,7 @@ from bench.training.holdout import HeldOut, Rows
 from bench.training.loop import Counters, Loop
 from bench.training.measure import PeakMemory, base_bytes, frozen_parameters, trained_heads
 from bench.training.rehearsal import rehearse
-from bench.training.rng import make_deterministic, restore_random_state, seed_apart, seed_everything
+from bench.training.rng import restore_random_state, seed_apart, seed_everything
 from bench.training.signals import StopFlag
 from bench.training.stopwatch import Stopwatch
 
@@ -57,11 +58,11 @@ class Attempt:
     out: Path
     checkpoints: Checkpoints
     flag: StopFlag
+    device: torch.device
     watch: Watch = unwatched
     process_group: ProcessGroup = SINGLE_PROCESS
     attempt: int = 1
     rung: int | None = None
-    device: torch.device = field(init=False)
     stopwatch: Stopwatch = field(default_factory=Stopwatch, init=False)
     counters: Counters = field(init=False)
     peak: PeakMemory = field(init=False)
@@ -72,7 +73,6 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self.stopwatch.end_startup_part("libraries")
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.counters = Counters(attempt=self.attempt)
         self.peak = PeakMemory(self.device)
 

@@ -15,14 +15,6 @@ from bench.distributed import ProcessGroup
 APART = 1_000_003  # between the seeds of the processes of a cell
 
 
-def make_deterministic(threads: int) -> None:
-    """Settle what decides bits beside the spec: threads, deterministic kernels, no TF32."""
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, decides nothing here
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-
-
 def seed_everything(seed: int) -> None:
     """Seed the generators of Python, NumPy and PyTorch on every device, before anything is made (defect Q5)."""
     random.seed(seed)

@@ -6,12 +6,14 @@ import logging
 from pathlib import Path
 
 from bench.config.cell import Cell
+from bench.device import usable_device
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.errors import BenchError, TransientError
 from bench.evaluation.evaluate import is_out_of_memory
 from bench.evaluation.evaluate_modules import try_modules
 from bench.log import configure_logging
 from bench.paths import CachePaths
+from bench.records.environment import other_processes
 from bench.records.io import write_record
 from bench.records.rung import stopped_here
 from bench.records.schema import Record
@@ -47,9 +49,9 @@ def train_cell(
     is returned. With several processes each one calls this function; the main process writes the files, and any of them
     may write the record of a failure. `watch` is called with the spec, each line of the curve, and the metrics.
 
-    A loss that diverged and a GPU that ran out of memory become records of that status. Any other fault raises a
-    TransientError, so that the job is tried again, or becomes a record `failed` in the last of `attempts`. Bad input
-    (BenchError) and signals (TransientError) are always raised.
+    A loss that diverged and a GPU that ran out of memory become records of that status. Any other fault, memory that
+    other processes took among them, raises a TransientError, so that the job is tried again, or becomes a record
+    `failed` in the last of `attempts`. Bad input (BenchError) and signals (TransientError) are always raised.
     """
     configure_logging(cell.id)
     inputs = inputs_of(cell, cache, mirror)
@@ -57,6 +59,7 @@ def train_cell(
     if standing is not None:
         return standing
     try_modules(cell.task)
+    device = usable_device()
     identity = inputs.identity
     places = {"cell": identity, "model": inputs.model_manifest["files"]}
     checkpoints = Checkpoints(CachePaths(cache).checkpoints(identity, out), places, interval)
@@ -67,6 +70,7 @@ def train_cell(
             out=out,
             checkpoints=checkpoints,
             flag=flag,
+            device=device,
             watch=watch,
             process_group=process_group,
             attempt=attempt,
@@ -101,7 +105,10 @@ def _failure(attempt: Attempt, error: Exception, *, last: bool) -> Record:
     """The record of a fault that would come back. Raises TransientError if the next attempt may be spared it."""
     text = f"{type(error).__name__}: {error}"
     logger.error("the attempt failed", exc_info=error)
-    if is_out_of_memory(error):
+    others = other_processes(str(attempt.device)) if is_out_of_memory(error) else []
+    if others:  # what they hold says nothing about the cell
+        text = f"out of memory while processes {others} used the device too: {error}"
+    elif is_out_of_memory(error):
         # The next attempt may run on a host with more memory; a GPU stays as large as it is.
         if not last and attempt.device.type == "cpu":
             raise TransientError(f"out of memory on the host: {text}") from error

@@ -201,6 +201,10 @@ def test_strict_refuses_mixed_devices(study: ResolvedStudy, tmp_path: Path) -> N
     write_record(other, tmp_path / "fair-budget/cells" / cell.id)
     with pytest.raises(BenchError, match=r"Mixed devices: x \(17\), y \(1\)\. 1 of 18 records were made with unc"):
         make_tables(study, tmp_path, strict=True)
+    other = record(cell, 0.5, environment={"device": "cpu", "cpu_in_place_of_gpus": True})
+    write_record(other, tmp_path / "fair-budget/cells" / cell.id)
+    with pytest.raises(BenchError, match=r"1 of 18 records were made on the CPU, though their jobs had GPUs\."):
+        make_tables(study, tmp_path, strict=True)
 
 
 def test_a_record_of_another_spec_is_left_out(study: ResolvedStudy, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.nvml import CPU_IN_PLACE_OF_GPUS
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("cluster.sh")
 CELLS = ("cola/lora/small/seed-0", "cola/adalora/small/seed-0", "sst2/lora/small/seed-0", "sst2/adalora/small/seed-0")
@@ -144,6 +146,7 @@ class Run:
             *self.config,
         ]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
+        environment[CPU_IN_PLACE_OF_GPUS] = "1"  # the cluster's GPUs are stand-ins
         return subprocess.Popen(
             [*command, *arguments, "--config", *config],
             cwd=self.folder,
