@@ -1,7 +1,9 @@
-"""The GPUs that a job works on: those that Slurm gave it; elsewhere, GPUs that no other job of this machine holds.
+"""The GPUs that a cell works on: of those that its process sees, some that no other cell of this machine holds.
 
-A GPU is held by a lock (flock) on a file of this machine. The kernel releases it when the process ends, however that
-happens.
+A GPU is held by a lock (flock) on a file of this machine, which is called by its UUID: whatever variable or container
+names it otherwise, it is the same lock. The kernel releases it when the process ends, however that happens. A Slurm job
+may run several cells at once on its GPUs, so they are locked there too, but each job has locks of its own: where Slurm
+gives a GPU to two jobs, they share it on purpose.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,8 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.log import waiting
+from bench.nvml import VARIABLE, visible_gpus
 
-VARIABLE = "CUDA_VISIBLE_DEVICES"
-NO_GPU = ("", "-1", "NoDevFiles")  # entries of CUDA_VISIBLE_DEVICES that name no GPU
 POLL = 1.0  # seconds
 _ELSEWHERE = "GPUs are shared out by file locks there: set TMPDIR to a folder of this machine that you can write"
 
@@ -29,40 +29,31 @@ _ELSEWHERE = "GPUs are shared out by file locks there: set TMPDIR to a folder of
 def hold_gpus(count: int) -> Iterator[list[str]]:
     """Wait until `count` GPUs are free, and let this process see only these while the block runs.
 
-    Yields their names; an empty list if `count` is 0 or the machine has no GPU: the CPU does the work then. Enter it
+    Yields their UUIDs; an empty list if `count` is 0 or the machine has no GPU: the CPU does the work then. Enter it
     before torch is imported, which reads CUDA_VISIBLE_DEVICES once. Raises BenchError if the machine has GPUs, but
-    fewer than `count`.
+    fewer than `count`, or if its driver does not answer.
     """
-    gpus = visible_gpus() if count else []
+    gpus = [gpu.uuid for gpu in visible_gpus()] if count else []
     if gpus and len(gpus) < count:
         raise BenchError(f"the cell asks for {count} GPUs, here are {len(gpus)}: {', '.join(gpus)}")
     with ExitStack() as stack:
         if count == 0:
             _show_only([], stack)
         elif gpus:
-            gpus = gpus[:count] if "SLURM_JOB_ID" in os.environ else _wait_for(gpus, count, stack)
+            gpus = _wait_for(gpus, count, stack)
             _show_only(gpus, stack)
         yield gpus
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that CUDA_VISIBLE_DEVICES names; if it is not set, the UUIDs of all GPUs that nvidia-smi lists."""
-    listed = os.environ.get(VARIABLE)
-    if listed is not None:
-        return [name.strip() for name in listed.split(",") if name.strip() not in NO_GPU]
-    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    try:
-        listing = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return listing.stdout.split() if listing.returncode == 0 else []
 
 
 def _wait_for(gpus: Sequence[str], count: int, stack: ExitStack) -> list[str]:
     """The first `count` of `gpus` that are free, locked until `stack` closes."""
     folder = Path(tempfile.gettempdir()) / f"rankbench-gpus-{os.getuid()}"
+    job = os.environ.get("SLURM_JOB_ID")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        if job is not None:
+            folder = folder / f"job-{job}"
+            folder.mkdir(exist_ok=True)
     except OSError as error:
         raise BenchError(f"{folder}: {error.strerror}; {_ELSEWHERE}") from error
     locked = _lock_free(gpus, count, folder, stack)

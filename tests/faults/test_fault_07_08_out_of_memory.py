@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers.small_cells import Lab, outcome, record_of
+from helpers.small_cells import Lab, outcome, record_of, run_out_of_memory
 
 from bench.errors import EXIT_TRY_AGAIN
 
@@ -43,6 +43,17 @@ def test_fault_07_the_host_may_have_more_at_the_next_try(
     assert outcome(tmp_path / "out") == undisturbed(lab, cell)
 
 
+def test_fault_07_a_device_that_others_fill_says_nothing_about_the_cell(lab: Lab, tmp_path: Path) -> None:
+    cell = lab.prepare(lab.cell("adalora"))
+    assert lab.train(cell, tmp_path / "out", before=_share_a_full_device, attempts=2) == EXIT_TRY_AGAIN
+    assert not (tmp_path / "out" / "record.json").exists()
+    assert lab.train(cell, tmp_path / "out", before=_share_a_full_device, attempt=2, attempts=2) == 0
+    record = record_of(tmp_path / "out")
+    assert record.status == "failed"
+    assert record.message is not None
+    assert "out of memory while processes [4242] used the device too" in record.message
+
+
 def test_fault_08_the_evaluation_batch_halves_and_is_recorded(
     lab: Lab, tmp_path: Path, undisturbed: Callable[..., Any]
 ) -> None:
@@ -53,6 +64,14 @@ def test_fault_08_the_evaluation_batch_halves_and_is_recorded(
     assert record.evaluation == {"batch_size": 2, "halvings": 2}
     assert record.metrics == calm["record"]["metrics"]
     assert outcome(tmp_path / "out")["files"]["curve.jsonl"] == calm["files"]["curve.jsonl"]
+
+
+def _share_a_full_device() -> None:
+    """The device's allocator fails, and the driver names another process on it: stand-ins for both."""
+    from bench.training import run
+
+    run.other_processes = lambda _device: [4242]
+    run_out_of_memory()
 
 
 def _limit(spare: int) -> None:

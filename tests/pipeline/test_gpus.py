@@ -1,4 +1,4 @@
-"""Every job on GPUs of its own. There are none here: nvidia-smi is a stand-in that lists three."""
+"""Every cell on GPUs of its own. There are none here: NVML is a stand-in that lists three."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.gpus import NO_LIBRARY, Card, Machine, stand_in_machine
 
 from bench.errors import BenchError
-from bench.pipeline.gpus import VARIABLE, hold_gpus, visible_gpus
+from bench.nvml import VARIABLE
+from bench.pipeline.gpus import hold_gpus
 
 HOLDER = """\
 import os, sys, time
@@ -24,30 +26,24 @@ with hold_gpus(int(sys.argv[1])) as held:
     print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
     sys.stdin.read()
 """
-Start = Callable[[int], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Three GPUs, locks of the test's own, no Slurm."""
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\nprintf 'GPU-a\\nGPU-b\\nGPU-c\\n'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    for name in (VARIABLE, "SLURM_JOB_ID"):
-        monkeypatch.delenv(name, raising=False)
+    return stand_in_machine(monkeypatch, tmp_path, [Card("GPU-a"), Card("GPU-b"), Card("GPU-c")])
 
 
 @pytest.fixture
-def start(machine: None) -> Iterator[Start]:  # noqa: ARG001
-    """Start a job that holds so many GPUs until its standard input is closed."""
+def start(machine: Machine) -> Iterator[Start]:  # noqa: ARG001
+    """Start a job that holds so many GPUs until its standard input is closed, with more `variables`."""
     started = []
 
-    def run(count: int) -> subprocess.Popen[str]:
+    def run(count: int, **variables: str) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        job = subprocess.Popen([sys.executable, "-c", HOLDER, str(count)], text=True, **pipes)
+        words = [sys.executable, "-c", HOLDER, str(count)]
+        job = subprocess.Popen(words, text=True, env={**os.environ, **variables}, **pipes)
         started.append(job)
         return job
 
@@ -98,34 +94,65 @@ def _one_ready(jobs: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]
     return ready
 
 
+def test_one_card_has_one_lock_whatever_its_name(start: Start) -> None:
+    first = start(1, CUDA_VISIBLE_DEVICES="1")
+    assert first.stdout.readline().strip() == "GPU-b"
+    second = start(1, CUDA_VISIBLE_DEVICES="GPU-b")
+    assert "waiting for 1 of the GPUs GPU-b" in second.stderr.readline()
+    first.stdin.close()
+    assert second.stdout.readline().strip() == "GPU-b"
+
+
+def test_instances_of_a_split_card_are_held_one_by_one(machine: Machine, start: Start) -> None:
+    machine.cards[:] = [Card("GPU-a", instances=("MIG-1", "MIG-2"))]
+    machine.write()
+    held = [start(1).stdout.readline().strip() for _ in range(2)]
+    assert held == ["MIG-1", "MIG-2"]
+
+
+def test_cells_of_one_slurm_job_have_different_ones(start: Start) -> None:
+    """Snakemake in `salloc` with two GPUs: Slurm gave them to the job, and nobody to the cells."""
+    job = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}
+    first, second = start(1, **job), start(1, **job)
+    assert sorted(cell.stdout.readline().strip() for cell in (first, second)) == ["GPU-a", "GPU-b"]
+    third = start(1, **job)
+    assert "waiting for 1 of the GPUs GPU-a, GPU-b" in third.stderr.readline()
+
+
+def test_a_gpu_that_slurm_gives_to_two_jobs_is_shared(start: Start) -> None:
+    """As shards of it, or by MPS."""
+    for number in ("7", "8"):
+        job = start(1, SLURM_JOB_ID=number, CUDA_VISIBLE_DEVICES="2")
+        assert job.stdout.readline().strip() == "GPU-c"
+
+
+def test_where_nobody_can_be_asked_its_name_is_locked(machine: Machine, start: Start) -> None:
+    """In a container without NVIDIA's libraries, and on a test cluster."""
+    machine.error = NO_LIBRARY
+    machine.write()
+    job = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}
+    assert [start(1, **job).stdout.readline().strip() for _ in range(2)] == ["0", "1"]
+
+
 @pytest.mark.usefixtures("machine")
 def test_what_the_job_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert visible_gpus() == ["GPU-a", "GPU-b", "GPU-c"]
     with hold_gpus(1) as held:
         assert held == ["GPU-a"]
         assert os.environ[VARIABLE] == "GPU-a"
     assert VARIABLE not in os.environ
-    monkeypatch.setenv(VARIABLE, "2, 5")
+    monkeypatch.setenv(VARIABLE, "2, 1")
     with hold_gpus(1):
-        assert os.environ[VARIABLE] == "2"
-    assert os.environ[VARIABLE] == "2, 5"
+        assert os.environ[VARIABLE] == "GPU-c"
+    assert os.environ[VARIABLE] == "2, 1"
     with hold_gpus(0) as held:  # the CPU, whatever there is
         assert (held, os.environ[VARIABLE]) == ([], "")
-    with pytest.raises(BenchError, match="asks for 3 GPUs, here are 2: 2, 5"), hold_gpus(3):
+    with pytest.raises(BenchError, match="asks for 3 GPUs, here are 2: GPU-c, GPU-b"), hold_gpus(3):
         pass
 
 
-@pytest.mark.usefixtures("machine")
-def test_slurm_has_given_them_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv(VARIABLE, "1")
-    with hold_gpus(1) as held, hold_gpus(1) as again:
-        assert held == again == ["1"]
-
-
-def test_a_machine_without_any(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv(VARIABLE, raising=False)
+def test_a_machine_without_any(machine: Machine) -> None:
+    machine.error = NO_LIBRARY
+    machine.write()
     with hold_gpus(2) as held:
         assert held == []
         assert VARIABLE not in os.environ
