@@ -26,6 +26,7 @@ from bench.config.rank_schedule import largest_rank
 from bench.engine.fused_layers import ADAPTER
 from bench.errors import BenchError
 from bench.models.backbone import check_heads, head_modules, load_backbone, load_reported
+from bench.models.initial_values import initial_adapters
 from bench.models.load_report import check_adapter, listed
 from bench.models.sites import AdapterSite
 from bench.paths import ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_WEIGHTS, MODEL_FOLDER, MODEL_WEIGHTS
@@ -38,7 +39,8 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
 
     Returns a PeftModel; where the method has no adapter (`full`), the bare model with every parameter trainable. The
     layers are PEFT's own, but its rank allocator and its regularizer are never called. The caller seeds before, because
-    the adapter's first values are drawn here. Raises BenchError if PEFT refuses the method's config, by itself or on
+    the adapter's first values are drawn here; those of LoRA and AdaLoRA are the same for every storage of the base.
+    Raises BenchError if PEFT refuses the method's config, by itself or on
     this model.
 
     Example:
@@ -52,8 +54,11 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
 
     check_heads(model, cell.backbone)
     config = _adapter_config(model, cell, sites)
+    first_values: Mapping[str, Tensor] = {}
     try:
         with _without_known_warnings():
+            if cell.method.lean and cell.method.storage != "fp32" and not next(model.parameters()).is_meta:
+                first_values = initial_adapters(config, sites)
             peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
     except ValueError as error:  # how PEFT says that sizes or the kind of model do not suit an adapter
         what = f"method {cell.method.name!r}: {type(config).__name__} does not fit {cell.backbone.name!r}"
@@ -65,6 +70,10 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
             # AdaLoRA's constant rank number becomes trainable when PEFT moves it to the base's device or dtype, and the
             # layer's scale would drift with it (tests/defects, S2).
             parameter.requires_grad_(False)
+    parameters = dict(peft_model.base_model.model.named_parameters())
+    with torch.no_grad():
+        for name, values in first_values.items():
+            parameters[name].copy_(values)
     return peft_model
 
 

@@ -6,6 +6,8 @@ linear layer that can carry an adapter. The backbone's file names both.
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from bench.config.backbone import Backbone
 from bench.config.cell import Cell
 from bench.errors import BenchError
 from bench.inputs.model_fit import set_head_dropout
+from bench.models.initial_values import initial_heads
 from bench.models.load_report import LoadReport
 from bench.models.precision import matmul_dtype, multiply_in_float32
 from bench.models.quantization import nf4_config
@@ -29,8 +32,9 @@ def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
     """The model of `cell` with the head of its task, from the prepared `folder`; frozen, in training mode, offline.
 
     Under nf4 linear layers outside of the heads are 4-bit, apart from those that quantization.py names; what else there
-    is (embeddings, norms, biases) stays in bfloat16. The caller seeds before, because the new head's weights are drawn
-    here. Raises BenchError where the folder lacks a tensor that is not one of the heads'.
+    is (embeddings, norms, biases) stays in bfloat16. The caller seeds before, because a new head's weights are drawn
+    here: the same bits for every storage and device. Raises BenchError where the folder lacks a tensor that is not one
+    of the heads'.
 
     Example:
         >>> folder = prepare_backbone(cell.backbone, mirror=None, cache=Path("cache"))
@@ -63,24 +67,28 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
     if storage == "nf4":
         options["quantization_config"] = nf4_config(cell.backbone, double_quantization=cell.method.double_quantization)
         options["device_map"] = {"": str(device)}  # quantization happens on the way to the device
-    model, info = auto.from_pretrained(
-        folder,
-        config=config,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        attn_implementation=cell.backbone.attention,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are refused by name, from the report
-        **options,
-    )
+    common: dict[str, Any] = {
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "use_safetensors": True,
+        "attn_implementation": cell.backbone.attention,
+        "ignore_mismatched_sizes": True,  # they are refused by name, from the report
+    }
+    heads: dict[str, dict[str, torch.Tensor]] = {}
+    if storage != "fp32" and cell.backbone.head and not task.generates:
+        load = partial(auto.from_pretrained, folder, config=deepcopy(config), dtype=torch.float32, **common)
+        heads = initial_heads(load, partial(head_modules, backbone=cell.backbone))
+    model, info = auto.from_pretrained(folder, config=config, output_loading_info=True, **common, **options)
     if cell.recipe.head_dropout is not None and not task.generates:
         set_head_dropout(model, cell.recipe.head_dropout, cell.backbone)
     if storage == "nf4":
         _forbid_repacking(model)
     else:
         model.to(device)
-    return prepare_for_training(model, cell, device.type), LoadReport.of(folder, info)
+    prepare_for_training(model, cell, device.type)
+    for name, values in heads.items():
+        model.get_submodule(name).load_state_dict(values)
+    return model, LoadReport.of(folder, info)
 
 
 def prepare_for_training(model: Any, cell: Cell, device: str) -> Any:

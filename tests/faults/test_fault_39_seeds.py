@@ -22,3 +22,5 @@ def test_the_initial_adapter_follows_the_seed(lab: Lab, tmp_path: Path) -> None:
         for seed in (0, 1):
             assert hashes[method, seed, "a"] == hashes[method, seed, "b"]
         assert hashes[method, 0, "a"] != hashes[method, 1, "a"]
+    # Adapter and heads are those of the seed, however the base is stored.
+    assert all(hashes["adalora", seed, "a"] == hashes["qlora_adalora", seed, "a"] for seed in (0, 1))
