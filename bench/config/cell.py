@@ -64,6 +64,10 @@ class Halving(Frozen):
     factor: int
     rivals: str
 
+    def last_step(self, rung: int, total: int) -> int:
+        """The step at which a training of `total` steps is at that rung, the first of which is 1."""
+        return max(1, round(self.rungs[rung - 1] * total))
+
 
 class Trial(Frozen):
     """A training that tunes the recipe: it holds out rows of the training split and is scored on them alone.

@@ -138,6 +138,8 @@ def timed_record(record: Any) -> TimedRecord | None:
         seconds = training["seconds"]
         if record["status"] != "ok" or not training["steps"]:
             return None
+        if len(training.get("devices", ())) > 1:  # a mixture of several GPUs
+            return None
         return TimedRecord(
             study=record["cell"]["study"],
             cell=record["cell"]["id"],

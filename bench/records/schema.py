@@ -120,10 +120,11 @@ class Training(Stored):
     `rows` and `tokens` are sums over all steps, without padding. `attempt` counts from 1 and says which attempt
     finished. `resumed_at` lists the steps at which an attempt continued from a checkpoint; `discarded_checkpoints`
     those that failed their checks, each with its fault; `restarted` says that no checkpoint was usable and an attempt
-    began again at step 0. `failed_step` is the step whose loss was not finite. `selected_step` is the step that is
-    reported if the study selects the best step on held-out rows, else None: the last step is reported.
-    `stopped_at_rung` is the rung of successive halving, from 1, at which a trial was stopped after `steps` steps, else
-    None: it was trained to its end.
+    began again at step 0; `devices` the models of the devices on which the attempts went on from each other, each one
+    once: where there are several, bits and seconds are a mixture. `failed_step` is the step whose loss was not finite.
+    `selected_step` is the step that is reported if the study selects the best step on held-out rows, else None: the
+    last step is reported. `stopped_at_rung` is the rung of successive halving, from 1, at which a trial was stopped
+    after `steps` steps, else None: it was trained to its end.
     """
 
     steps: int
@@ -132,11 +133,12 @@ class Training(Stored):
     tokens: int
     seconds: Seconds
     utilization: Utilization | None = None
-    # Everything from here to `restarted` differs between an interrupted and an uninterrupted run of the same cell.
+    # Everything from here to `devices` differs between an interrupted and an uninterrupted run of the same cell.
     attempt: int = 1
     resumed_at: tuple[int, ...] = ()
     discarded_checkpoints: tuple[str, ...] = ()
     restarted: bool = False
+    devices: tuple[str, ...] = ()
     failed_step: int | None = None
     final_loss: float | None = None
     growths: tuple[RankGrowth, ...] = ()
@@ -201,15 +203,17 @@ class BaseBytes(Stored):
 class PeakBytes(Stored):
     """Peak memory of the training.
 
-    On a GPU, `peak` is the most that was allocated and `reserved` the most that PyTorch's allocator held. On the CPU,
-    `peak` is the largest resident set and `growth` how far it rose above that of the loaded model in a rehearsal of the
-    largest batch, None if the attempt failed before it. `predicted` is the prediction made before the first step: of
-    `peak` on a GPU, of `growth` on the CPU.
+    On a GPU, `peak` is the most that was allocated, `requested` the same without what the allocator rounds up, and
+    `reserved` the most that it held: of all attempts that went on from each other. On the CPU, `peak` is the largest
+    resident set and `growth` how far it rose above that of the loaded model in a rehearsal of the largest batch, None
+    if the attempt failed before it. `predicted` is the prediction made before the first step: of `peak` on a GPU, of
+    `growth` on the CPU.
     """
 
     device: str
     peak: int
     reserved: int | None = None
+    requested: int | None = None
     growth: int | None = None
     predicted: int | None = None
 
@@ -282,7 +286,7 @@ def result_of(record: Record) -> dict[str, Any]:
     """
     plain = record.model_dump(mode="json", exclude={"checksums", "environment", "notes", "log_tail"})
     if plain["training"]:
-        for key in ("seconds", "utilization", "attempt", "resumed_at", "discarded_checkpoints", "restarted"):
+        for key in ("seconds", "utilization", "attempt", "resumed_at", "discarded_checkpoints", "restarted", "devices"):
             del plain["training"][key]
     if plain["bytes"]:
         del plain["bytes"]["peak"]

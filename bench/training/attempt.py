@@ -81,9 +81,8 @@ class Attempt:
         rows = self._prepare_inputs()
         model, core, start = self._build(rows)
         first_epoch = record_parts.batches_of(rows.train, self.cell, core.schedule.total_steps)
-        rehearse(
-            self.peak, model, core, rows.collator(rows.train, self.cell.task.kind, self.device), first_epoch.largest
-        )
+        collate = rows.collator(rows.train, self.cell.task.kind, self.device)
+        rehearse(self.peak, model, core, collate, first_epoch.largest)
         curve = self._resume(core)
         self.stopwatch.end_startup_part("model")
         self.flag.check("before the first step")
@@ -172,6 +171,7 @@ class Attempt:
         else:
             self.counters.attempt = max(self.attempt, self.counters.attempt + 1)
             self.counters.resumed_at.append(checkpoint.step)
+            self.peak.earlier = dict(self.counters.peak)
             if self.process_group.is_main:
                 logger.info("goes on at step %d", checkpoint.step)
         self.counters.discarded += faults
@@ -212,6 +212,7 @@ class Attempt:
             checkpoints=self.checkpoints,
             flag=self.flag,
             counters=self.counters,
+            peak=self.peak,
             stopwatch=self.stopwatch,
             held_out=HeldOut(
                 split=rows.held_out,
@@ -277,9 +278,7 @@ class Attempt:
     def _last_step(self, core: Core) -> int:
         """The step after which this attempt ends the training."""
         total, halving = core.schedule.total_steps, self.cell.trial.halving if self.cell.trial else None
-        if self.rung is None or halving is None:
-            return total
-        return max(1, round(halving.rungs[self.rung - 1] * total))
+        return total if self.rung is None or halving is None else halving.last_step(self.rung, total)
 
     @property
     def _weights(self) -> Path:

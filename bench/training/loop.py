@@ -16,11 +16,13 @@ from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.splits import Split
 from bench.log import progress_bar
+from bench.records.environment import environment
 from bench.training.batches import epoch_batches, micro_batches
 from bench.training.best_step import BestStep
 from bench.training.checkpoints import Checkpoints
 from bench.training.curve import Curve, Extras
 from bench.training.holdout import HeldOut
+from bench.training.measure import PeakMemory
 from bench.training.rng import random_states
 from bench.training.signals import StopFlag
 from bench.training.stopwatch import Stopwatch
@@ -30,7 +32,11 @@ Scores = Mapping[str, Mapping[str, float | None]]
 
 @dataclass
 class Counters:
-    """Counts that a checkpoint keeps. Steps that were lost in an interruption are not counted."""
+    """Counts that a checkpoint keeps. Steps that were lost in an interruption are not counted.
+
+    devices: the models of the devices on which the tries so far went on from each other, each one once. peak: the most
+    that any of them took, see `PeakMemory.largest`.
+    """
 
     tokens: int = 0
     rows: int = 0
@@ -38,6 +44,13 @@ class Counters:
     resumed_at: list[int] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
     restarted: bool = False
+    devices: list[str] = field(default_factory=list)
+    peak: dict[str, int] = field(default_factory=dict)
+
+    def add_device(self, name: str) -> None:
+        """Note the model of the device of this try."""
+        if name not in self.devices:
+            self.devices.append(name)
 
 
 @dataclass
@@ -56,6 +69,7 @@ class Loop:
     checkpoints: Checkpoints
     flag: StopFlag
     counters: Counters
+    peak: PeakMemory
     stopwatch: Stopwatch
     held_out: HeldOut
     score: Callable[[], Scores]
@@ -65,6 +79,7 @@ class Loop:
     def run(self) -> None:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
         recipe, total = self.cell.recipe, self.last_step
+        self.counters.add_device(environment(str(self.core.flat.device))["device_name"])
         per_epoch = recipe.steps_per_epoch(len(self.split))
         epoch, batches = -1, []
         with progress_bar(total, initial=self.core.completed, enabled=self.core.process_group.is_main) as bar:
@@ -88,6 +103,7 @@ class Loop:
             if not self.core.process_group.is_main:
                 return
             core_tensors, core = self.core.state_dict()
+            self.counters.peak = self.peak.largest()
             best_tensors, best = self.best.state() if self.best else ({}, {})
             state = {
                 "core": core,

@@ -234,6 +234,7 @@ def training_of(
         resumed_at=tuple(counters.resumed_at),
         discarded_checkpoints=tuple(counters.discarded),
         restarted=counters.restarted,
+        devices=tuple(counters.devices),
         failed_step=failed_step,
         final_loss=final_loss,
         selected_step=selected_step,

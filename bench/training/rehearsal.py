@@ -14,17 +14,11 @@ from bench.training.measure import PeakMemory
 
 
 def rehearse(peak: PeakMemory, model: Any, core: Core, collate: Collator, largest: Padded) -> None:
-    """Import all that a step needs, so that no step that is measured or timed does, by a small batch; on the CPU by the
-    `largest` one, whose memory is measured.
+    """Import all that a step needs, so that no step that is timed does, and measure the memory of the `largest` batch.
 
     The caller sets the generators afterwards, because dropout draws from them.
     """
-    if core.flat.device.type == "cpu":
-        peak.measure(partial(_pass, model, core, collate, largest.rows))
-    else:
-        by_length = sorted(largest.rows, key=lambda row: len(collate.split.input_ids[row]))
-        # Of different lengths where there are any: with padding.
-        _pass(model, core, collate, sorted({by_length[0], by_length[-1]}))
+    peak.measure(partial(_pass, model, core, collate, largest.rows))
 
 
 def _pass(model: Any, core: Core, collate: Collator, rows: Sequence[int]) -> None:

@@ -205,6 +205,11 @@ def test_strict_refuses_mixed_devices(study: ResolvedStudy, tmp_path: Path) -> N
     write_record(other, tmp_path / "fair-budget/cells" / cell.id)
     with pytest.raises(BenchError, match=r"1 of 18 records were made on the CPU, though their jobs had GPUs\."):
         make_tables(study, tmp_path, strict=True)
+    alone = record(cell, 0.5)
+    other = alone.model_copy(update={"training": alone.training.model_copy(update={"devices": ("a", "b")})})
+    write_record(other, tmp_path / "fair-budget/cells" / cell.id)
+    with pytest.raises(BenchError, match=r"1 of 18 records were trained on devices of several models in turn"):
+        make_tables(study, tmp_path, strict=True)
 
 
 def test_a_record_of_another_spec_is_left_out(study: ResolvedStudy, tmp_path: Path) -> None:
