@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
+MASK_ALIGNMENT = 8  # numbers
 _COMPARISONS = {getattr(torch.ops.aten, name) for name in ("gt", "ge", "lt", "le")}
 
 
@@ -122,27 +123,39 @@ def _fused_dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bo
     return torch.native_dropout(x, p, True)[0] if training and p > 0 else x
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
-    """Same arguments as `functional.scaled_dot_product_attention`. Mask, scale and dropout change no size."""
-    result: Tensor = _FusedAttention.apply(query, key, value)
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *_: Any, **__: Any
+) -> Tensor:
+    """Same arguments as `functional.scaled_dot_product_attention`. Scale and dropout change no size."""
+    result: Tensor = _FusedAttention.apply(query, key, value, _bias(attn_mask, query))
     return result
+
+
+def _bias(mask: Tensor | None, query: Tensor) -> Tensor | None:
+    """What PyTorch makes of a mask for its memory-efficient kernel, in each layer anew: numbers of the query's type in
+    place of booleans, in rows that are filled up to a multiple of MASK_ALIGNMENT."""
+    if mask is None:
+        return None
+    bias = mask if mask.dtype == query.dtype else query.new_empty(mask.shape)
+    filled = bias.size(-1) + -bias.size(-1) % MASK_ALIGNMENT
+    return bias if filled == bias.size(-1) else query.new_empty(*bias.shape[:-1], filled)
 
 
 class _FusedAttention(torch.autograd.Function):  # type: ignore[misc]
     """query [..., n, d], key [..., m, d], value [..., m, v] -> [..., n, v], by shape alone.
 
     For the backward pass it keeps its inputs, its output and one float32 per query (the softmax's log-sum-exp), as
-    FlashAttention does (Dao 2023, https://arxiv.org/abs/2307.08691, section 3.1).
+    FlashAttention does (Dao 2023, https://arxiv.org/abs/2307.08691, section 3.1), and the mask as numbers.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         output = query.new_empty(*query.shape[:-1], value.shape[-1])
         log_sum_exp = query.new_empty(query.shape[:-1], dtype=torch.float32)
-        ctx.save_for_backward(query, key, value, output, log_sum_exp)
+        ctx.save_for_backward(query, key, value, output, log_sum_exp, bias)
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG004
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
         query, key, value, *_ = ctx.saved_tensors
-        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None

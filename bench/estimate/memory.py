@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.config.cell import Cell
+from bench.device import CUBLAS_WORKSPACE
 from bench.estimate.parameters import Prediction
 from bench.estimate.tracing import BatchShape, Device, trace
 
 # Bytes that a process on the CPU takes beside tensors: buffers of kernels, autograd's graph. Measured in MiniLM's
 # cells: 3.3 to 5.8 MiB.
 RUNTIME = 4 * 2**20
+# Threads that multiply: the one of the forward pass and autograd's. cuBLAS has a workspace in each, which PyTorch's
+# allocator counts.
+MULTIPLYING_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class PredictedPeak:
 
     loaded: the frozen base and the heads. state: parameters of the adapter, gradients, moments, importance, folded
     products. activations: see bench/estimate/tracing.py. workspace: the largest matrix that nf4 unpacks at a time, and
-    on the CPU what the libraries need.
+    what the libraries need, on a GPU cuBLAS.
     """
 
     device: Device
@@ -67,5 +71,11 @@ def predict_peak(cell: Cell, predicted: Prediction, batch: BatchShape, device: D
         # Parameters and gradients. Heads are in `loaded` too: PEFT keeps the originals beside the copies it trains.
         state=2 * predicted.gradients + predicted.optimizer + predicted.importance + predicted.folded,
         activations=trace(cell, batch, device, predicted.sites, predicted.rank).activations,
-        workspace=unpacked + (RUNTIME if device == "cpu" else 0),
+        workspace=unpacked + (RUNTIME if device == "cpu" else MULTIPLYING_THREADS * _cublas_bytes()),
     )
+
+
+def _cublas_bytes() -> int:
+    """The workspace of cuBLAS in one thread: pairs of a size in KiB and a number of buffers, ':4096:8'."""
+    numbers = [int(number) for number in CUBLAS_WORKSPACE[1].strip(":").split(":")]
+    return 1024 * sum(size * count for size, count in zip(numbers[::2], numbers[1::2], strict=True))

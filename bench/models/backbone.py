@@ -21,6 +21,7 @@ from bench.models.initial_values import initial_heads
 from bench.models.load_report import LoadReport
 from bench.models.precision import matmul_dtype, multiply_in_float32
 from bench.models.quantization import nf4_config
+from bench.models.relative_positions import use_own_gathers
 from bench.models.sites import AdapterSite
 
 USUAL_CLASSIFIERS = ("classifier", "score")  # PEFT trains modules of these names whatever its config says
@@ -104,6 +105,8 @@ def prepare_for_training(model: Any, cell: Cell, device: str) -> Any:
             head.register_forward_pre_hook(_inputs_to_float32)
     if cell.method.storage != "fp32" and matmul_dtype(device, cell.method.storage) == torch.float32:
         multiply_in_float32(model)
+    if device == "cuda":  # on the CPU PyTorch's gather is deterministic, quick and takes no memory
+        use_own_gathers(model)
     if cell.recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()

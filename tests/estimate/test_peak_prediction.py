@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.small_cells import METHODS, Lab, record_of
+from torch.nn import functional
 
 from bench.config.cell import Cell
 from bench.config.resolve import load_study
+from bench.estimate.counters import FusedKernels, LiveBytes
 from bench.estimate.jobs import growth_bound
 from bench.estimate.memory import PredictedPeak, declared_batch, predict_peak
 from bench.estimate.parameters import predict_parameters
@@ -73,6 +76,33 @@ def test_held_out_rows_do_not_change_the_peak() -> None:
 
 def test_fused_attention_keeps_no_matrix_of_length_by_length() -> None:
     assert peak("cnn_dailymail", "lora").activations < peak("cnn_dailymail", "lora", device="cpu").activations / 2
+
+
+@pytest.mark.parametrize(("length", "filled"), [(16, 16), (17, 24)])
+def test_a_mask_is_kept_as_numbers_in_each_layer(length: int, filled: int) -> None:
+    """PyTorch makes them of booleans for its memory-efficient kernel, and fills up rows to a multiple of 8."""
+    with FusedKernels(), LiveBytes([]) as live, torch.device("meta"):
+        query = torch.empty(2, 4, length, 8, requires_grad=True)
+        mask = torch.ones(2, 1, length, length, dtype=torch.bool)
+        held = []
+        for layers in (1, 2):
+            before = live.now
+            held.append(functional.scaled_dot_product_attention(query, query, query, attn_mask=mask))
+            output, log_sum_exp, bias = 2 * 4 * length * 8, 2 * 4 * length, 2 * length * filled
+            assert live.now - before == 4 * (output + log_sum_exp + bias), layers
+
+
+def test_what_cublas_takes_on_a_gpu() -> None:
+    assert peak("sst2", "lora").workspace == 2 * 32 * 2**20
+    assert peak("sst2", "lora", device="cpu").workspace == 4 * 2**20
+
+
+def test_the_gathers_of_deberta_sort_nothing() -> None:
+    """Their backward pass takes the padded gradient, the sum and a part of it. Sorting all indices took gigabytes."""
+    cell = load_study("paper").find("sst2", "lora", "small", 0)
+    sites = predict_parameters(cell).sites
+    on_gpu, on_cpu = (trace(cell, BatchShape(8, 128), device, sites, 2).activations for device in ("cuda", "cpu"))
+    assert on_gpu < on_cpu + 3 * 8 * 12 * 128 * 512 * 4  # rows, heads, tokens, distances
 
 
 def test_a_checkpointed_block_is_computed_again_with_fused_attention() -> None:
