@@ -163,12 +163,17 @@ def _averages_over_labels(cell: Cell) -> bool:
     return cell.task.kind == "text-label" and len(cell.task.labels) > 2 and "f1" in cell.task.metrics
 
 
+def _starts_as_in_float32(cell: Cell) -> bool:
+    return cell.method.storage != "fp32"
+
+
 # What was corrected after the first records, and which cells have other results since: they get another hash, so that
 # they run again and no table mixes the two.
 _CORRECTIONS: dict[str, Callable[[Cell], bool]] = {
     "head_dropout is the dropout before the classifier": _head_dropout_moved,
     "a matrix without ranks draws its dropout": _draws_for_empty_matrices,
     "macro-F1 averages over the labels of the task": _averages_over_labels,
+    "first values are those of a base in float32": _starts_as_in_float32,
 }
 
 
