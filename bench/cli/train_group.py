@@ -54,8 +54,8 @@ def group(options: RunOptions, task: str, rung: int | None, first: str, further:
     if not missing:
         return 0
     worst = 0
-    with hold_gpus(max(gpus(course.cell, study.study) for course in missing)) as held:
-        processes = Group(on_gpu=bool(held))
+    with hold_gpus(max(gpus(course.cell, study.study) for course in missing)):
+        processes = Group()
         with processes.passing_signals():
             for course in missing:
                 if processes.stopped is not None:

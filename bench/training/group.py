@@ -7,6 +7,7 @@ therefore its own, as in a process that trains it alone; only the time of the im
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -22,9 +23,10 @@ from bench.training.signals import SIGNALS, handled_by
 
 KILLED = 128  # plus the signal's number: the exit code that a shell reports
 PRELOAD = ["bench.training.run"]
-# A process that has initialized CUDA must not fork: its children could not use the GPU. The fork server therefore
-# imports only, and on a GPU without PEFT: PEFT imports bitsandbytes, which asks each GPU for its compute capability.
+# A process that has only asked whether there is a GPU must not fork: its children could not use it ("Cannot
+# re-initialize CUDA in forked subprocess"). PEFT imports bitsandbytes, which asks; these modules don't.
 PRELOAD_FOR_GPU = ["torch", "transformers.modeling_utils", "bench.engine.step", "bench.inputs.datasets"]
+DRIVER = "libcuda.so.1"  # torch finds no GPU where this library is missing
 
 
 class Group:
@@ -34,13 +36,11 @@ class Group:
     that asked this process to stop, if any; it was passed on to the running cell.
     """
 
-    def __init__(self, *, on_gpu: bool) -> None:
+    def __init__(self) -> None:
         self.stopped: int | None = None
         self._process_id: int | None = None
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD_FOR_GPU if on_gpu else PRELOAD)
-        # With this PyTorch asks the driver's library whether there is a GPU, and CUDA stays uninitialized.
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+        self._context.set_forkserver_preload(PRELOAD_FOR_GPU if may_see_gpus() else PRELOAD)
         # A signal to the whole job reaches the server too. It must outlive the cell that saves its checkpoint, so it
         # starts with these signals blocked; each child unblocks them.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -78,6 +78,20 @@ class Group:
         self.stopped = number
         if self._process_id is not None:
             os.kill(self._process_id, number)
+
+
+def may_see_gpus() -> bool:
+    """Whether torch could find a GPU in a process started now; asks neither torch nor CUDA.
+
+    What lists GPUs may be missing where the driver is not, as in containers, so the driver's own library decides.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
 
 
 def _run_logged(function: Callable[[], None], log: Path) -> None:
