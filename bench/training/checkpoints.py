@@ -27,7 +27,7 @@ from bench.training.curve import curve_matches
 
 logger = logging.getLogger(__name__)
 KEPT = 2
-BAD = (BenchError, OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, SafetensorError)
+BAD = (BenchError, OSError, ValueError, LookupError, TypeError, RuntimeError, RecursionError, SafetensorError)
 TENSORS, STATE = "state.safetensors", "state.json"
 
 

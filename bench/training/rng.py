@@ -55,8 +55,8 @@ def _state() -> tuple[dict[str, Tensor], dict[str, Any]]:
         "python": torch.tensor(words, dtype=torch.int64),
         "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
     }
-    if torch.cuda.is_available():
-        tensors |= {f"cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    if torch.cuda.is_available():  # of the GPU that this process works on: what else it sees, it draws nothing from
+        tensors["cuda"] = torch.cuda.get_rng_state()
     plain = {"python": [version, gauss], "numpy": [int(position), int(has_gauss), float(cached)]}
     return tensors, plain
 
@@ -67,5 +67,6 @@ def _restore(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     keys = tensors["numpy"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, *plain["numpy"]))
     torch.set_rng_state(tensors["torch"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([tensors[name] for name in sorted(tensors) if name.startswith("cuda.")])
+    on_gpu = tensors.get("cuda")
+    if on_gpu is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(on_gpu)
