@@ -50,19 +50,19 @@ class ProcessGroup:
     def all_reduce_sum(self, tensor: Tensor) -> None:
         """Replace `tensor` by its sum over all processes, in place on its device. Does not wait for a GPU."""
         if self.world_size > 1:
-            self._collective("all_reduce", tensor)
+            self._collective("all_reduce", tensor, group=_group_of(tensor))
 
     def broadcast(self, tensor: Tensor) -> None:
         """Replace `tensor` by that of the main process, in place on its device."""
         if self.world_size > 1:
-            self._collective("broadcast", tensor, 0)
+            self._collective("broadcast", tensor, 0, group=_group_of(tensor))
 
     def all_gather_object(self, value: T) -> list[T]:
         """The `value` of each process in order of rank, in every process. Waits for all of them."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
-        self._collective("all_gather_object", values, value, group=_cpu_group())
+        self._collective("all_gather_object", values, value)
         return values
 
     def barrier(self) -> None:
@@ -92,18 +92,26 @@ def init_process_group() -> ProcessGroup:
     """Meet the other processes, as RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say; call it once per process.
 
     Returns SINGLE_PROCESS where they name no other. On GPUs the process works on number LOCAL_RANK of those it sees.
+    They agree on the device first, over the CPU. Raises TransientError in all of them if only some see a GPU: had each
+    chosen by itself between NCCL and gloo, they would wait for one another until the time limit.
     """
     if world_size() == 1:
         return SINGLE_PROCESS
     import torch
     from torch import distributed
 
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
+    distributed.init_process_group("gloo", timeout=TIMEOUT)
+    processes = ProcessGroup(distributed.get_rank(), distributed.get_world_size())
+    see = processes.all_gather_object(torch.cuda.is_available())
+    if all(see):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
-    _cpu_group()
-    return ProcessGroup(distributed.get_rank(), distributed.get_world_size())
+        _gpu_group()
+    elif any(see):
+        blind = ", ".join(str(rank) for rank, sees in enumerate(see) if not sees)
+        raise TransientError(
+            f"process {blind} of {len(see)} sees no GPU, the others do: see nvidia-smi on this machine"
+        )
+    return processes
 
 
 def exit_with_parent() -> None:
@@ -121,9 +129,14 @@ def exit_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _group_of(tensor: Tensor) -> Any:
+    """The group that works where `tensor` is; None stands for that of the CPU."""
+    return _gpu_group() if tensor.is_cuda else None
+
+
 @cache
-def _cpu_group() -> Any:
-    """The group for values that are not on a device. All processes make it together, once."""
+def _gpu_group() -> Any:
+    """The group for values that are on GPUs. All processes make it together, once."""
     from torch import distributed
 
-    return distributed.new_group(backend="gloo", timeout=TIMEOUT)
+    return distributed.new_group(backend="nccl", timeout=TIMEOUT)

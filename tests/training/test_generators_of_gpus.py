@@ -34,9 +34,7 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
 
 
 @pytest.mark.parametrize(("before", "after"), [((2, 0), (1, 0)), ((12, 10), (1, 0)), ((1, 0), (12, 2))])
-def test_the_number_of_gpus_that_are_seen_may_change(
-    see: See, before: tuple[int, int], after: tuple[int, int]
-) -> None:
+def test_the_number_of_gpus_that_are_seen_may_change(see: See, before: tuple[int, int], after: tuple[int, int]) -> None:
     used = see(*before)[before[1]]
     torch.rand(3, generator=used)
     tensors, plain = random_states(SINGLE_PROCESS)
