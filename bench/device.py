@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 
@@ -22,16 +23,65 @@ def usable_device() -> torch.device:
     """'cuda' if this process sees a GPU, else 'cpu'.
 
     Raises BenchError if it sees one that PyTorch cannot use: on the CPU the cell would take days and other bits, and
-    nobody would notice.
+    nobody would notice. One that PyTorch has no kernels for would fail at the first of them, in every attempt.
     """
     if cpu_in_place_of_gpus():
         return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda")
     gpus = visible_gpus()
+    if torch.cuda.is_available():
+        _check_kernels(gpus if VARIABLE not in os.environ else gpus[:1])
+        return torch.device("cuda")
     if gpus:
         raise BenchError(_unusable(gpus))
     return torch.device("cpu")
+
+
+def has_kernels(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Whether a GPU of that compute capability runs one of the `architectures` that a PyTorch was built for.
+
+    Machine code (sm_80) runs on its major version from its minor one on, that of one model (sm_90a) there alone; what
+    the driver compiles (compute_90) runs on everything newer.
+
+    >>> has_kernels((7, 0), ["sm_75", "sm_80"])
+    False
+    """
+    major, minor = capability
+    for kind, number, exact in (_architecture(name) for name in architectures):
+        of_major, of_minor = divmod(number, 10)
+        if exact:
+            fits = (of_major, of_minor) == capability
+        elif kind == "sm":
+            fits = of_major == major and of_minor <= minor
+        else:
+            fits = (of_major, of_minor) <= capability
+        if fits:
+            return True
+    return False
+
+
+def _architecture(name: str) -> tuple[str, int, bool]:
+    """'sm_90a' gives ('sm', 90, True)."""
+    kind, _, number = name.partition("_")
+    return kind, int("".join(filter(str.isdigit, number))), number.endswith("a")
+
+
+def _check_kernels(gpus: Sequence[Gpu]) -> None:
+    """Raises BenchError if PyTorch has kernels for none of `gpus`: without an order, CUDA begins with the fastest."""
+    known = [gpu for gpu in gpus if gpu.capability]
+    architectures = torch.cuda.get_arch_list()
+    if (
+        not known
+        or not architectures
+        or any(has_kernels(gpu.capability, architectures) for gpu in known if gpu.capability)
+    ):
+        return
+    gpu = known[0]
+    of_gpu, oldest = ".".join(map(str, gpu.capability or ())), min(_architecture(name)[1] for name in architectures)
+    raise BenchError(
+        f"{gpu.uuid} ({gpu.model}) has compute capability {of_gpu}, and PyTorch {torch.__version__} has kernels for "
+        f"{', '.join(architectures)}: it needs {oldest / 10} (Turing is 7.5) or newer; leave this GPU out by "
+        f"{VARIABLE}, or install a PyTorch of an older CUDA as docs/slurm.md says"
+    )
 
 
 def make_deterministic(threads: int) -> None:

@@ -122,7 +122,12 @@ def _device_name(device: str) -> str:
     if _on_gpu(device):
         import torch  # imported here, because Snakemake's main process reads records without it
 
-        return str(torch.cuda.get_device_name(device))
+        try:
+            return str(torch.cuda.get_device_name(device))
+        except (
+            Exception
+        ):  # PyTorch has several classes for a CUDA that does not work; its record is written all the same
+            return "unknown"
     return _processor() or platform.processor() or platform.machine()
 
 

@@ -35,6 +35,7 @@ from bench.training.checkpoints import Checkpoint, Checkpoints
 from bench.training.curve import Curve, Watch, unwatched
 from bench.training.done import Inputs
 from bench.training.evaluation import evaluate_rows
+from bench.training.failed import failed_record
 from bench.training.holdout import HeldOut, Rows
 from bench.training.loop import Counters, Loop
 from bench.training.measure import PeakMemory, base_bytes, frozen_parameters, trained_heads
@@ -105,18 +106,17 @@ class Attempt:
         )
 
     def failure(self, status: Status, message: str, step: int | None = None) -> Record:
-        """The record of an attempt that failed for good, with what is known by then."""
-        training = None
-        if self.core is not None:
-            training = self._training(self.core, self.stopwatch.failed(), failed_step=step)
-        return record_parts.failed_record(
+        """The record of an attempt that failed for good, with what is known by then and what the device still tells."""
+        core, seconds = self.core, self.stopwatch.failed()
+        return failed_record(
             common=record_parts.common_parts(self.cell, self.inputs, self.device),
             status=status,
             message=message,
             log_tail=recent_lines(),
-            training=training,
+            training=None if core is None else lambda: self._training(core, seconds, failed_step=step),
             base=self.base,
-            peak=self.peak.read(),
+            peak=self.peak.read,
+            device=self.device,
         )
 
     def _prepare_inputs(self) -> Rows:

@@ -49,7 +49,8 @@ class PeakMemory:
         self._growth: int | None = None
         self.earlier: dict[str, int] = {}
         if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+            if torch.cuda.is_initialized():  # else nothing is allocated, and an error here would have no record
+                torch.cuda.reset_peak_memory_stats(device)
             return
         _call_libc("mallopt", M_MMAP_THRESHOLD, RETURNED)
         _call_libc("malloc_trim", 0)

@@ -39,13 +39,13 @@ from bench.records.schema import (
     Reported,
     Seconds,
     SiteRank,
-    Status,
     Training,
     Utilization,
 )
 from bench.records.slurm import slurm_use
 from bench.training.batches import FirstEpoch, Padded, first_epoch
 from bench.training.done import Inputs
+from bench.training.failed import if_told
 from bench.training.loop import Counters
 from bench.training.measure import matrix_rate
 
@@ -122,21 +122,6 @@ def completed_record(
     )
 
 
-def failed_record(
-    *,
-    common: Mapping[str, Any],
-    status: Status,
-    message: str,
-    log_tail: tuple[str, ...],
-    training: Training | None,
-    base: BaseBytes | None,
-    peak: PeakBytes,
-) -> Record:
-    """The record of a cell that failed for good. What is None was not known by then."""
-    sizes = Bytes(base=base, adapter_file=None, gradients=None, optimizer=None, importance=None, peak=peak)
-    return Record(**common, status=status, message=message, log_tail=log_tail, training=training, bytes=sizes)
-
-
 def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, Any]:
     """What every record says: the cell, its inputs, where it ran, and what to beware of in its figures."""
     others = other_processes(str(device))
@@ -151,7 +136,7 @@ def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, 
         "model": inputs.model_manifest,
         "environment": {
             **environment(str(device)),
-            "matmul_precision": matmul_precision(device.type, cell.method.storage),
+            "matmul_precision": if_told(lambda: matmul_precision(device.type, cell.method.storage)),
             "threads": cell.threads,
             "other_processes": others,
             "slurm": slurm_use(),

@@ -15,7 +15,7 @@ from helpers.gpus import NO_LIBRARY, Card, stand_in_machine
 from helpers.small_cells import Lab, record_of
 
 from bench.cli.app import main
-from bench.device import needed_driver, usable_device
+from bench.device import has_kernels, needed_driver, usable_device
 from bench.errors import EXIT_BAD_INPUT, BenchError
 from bench.nvml import CPU_IN_PLACE_OF_GPUS, VARIABLE
 
@@ -124,3 +124,46 @@ def note_modes(file: Path, variables: dict[str, str]) -> None:
             return _original(*args, **options)  # type: ignore[operator]
 
         setattr(owner, name, noting)
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "expected"),
+    [
+        ((7, 0), "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120", False),  # V100
+        ((6, 0), "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120", False),  # P100
+        ((7, 5), "sm_75 sm_80", True),
+        ((8, 9), "sm_75 sm_80", True),  # of the same major version, and newer
+        ((8, 0), "sm_75 sm_86", False),
+        ((10, 3), "sm_90 sm_100", True),
+        ((11, 0), "sm_100 sm_120", False),
+        ((11, 0), "sm_90 compute_90", True),  # compiled by the driver
+        ((8, 0), "sm_90 compute_90", False),
+        ((9, 0), "sm_80 sm_90a", True),
+        ((9, 1), "sm_90a", False),
+    ],
+)
+def test_the_gpus_that_a_torch_has_kernels_for(
+    capability: tuple[int, int], architectures: str, *, expected: bool
+) -> None:
+    assert has_kernels(capability, architectures.split()) == expected
+
+
+def test_a_gpu_without_kernels_is_told_before_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Card("GPU-old", "Tesla V100-SXM2-16GB", (7, 0), 2**34)
+    machine = stand_in_machine(monkeypatch, tmp_path, [old])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90"])
+    says = r"GPU-old \(Tesla V100-SXM2-16GB\) has compute capability 7\.0, .* needs 7\.5 \(Turing .* docs/slurm\.md"
+    with pytest.raises(BenchError, match=says):
+        usable_device()
+    machine.cards.append(Card("GPU-new"))
+    machine.write()
+    assert usable_device() == torch.device("cuda")  # which is the newer one
+    monkeypatch.setenv(VARIABLE, "GPU-old,GPU-new")
+    with pytest.raises(BenchError, match=says):
+        usable_device()
+    monkeypatch.setenv(VARIABLE, "GPU-new")
+    assert usable_device() == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)  # nobody knows
+    monkeypatch.setenv(VARIABLE, "GPU-old")
+    assert usable_device() == torch.device("cuda")
