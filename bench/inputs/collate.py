@@ -62,8 +62,13 @@ class Collator:
         else:
             dtype = torch.float32 if self.kind == "regression" else torch.long
             targets = torch.tensor([self.split.targets[i] for i in rows], dtype=dtype)
-        on_device = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        return Batch(on_device, targets.to(self.device), tokens)
+        on_device = {name: _moved(tensor, self.device) for name, tensor in inputs.items()}
+        return Batch(on_device, _moved(targets, self.device), tokens)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`. A GPU copies it while the host goes on, which it can only from pinned memory."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _padded(rows: list[np.ndarray], value: int, *, left: bool = False) -> Tensor:

@@ -17,6 +17,7 @@ from bench.config.backbone import Backbone
 from bench.config.cell import Cell
 from bench.errors import BenchError
 from bench.inputs.model_fit import set_head_dropout
+from bench.models.attention import attention_on
 from bench.models.initial_values import initial_heads
 from bench.models.load_report import LoadReport
 from bench.models.precision import matmul_dtype, multiply_in_float32
@@ -72,7 +73,7 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
         "local_files_only": True,
         "trust_remote_code": False,
         "use_safetensors": True,
-        "attn_implementation": cell.backbone.attention,
+        "attn_implementation": attention_on(device.type, cell.backbone.attention),
         "ignore_mismatched_sizes": True,  # they are refused by name, from the report
     }
     heads: dict[str, dict[str, torch.Tensor]] = {}

@@ -9,7 +9,7 @@ which places picked it. The backward pass gathers too, once for each place at wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from functools import partial
 from typing import Any
 
@@ -23,30 +23,47 @@ from torch.overrides import TorchFunctionMode
 Ints = NDArray[np.int64]
 # Of the backward pass. The first and the last distance, which all tokens share that are too far apart, may take more.
 MOST_PASSES = 8
+SHORTEST = 128  # tokens of the rows that are counted first
 
 
 def use_own_gathers(model: nn.Module) -> None:
-    """Let the attention of a DeBERTa-v2 or -v3 `model` gather by `RelativePositions`; another model stays as it is.
+    """Let a DeBERTa-v2 or -v3 `model` gather by `RelativePositions` and take distances from there, too.
 
-    What the layers compute is the same, bit for bit; gradients are the same up to the order of their sums.
+    Another model stays as it is. What the layers compute is the same, bit for bit; gradients are the same up to the
+    order of their sums.
     """
-    layers = [module for module in model.modules() if hasattr(module, "disentangled_attention_bias")]
-    positions: dict[tuple[int, ...], RelativePositions] = {}
-    for layer in layers:
-        if not getattr(layer, "relative_attention", False):
+    known: dict[tuple[int, int], RelativePositions] = {}
+    for module in model.modules():
+        if not getattr(module, "relative_attention", False):
             continue
-        key = (layer.pos_ebd_size, layer.position_buckets, layer.max_relative_positions)
-        shared = positions.setdefault(key, RelativePositions(*key))
-        signs = [sign for kind, sign in (("c2p", 1), ("p2c", -1)) if kind in layer.pos_att_type]
-        layer.disentangled_attention_bias = partial(_biased, layer.disentangled_attention_bias, shared, signs)
+        key = (getattr(module, "position_buckets", -1), module.max_relative_positions)
+        positions = known.setdefault(key, RelativePositions(*key))
+        if hasattr(module, "disentangled_attention_bias"):
+            signs = [sign for kind, sign in (("c2p", 1), ("p2c", -1)) if kind in module.pos_att_type]
+            module.disentangled_attention_bias = partial(_bias, module.disentangled_attention_bias, positions, signs)
+        elif hasattr(module, "get_rel_pos"):
+            module.get_rel_pos = partial(_distances, module.get_rel_pos, positions)
 
 
-def _biased(
+def _bias(
     original: Callable[..., Tensor], positions: RelativePositions, signs: Sequence[int], *args: Any, **options: Any
 ) -> Tensor:
-    """The layer's own method, in which each `torch.gather` is ours."""
+    """The attention's own method, in which each `torch.gather` is ours."""
     with _Gathering(positions, signs):
         return original(*args, **options)
+
+
+def _distances(
+    original: Callable[..., Tensor],
+    positions: RelativePositions,
+    hidden_states: Tensor,
+    query_states: Tensor | None = None,
+    relative_pos: Tensor | None = None,
+) -> Tensor:
+    """What the encoder's own method computes. It copies a number to the GPU each time, which waits for the GPU."""
+    if query_states is None and relative_pos is None:
+        return positions.distances(hidden_states.size(-2), hidden_states.device)
+    return original(hidden_states, query_states, relative_pos)
 
 
 class _Gathering(TorchFunctionMode):  # type: ignore[misc]
@@ -69,48 +86,58 @@ class _Gathering(TorchFunctionMode):  # type: ignore[misc]
 
 
 class RelativePositions:
-    """The distances between tokens, as DeBERTa counts them: distance d is at place `span` + d of 2 * `span` scores.
+    """The distances between the tokens of a row, as DeBERTa counts them: long ones in buckets.
 
     buckets, longest: `position_buckets` and `max_relative_positions` of the model's config.
 
     Example:
-        >>> positions = RelativePositions(span=256, buckets=256, longest=512)
+        >>> positions = RelativePositions(buckets=256, longest=512)
         >>> positions.gather(scores, index, sign=1)  # [n, length, 512], [n, length, length] -> [n, length, length]
     """
 
-    def __init__(self, span: int, buckets: int, longest: int) -> None:
-        self._span, self._buckets, self._longest = span, buckets, longest
-        self._tables: dict[tuple[int, torch.device], _Table] = {}
+    def __init__(self, buckets: int, longest: int) -> None:
+        self._buckets, self._longest = buckets, longest
+        self._known: dict[torch.device, Tensor] = {}
+        self._tables: dict[tuple[int, int, torch.device], _Table] = {}
+
+    def distances(self, length: int, device: torch.device) -> Tensor:
+        """[1, length, length]: from each token to each other. Those of a shorter row are the first of a longer one."""
+        known = self._known.get(device)
+        if known is None or len(known) < length:
+            known = self._known[device] = torch.from_numpy(self._count(_grown(length, known))).to(device)
+        return known[None, :length, :length]
 
     def gather(self, scores: Tensor, index: Tensor, sign: int) -> Tensor:
-        """As `torch.gather(scores, -1, index)`, where `index` is that of all distances times `sign` (1 or -1)."""
-        result: Tensor = _Gather.apply(scores, index, self._table(scores, index.size(-1), sign))
+        """As `torch.gather(scores, -1, index)`. `index`: the places of all distances times `sign` (1 or -1)."""
+        distances, length = scores.size(-1), index.size(-1)
+        key = (sign, distances, scores.device)
+        table = self._tables.get(key)
+        if table is None or len(table) < length:
+            places = sign * self._count(_grown(length, table)) + distances // 2
+            table = self._tables[key] = _Table(np.clip(places, 0, distances - 1), distances, scores.device)
+        result: Tensor = _Gather.apply(scores, index, table)
         return result
 
-    def _table(self, scores: Tensor, length: int, sign: int) -> _Table:
-        """The table for rows of at least that length, on the device of `scores`. It grows with the longest row."""
-        table = self._tables.get((sign, scores.device))
-        if table is None or table.length < length:
-            # Twice as long: it is not made anew for every row that is a little longer.
-            longest = max(length, 2 * table.length if table else 128)
-            table = _Table(self._index(longest, sign), 2 * self._span, scores.device)
-            self._tables[sign, scores.device] = table
-        return table
-
-    def _index(self, length: int, sign: int) -> Ints:
-        """[length, length]: the place of the distance between each two tokens."""
+    def _count(self, length: int) -> Ints:
+        """[length, length], by transformers' own function."""
         from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
         with torch.device("cpu"):  # wherever the model is, the meta device included
             rows = torch.empty(length, 1)
-            distances = build_relative_position(rows, rows, bucket_size=self._buckets, max_position=self._longest)
-        index: Ints = np.clip(sign * distances[0].numpy() + self._span, 0, 2 * self._span - 1)
-        return index
+            counted = build_relative_position(rows, rows, bucket_size=self._buckets, max_position=self._longest)
+        distances: Ints = counted[0].numpy()
+        return distances
+
+
+def _grown(length: int, known: Sized | None) -> int:
+    """For how long a row to count: at the least for twice the `known` length, not anew for each row a little longer."""
+    return max(length, SHORTEST if known is None else 2 * len(known))
 
 
 class _Table:
-    """For rows of up to `length` tokens, the places that picked each distance. What holds for a shorter row are the
-    entries within its length.
+    """For rows of up to as many tokens as it is long, the places that picked each distance.
+
+    For a shorter row the entries within its length hold.
 
     places [passes, length, distances]: in pass p, the p-th place of a row that picked the distance, or `length`.
     passes: of a row of n tokens, at n - 1. far: whether those passes leave out the first and the last distance.
@@ -119,7 +146,7 @@ class _Table:
     """
 
     def __init__(self, index: Ints, distances: int, device: torch.device) -> None:
-        self.length = len(index)
+        length = len(index)
         rank = _ranks(index)
         inner = (index > 0) & (index < distances - 1)
         everywhere, inside = _needed(rank), _needed(np.where(inner, rank, 0))
@@ -127,10 +154,13 @@ class _Table:
         self.far = [bool(passes > MOST_PASSES) for passes in everywhere]
         self.passes = [int(i if far else e) for far, e, i in zip(self.far, everywhere, inside, strict=True)]
         kept = rank < max(self.passes)
-        places = np.full((max(self.passes), self.length, distances), self.length)
+        places = np.full((max(self.passes), length, distances), length)
         row, place = kept.nonzero()
         places[rank[kept], row, index[kept]] = place
         self.places = torch.from_numpy(places).to(device)
+
+    def __len__(self) -> int:
+        return int(self.places.size(1))
 
 
 def _ranks(index: Ints) -> Ints:
