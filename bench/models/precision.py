@@ -24,7 +24,9 @@ def matmul_dtype(device: str, storage: str) -> torch.dtype:
         slow = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         # torch has no public question for it; this is what its own kernels ask before they take oneDNN's bfloat16.
-        slow = not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        # Where torch is built without oneDNN (macOS on ARM) there is no such operator.
+        supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        slow = supported is None or not supported()
     return torch.float32 if slow else torch.bfloat16
 
 

@@ -62,7 +62,7 @@ def announce_holder() -> None:
     try:
         holder = json.loads(SNAKEMAKE.holder.read_text())
         who = f"study {holder['study']}, process {holder['pid']} on {holder['host']}, since {holder['since']}"
-        ended = holder["host"] == socket.gethostname() and not Path(f"/proc/{holder['pid']}").exists()
+        ended = holder["host"] == socket.gethostname() and not _runs(int(holder["pid"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # an empty file, after a loss of power
         who, ended = "unknown", False
     state = "it has ended" if ended else "if it has ended"
@@ -81,3 +81,14 @@ def unlock_command() -> str:
             words += [option, given[given.index(option) + 1]]
         words += [word for word in given if word.startswith(f"{option}=")]
     return shlex.join([*words, "--unlock", "--cores", "1"])
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process on this machine; asked with a signal that does nothing, as macOS has no /proc."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -167,3 +167,10 @@ def test_a_gpu_without_kernels_is_told_before_the_first(tmp_path: Path, monkeypa
     monkeypatch.setattr(torch.cuda, "get_arch_list", list)  # nobody knows
     monkeypatch.setenv(VARIABLE, "GPU-old")
     assert usable_device() == torch.device("cuda")
+
+
+def test_the_gpu_of_a_mac_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyTorch offers it and there is nothing of NVIDIA."""
+    stand_in_machine(monkeypatch, tmp_path, [], error=NO_LIBRARY)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert usable_device() == torch.device("cpu")

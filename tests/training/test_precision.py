@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,6 +84,15 @@ def test_the_record_says_which(lab: Lab, tmp_path, method: str) -> None:
     assert lab.train(cell, tmp_path / "out") == 0
     expected = matmul_dtype("cpu", cell.method.storage)
     assert f"torch.{record_of(tmp_path / 'out').environment['matmul_precision']}" == str(expected)
+
+
+def test_a_torch_without_onednn_multiplies_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS: the operator that would be asked is missing, and so are the kernels."""
+    operators = SimpleNamespace()
+    monkeypatch.setattr(torch.ops, "mkldnn", operators)
+    assert matmul_dtype("cpu", "nf4") == matmul_dtype("cpu", "bf16") == torch.float32
+    operators._is_mkldnn_bf16_supported = lambda: True
+    assert matmul_dtype("cpu", "nf4") == torch.bfloat16
 
 
 def test_this_processor_is_not_asked_for_what_it_can_not() -> None:
