@@ -11,7 +11,7 @@
         tables/  figures/  report.html  summary.json  tracker/<tracker>/
         prepared  views         markers: all inputs are checked, all views are up to date
     results/index.html          all studies, from their summaries
-    results/evaluations/        records of `bench evaluate`
+    results/evaluations/        records of `bench evaluate`; selfcheck.json, selfcheck.log: of `bench selfcheck`
     cache/
         data/<task>-<key>/      tokenized rows; bench/inputs/cache_keys.py makes the keys
         models/<backbone>-<key>/
@@ -31,6 +31,7 @@ from pathlib import Path
 from bench.files import digest
 
 RESULTS = Path("results")  # the default, relative to the working folder
+SELFCHECK, SELFCHECK_LOG = "selfcheck.json", "selfcheck.log"
 CACHE, EVALUATIONS, REFERENCE = OTHER_RESULTS = ("cache", "evaluations", "reference")  # beside studies
 
 # Files in the folder of a cell.
@@ -39,11 +40,10 @@ CURVE = "curve.jsonl"
 PREDICTIONS = "predictions.parquet"
 ADAPTER_FOLDER = "adapter"
 MODEL_FOLDER = "model"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"  # the name that PEFT gives it
-ADAPTER_CONFIG = "adapter_config.json"  # likewise
-MODEL_WEIGHTS = "model.safetensors"  # the name that transformers gives it
-MODEL_CONFIG = "config.json"  # likewise
+ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # the names that PEFT gives them
+MODEL_WEIGHTS, MODEL_CONFIG = "model.safetensors", "config.json"  # the names that transformers gives them
 
+SLURM_PROFILE = Path("slurm/config.yaml")  # in the working folder, as `snakemake --profile slurm` has it
 MANIFEST = "manifest.json"  # written last into a folder of the cache: a folder that has it is complete
 ORIGIN = "origin.json"  # beside it: the files that the folder was prepared from, as they were
 WITHDRAWN = "withdrawn.json"  # in place of the manifest once these files changed, until it is prepared again

@@ -21,6 +21,7 @@ from bench.cli.export import export
 from bench.cli.plan import plan
 from bench.cli.prepare import prepare
 from bench.cli.report import figures, page, tables
+from bench.cli.selfcheck import selfcheck
 from bench.cli.status import status
 from bench.cli.train import train
 from bench.cli.train_group import group
@@ -39,7 +40,7 @@ def app() -> None:
     """Benchmarks of parameter-efficient fine-tuning."""
 
 
-for command in (check, plan, prepare, train, group, tuned, status, tables, figures, page, evaluate, export):
+for command in (check, plan, prepare, train, group, tuned, status, tables, figures, page, evaluate, export, selfcheck):
     app.add_command(command)
 
 

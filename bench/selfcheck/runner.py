@@ -1,0 +1,105 @@
+"""Run checks one after another, in processes that may crash or hang without taking the others with them.
+
+A process runs as many checks as go well, since imports take seconds. After an exception it is replaced, because an
+error of CUDA stays with its process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from itertools import takewhile
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.pipeline.gpus import hold_gpus
+from bench.pipeline.job import set_library_environment
+from bench.selfcheck.check import Check, Finding, Outcome, Place
+
+READY = "ready"
+END = 10.0  # seconds
+Answer = tuple[Finding, bool]  # a finding, and whether the process is whole after it
+
+
+def run_checks(
+    checks: Sequence[Check], place: Place, log: Path, told: Callable[[Outcome], None] = lambda _: None
+) -> list[Outcome]:
+    """The outcome of each check, in their order; `told` gets each as soon as it is there. They print to `log`."""
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(checks):
+        left = checks[len(outcomes) :]
+        alike = list(takewhile(lambda check: check.alone == left[0].alone, left))  # noqa: B023 (used at once)
+        for outcome in _in_a_process(alike, place, log):
+            outcomes.append(outcome)
+            told(outcome)
+    return outcomes
+
+
+def _in_a_process(checks: Sequence[Check], place: Place, log: Path) -> Iterator[Outcome]:
+    """The outcomes of `checks` up to the first after which their process can't be used: of one at least."""
+    context = get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(tuple(checks), place, log, sending))
+    process.start()
+    sending.close()
+    try:
+        with suppress(EOFError):
+            receiving.recv()  # it is ready, which may wait for a free GPU
+        for check in checks:
+            began = time.monotonic()
+            finding, whole = _answer(receiving, check.limit)
+            yield Outcome(check.name, check.question, check.advice, finding, time.monotonic() - began)
+            if not whole:
+                return
+        process.join(END)  # it cleans up behind its own processes
+    finally:
+        process.kill()
+        process.join()
+        receiving.close()
+
+
+def _answer(receiving: Connection, limit: float) -> Answer:
+    if not receiving.poll(limit):
+        return Finding("fail", f"no answer in {limit:.0f} seconds"), False
+    try:
+        answer: Answer = receiving.recv()
+    except EOFError:
+        return Finding("fail", "its process ended without an answer"), False
+    return answer
+
+
+def _work(checks: Sequence[Check], place: Place, log: Path, sending: Connection) -> None:
+    """The main function of a process that runs checks."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    set_library_environment(threads=1)
+    with ExitStack() as stack:
+        try:
+            if not checks[0].alone:  # what starts `bench` leaves it to that process
+                stack.enter_context(hold_gpus(1 if place.device == "cuda" else 0))
+        except BenchError as error:
+            sending.send(READY)
+            sending.send((Finding("fail", str(error)), False))
+            return
+        sending.send(READY)
+        for check in checks:
+            print(f"== {check.name}", flush=True)
+            answer = _run(check, place)
+            sending.send(answer)
+            if not answer[1]:
+                return
+
+
+def _run(check: Check, place: Place) -> Answer:
+    try:
+        return check.run(place), True
+    except Exception as error:  # whatever it is, it is what was to be found out
+        traceback.print_exc()
+        text = str(error).strip().partition("\n")[0]
+        return Finding("fail", f"{type(error).__name__}: {text}", {"traceback": traceback.format_exc()}), False
