@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.options import study_options
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.estimate.tracing import Device
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
     type=click.Choice(["cpu", "cuda"]),
     help="where training will run; default: a GPU if this machine has one",
 )
-def plan(options: RunOptions, as_json: bool, device: Device | None) -> None:
+@click.option(
+    "--gpu-memory",
+    "memory",
+    metavar="SIZE",
+    help="say which cells fit on a GPU of that size, such as 40GiB, and the accumulation at which all do",
+)
+def plan(options: RunOptions, as_json: bool, device: Device | None, memory: str | None) -> None:
     """Show every cell of a study with its parameters, bytes, predicted peak and time: at once, without weights."""
     import torch
 
     from bench.config.peft_fields import check_peft_methods
+    from bench.estimate.gpu_memory import fits, parse_memory, show_fits, task_fits
     from bench.estimate.model_fit import check_fit
     from bench.estimate.plan import plan as plan_study
     from bench.estimate.plan_table import show_plan
@@ -35,6 +43,22 @@ def plan(options: RunOptions, as_json: bool, device: Device | None) -> None:
     study = options.load_study()
     check_peft_methods(study.catalog, study.methods)
     check_fit(study)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    rows = plan_study(study, device, results=options.results, cache=options.cache_folder, mirror=options.mirror)
-    print(json.dumps(rows, indent=1) if as_json else show_plan(rows))
+    size = parse_memory(memory) if memory else None
+    if size is not None and device == "cpu":
+        raise BenchError("--gpu-memory: is of a GPU, and --device is cpu")
+    device = device or ("cuda" if size is not None or torch.cuda.is_available() else "cpu")
+    results, cache, mirror = options.results, options.cache_folder, options.mirror
+    rows = plan_study(study, device, results=results, cache=cache, mirror=mirror)
+    if size is None:
+        print(json.dumps(rows, indent=1) if as_json else show_plan(rows))
+        return
+    found = task_fits(study, size, results=results, cache=cache, mirror=mirror)
+    if as_json:
+        by_task = {task.task: task.accumulation for task in found}
+        for row in rows:
+            peak = row["predicted_peak"].get("total_bytes")
+            row["fits"] = None if peak is None else fits(peak, size)
+            row["accumulation_that_fits"] = by_task[row["cell"].split("/")[0]]
+        print(json.dumps(rows, indent=1))
+        return
+    print(show_plan(rows), show_fits(found, size), sep="\n")

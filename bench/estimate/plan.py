@@ -103,7 +103,7 @@ def _row(
 ) -> dict[str, Any]:
     predicted = predict_parameters(cell)
     steps = _steps(cell, predicted, lengths)
-    batch = _largest_batch(cell, lengths)
+    batch = largest_batch(cell, lengths)
     expected: float | None = steps
     if cell.trial is not None and steps is not None:
         points = len({trial.trial.point for trial in study.trials[cell.group] if trial.trial})
@@ -179,7 +179,7 @@ def _steps(cell: Cell, predicted: Prediction, lengths: Lengths | None) -> int | 
     return predicted.schedule.total_steps if predicted.schedule else None
 
 
-def _largest_batch(cell: Cell, lengths: Lengths | None) -> BatchShape:
+def largest_batch(cell: Cell, lengths: Lengths | None) -> BatchShape:
     """The largest micro-batch that the prepared rows can make, else the largest that the recipe allows."""
     declared = declared_batch(cell)
     if lengths is None:
