@@ -52,19 +52,22 @@ def visible_gpus() -> list[Gpu]:
     """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process, in its order; all if it is not set.
 
     Numbers in it count as nvidia-smi counts. As CUDA does, it reads the variable up to the first entry that names none.
-    Where nobody can be asked (a container that lacks the driver's libraries), they are those that the variable or Slurm
-    says. Raises BenchError if an entry names a GPU that is not here, or if the driver is there but does not answer.
+    Where nobody can be asked (a container that lacks the driver's libraries, stand-ins for GPUs), they are those that
+    the variable says. Where it says nothing and none is found, they are those that Slurm says it gave to the job.
+    Raises BenchError if an entry names a GPU that is not here, or if the driver is there but does not answer.
     """
     names = _names(os.environ.get(VARIABLE))
-    if names == []:
-        return []
+    given = names
+    if names is None:
+        given = _names(os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS"))
+    said = [Gpu(name) for name in given or ()]
+    if names == [] or cpu_in_place_of_gpus():
+        return said
     cards = _cards()
     if cards is None:
-        given = names or _names(os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")) or []
-        found = _asked_of_cuda(",".join(given)) if CONTROL_DEVICE.exists() else []
-        return found or [Gpu(name) for name in given]
+        return (_asked_of_cuda(",".join(names or ())) if CONTROL_DEVICE.exists() else []) or said
     if names is None:
-        return [gpu for card in cards for gpu in card]
+        return [gpu for card in cards for gpu in card] or said
     chosen: dict[str, Gpu] = {}  # by UUID: a card may be named twice
     for name in names:
         chosen |= {gpu.uuid: gpu for gpu in _named(name, cards)}

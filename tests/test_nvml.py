@@ -12,7 +12,7 @@ from helpers.gpus import NO_DRIVER, NO_LIBRARY, OTHER_LIBRARY, Card, Machine, st
 
 from bench import nvml
 from bench.errors import BenchError
-from bench.nvml import VARIABLE, Gpu, driver_version, processes_on, visible_gpus
+from bench.nvml import CPU_IN_PLACE_OF_GPUS, VARIABLE, Gpu, driver_version, processes_on, visible_gpus
 
 SPLIT = Card("GPU-b", instances=("MIG-1", "MIG-2"))
 
@@ -128,6 +128,22 @@ def test_a_container_without_the_libraries(machine: Machine, monkeypatch: pytest
     assert visible_gpus() == [Gpu("0"), Gpu("1")]
     monkeypatch.setenv(VARIABLE, "")
     assert visible_gpus() == []
+
+
+def test_what_slurm_gave_and_the_driver_does_not_show(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.cards.clear()
+    machine.write()
+    assert visible_gpus() == []
+    monkeypatch.setenv("SLURM_JOB_GPUS", "2")
+    assert visible_gpus() == [Gpu("2")]
+
+
+@pytest.mark.usefixtures("machine")
+def test_stand_ins_are_what_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CPU_IN_PLACE_OF_GPUS, "1")
+    assert visible_gpus() == []
+    monkeypatch.setenv(VARIABLE, "7")
+    assert visible_gpus() == [Gpu("7")]
 
 
 def test_a_container_with_cuda_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

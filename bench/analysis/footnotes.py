@@ -139,7 +139,7 @@ def _disturbed(records: list[Record]) -> Iterator[str]:
         yield f"{dirty} of {len(records)} records were made with uncommitted changes in the code."
     moved = sum(len(record.training.devices) > 1 for record in records if record.training)
     if moved:
-        yield f"{moved} of {len(records)} records were trained on devices of several models in turn: mixed bits, times."
+        yield f"{moved} of {len(records)} records were trained on devices of several models: mixed bits and times."
     instead = sum(bool(record.environment.get("cpu_in_place_of_gpus")) for record in records)
     if instead:
         yield f"{instead} of {len(records)} records were made on the CPU, though their jobs had GPUs."

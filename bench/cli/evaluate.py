@@ -12,6 +12,7 @@ from bench.cli.options import FOLDER, cache_option, mirror_option, results_optio
 from bench.errors import BenchError, nearest
 from bench.paths import CellPaths, default_cache, evaluation_folder
 from bench.pipeline.folders import check_writable
+from bench.pipeline.job import set_gpu_allocator
 
 if TYPE_CHECKING:
     from bench.config.catalog import Catalog
@@ -74,6 +75,7 @@ def evaluate(
     Beside a cell's record nothing else need be said; else --task and --backbone name rows and base. A model that names
     its classes is scored by these names, and its own tokenizer is used if it is saved with one.
     """
+    set_gpu_allocator()
     from bench.config.catalog import load_catalog
     from bench.evaluation.saved import Saved, Stated, evaluate_saved, fit_of, recorded_cell, recorded_fingerprint
     from bench.inputs.backbones import prepare_backbone

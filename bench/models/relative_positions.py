@@ -79,8 +79,8 @@ class _Gathering(TorchFunctionMode):  # type: ignore[misc]
         return self._gather(*args, **(kwargs or {}))
 
     def _gather(self, scores: Tensor, dim: int, index: Tensor) -> Tensor:
-        sign = next(self._signs)
-        if index.size(-1) != index.size(-2):  # queries of another length than keys, which no cell has
+        sign = next(self._signs, None)
+        if sign is None or index.size(-1) != index.size(-2):  # queries of another length than keys, which no cell has
             return torch.gather(scores, dim, index)
         return self._positions.gather(scores, index, sign)
 
@@ -104,7 +104,7 @@ class RelativePositions:
         """[1, length, length]: from each token to each other. Those of a shorter row are the first of a longer one."""
         known = self._known.get(device)
         if known is None or len(known) < length:
-            known = self._known[device] = torch.from_numpy(self._count(_grown(length, known))).to(device)
+            known = self._known[device] = _put(self._count(_grown(length, known)), device)
         return known[None, :length, :length]
 
     def gather(self, scores: Tensor, index: Tensor, sign: int) -> Tensor:
@@ -127,6 +127,12 @@ class RelativePositions:
             counted = build_relative_position(rows, rows, bucket_size=self._buckets, max_position=self._longest)
         distances: Ints = counted[0].numpy()
         return distances
+
+
+def _put(numbers: Ints, device: torch.device) -> Tensor:
+    """On `device`, for a training too, even if an evaluation in inference mode is what needs them first."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(numbers).to(device)
 
 
 def _grown(length: int, known: Sized | None) -> int:
@@ -157,7 +163,7 @@ class _Table:
         places = np.full((max(self.passes), length, distances), length)
         row, place = kept.nonzero()
         places[rank[kept], row, index[kept]] = place
-        self.places = torch.from_numpy(places).to(device)
+        self.places = _put(places, device)
 
     def __len__(self) -> int:
         return int(self.places.size(1))

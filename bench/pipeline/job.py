@@ -16,6 +16,17 @@ def set_library_environment(threads: int) -> None:
         os.environ[name] = str(threads)
     # Its threads would not survive the fork of a group's cells, and rows are tokenized before a training anyway.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    set_gpu_allocator()
+
+
+def set_gpu_allocator() -> None:
+    """Let PyTorch hold GPU memory in segments that grow, unless one of its variables says something else.
+
+    Batches have many lengths; segments of fixed sizes leave gaps that none of them fits. Call it before torch is
+    imported.
+    """
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 
 def touch(file: Path) -> None:

@@ -34,8 +34,8 @@ Scores = Mapping[str, Mapping[str, float | None]]
 class Counters:
     """Counts that a checkpoint keeps. Steps that were lost in an interruption are not counted.
 
-    devices: the models of the devices on which the tries so far went on from each other, each one once. peak: the most
-    that any of them took, see `PeakMemory.largest`.
+    devices: the models of the devices of all processes on which the tries so far went on from each other, each one
+    once. peak: the most that any of them took, see `PeakMemory.largest`.
     """
 
     tokens: int = 0
@@ -47,10 +47,9 @@ class Counters:
     devices: list[str] = field(default_factory=list)
     peak: dict[str, int] = field(default_factory=dict)
 
-    def add_device(self, name: str) -> None:
-        """Note the model of the device of this try."""
-        if name not in self.devices:
-            self.devices.append(name)
+    def add_devices(self, names: Sequence[str]) -> None:
+        """Note the models of the devices of this try, one per process."""
+        self.devices += [name for name in dict.fromkeys(names) if name not in self.devices]
 
 
 @dataclass
@@ -79,7 +78,8 @@ class Loop:
     def run(self) -> None:
         """Raises TransientError when a signal asked to stop (saved), Diverged when a loss was not finite."""
         recipe, total = self.cell.recipe, self.last_step
-        self.counters.add_device(environment(str(self.core.flat.device))["device_name"])
+        name = environment(str(self.core.flat.device))["device_name"]
+        self.counters.add_devices(self.core.process_group.all_gather_object(name))
         per_epoch = recipe.steps_per_epoch(len(self.split))
         epoch, batches = -1, []
         with progress_bar(total, initial=self.core.completed, enabled=self.core.process_group.is_main) as bar:

@@ -208,7 +208,7 @@ def test_strict_refuses_mixed_devices(study: ResolvedStudy, tmp_path: Path) -> N
     alone = record(cell, 0.5)
     other = alone.model_copy(update={"training": alone.training.model_copy(update={"devices": ("a", "b")})})
     write_record(other, tmp_path / "fair-budget/cells" / cell.id)
-    with pytest.raises(BenchError, match=r"1 of 18 records were trained on devices of several models in turn"):
+    with pytest.raises(BenchError, match=r"1 of 18 records were trained on devices of several models: mixed"):
         make_tables(study, tmp_path, strict=True)
 
 

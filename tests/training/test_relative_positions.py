@@ -58,6 +58,17 @@ def test_longer_rows_before_it_change_no_bit() -> None:
         assert torch.equal(gradients(fresh, span, length, 1)[3], gradients(used, span, length, 1)[3])
 
 
+def test_an_evaluation_may_come_first() -> None:
+    """A table that it makes in inference mode serves the backward passes of a training."""
+    span = (16, 16, 24)
+    positions = RelativePositions(*span[1:])
+    with torch.inference_mode():
+        index = torch.clamp(positions.distances(40, torch.device("cpu")) + 16, 0, 31).expand(2, 40, 40)
+        positions.gather(torch.zeros(2, 40, 32), index, 1)
+    assert not positions.distances(40, torch.device("cpu")).is_inference()
+    assert torch.equal(gradients(positions, span, 40, 1)[3], gradients(RelativePositions(*span[1:]), span, 40, 1)[3])
+
+
 @pytest.mark.parametrize("kinds", [["p2c", "c2p"], ["p2c"], ["c2p"]])
 @pytest.mark.parametrize("share", [True, False])
 def test_a_model_computes_and_learns_the_same(kinds: list[str], *, share: bool) -> None:
