@@ -13,6 +13,8 @@ from helpers.small_cells import Lab, Moment, record_of
 
 from bench.errors import EXIT_TRY_AGAIN
 from bench.estimate.duration import timed_record
+from bench.training import rehearsal
+from bench.training.batches import Padded
 from bench.training.measure import PeakMemory
 
 HUGE = 10**15  # bytes
@@ -53,6 +55,7 @@ def test_on_a_gpu_the_largest_batch_is_measured_before_the_first_step(monkeypatc
     """A stand-in for PyTorch's allocator, whose peak the step raises."""
     peak = [10]
     counts = {
+        "is_initialized": lambda: True,
         "reset_peak_memory_stats": lambda _device: None,
         "max_memory_allocated": lambda _device: peak[0],
         "max_memory_reserved": lambda _device: 2 * peak[0],
@@ -67,3 +70,14 @@ def test_on_a_gpu_the_largest_batch_is_measured_before_the_first_step(monkeypatc
     memory.earlier = {"peak": 150, "reserved": 170, "requested": 140}
     again = memory.read()
     assert (again.peak, again.reserved, again.requested) == (150, 200, 140)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_rehearsal_is_of_the_largest_batch_on_every_device(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    passes = []
+    monkeypatch.setattr(rehearsal, "_pass", lambda _model, _core, _collate, rows: passes.append(list(rows)))
+    core = SimpleNamespace(flat=SimpleNamespace(device=torch.device(device)))
+    split = SimpleNamespace(input_ids=[[1], [1, 2], [1, 2, 3], [1]])
+    peak = SimpleNamespace(measure=lambda step: step())
+    rehearsal.rehearse(peak, None, core, SimpleNamespace(split=split), Padded([3, 0, 2], 3, 0))
+    assert passes == [[3, 0, 2]]
