@@ -77,7 +77,10 @@ class PeftTraining:
         loss, _ = task_loss(self.model, batch, self._kind)
         loss.backward()
         self._optimizer.step()
+        # PEFT chooses by kthvalue, which has no deterministic form on a GPU: which of equal values it takes is open.
+        torch.use_deterministic_algorithms(True, warn_only=True)
         self.model.base_model.update_and_allocate(number)
+        torch.use_deterministic_algorithms(True)
         self._optimizer.zero_grad()
 
     def masks(self) -> dict[str, list[bool]]:

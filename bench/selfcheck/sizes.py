@@ -11,6 +11,7 @@ import torch
 from bench.estimate.memory import predict_peak
 from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
+from bench.evaluation.evaluate import release_memory
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
 from bench.models.precision import matmul_dtype
@@ -31,6 +32,7 @@ AT_MOST, AT_LEAST = 1.1, {"cpu": 0.0, "cuda": 0.05}
 def peaks_as_predicted(place: Place) -> Finding:
     """Measure the peak of a training's steps for each shape, and compare it with the plan's."""
     peaks = {}
+    release_memory()  # for the processes below
     for shape in PEAK_SHAPES[place.device]:
         # In a process of its own: what earlier models left behind on the heap would count on the CPU.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -19,6 +19,7 @@ from bench.engine.report import StepReport
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 from bench.estimate.tracing import BatchShape
+from bench.evaluation.evaluate import release_memory
 from bench.evaluation.loss import task_loss
 from bench.files import folder_in_one_step
 from bench.inputs.collate import Batch
@@ -114,9 +115,11 @@ class Attached:
 def attached(place: Place, cell: Cell, device: str | None = None) -> Attached:
     """The model of `cell` as a training starts with it, but for its weights; on `device`, or that of the place."""
     on = torch.device(device or place.device)
+    release_memory()  # of the specimen before, which may hang together in cycles
+    weights = saved_weights(place, cell)
     make_deterministic(cell.threads)
-    seed_everything(cell.seed)
-    model = load_backbone(cell, saved_weights(place, cell), on)
+    seed_everything(cell.seed)  # from here on as a training does it
+    model = load_backbone(cell, weights, on)
     sites = chosen_sites(find_sites(model, cell.backbone), cell.method)
     seed_everything(cell.seed + 1)
     model = attach(model, cell, sites)
