@@ -171,9 +171,15 @@ def saved_weights(place: Place, cell: Cell) -> Path:
 
 
 def _random_model(cell: Cell) -> Any:
+    """Matrices are larger than at the start of a pretraining: there, embeddings alone would decide what comes out."""
     from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 
     options = {key: value for key, value in cell.backbone.config.items() if key != "model_type"}
     config = AutoConfig.for_model(cell.backbone.config["model_type"], **options)
     seed_everything(0)
-    return (AutoModelForSeq2SeqLM if cell.task.generates else AutoModel).from_config(config)
+    model = (AutoModelForSeq2SeqLM if cell.task.generates else AutoModel).from_config(config)
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if isinstance(module, torch.nn.Linear) and name != "lm_head":  # which is tied to the embeddings
+                module.weight.normal_(0.0, module.in_features**-0.5)
+    return model

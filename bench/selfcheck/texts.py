@@ -15,7 +15,7 @@ from bench.selfcheck.specimens import attached, cell_of, random_batch
 BEAMS, LONGEST = 4, 16
 SHAPE = BatchShape(8, 24, LONGEST)
 # Random weights say the same of every source, and near ties of their beams would hang on rounding: these do not.
-SPREAD = 2.0  # of a weight, times the square root of how many are summed
+SPREAD = 1.7  # of a weight, times the square root of the width
 
 
 class Numbers:
@@ -53,7 +53,6 @@ def _spread(model: Any) -> Any:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.ndim > 1:
-                noise = torch.randn(parameter.shape, generator=generator) * SPREAD / parameter.shape[-1] ** 0.5
-                parameter.add_(noise.to(parameter.device))
+            noise = torch.randn(parameter.shape, generator=generator) * SPREAD / parameter.shape[-1] ** 0.5
+            parameter.add_(noise.to(parameter.device))
     return model
