@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from bench.errors import EXIT_TRY_AGAIN
 from bench.records.io import read_record
 
 pytestmark = pytest.mark.long
-TOGETHER = "set=recipe.processes=2; recipe.max_steps=30; tasks=[cola]; methods=[adalora]; limits.train_rows=240"
+TOGETHER = "set=recipe.processes=2; recipe.max_steps=60; tasks=[cola]; methods=[adalora]; limits.train_rows=480"
 WORDS = [word for part in TOGETHER.removeprefix("set=").split("; ") for word in ("--set", part)]
 
 
@@ -62,12 +63,13 @@ def until(condition: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture
-def training(command: list[str], tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The cell, past its first steps."""
+@contextmanager
+def training(command: list[str], cache: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The cell, past its first steps, or past those that another try made."""
+    curves = list(cache.glob("checkpoints/*/curve.jsonl"))
+    before = curves[0].stat().st_size if curves else 0
     process = start(command)
-    curves = tmp_path / "cache/checkpoints"
-    until(lambda: any(curve.stat().st_size for curve in curves.glob("*/curve.jsonl")))
+    until(lambda: any(curve.stat().st_size > before for curve in cache.glob("checkpoints/*/curve.jsonl")))
     yield process
     process.kill()
     process.wait()
@@ -88,35 +90,29 @@ def test_the_pipeline_asks_for_both(undisturbed: Project) -> None:
     assert undisturbed.snakemake("records", config=(TOGETHER,)).nothing_to_do
 
 
-def test_a_killed_process_ends_the_try_and_the_next_goes_on(
-    command: list[str], training: subprocess.Popen[bytes], undisturbed: Project, tmp_path: Path
+def test_after_every_kind_of_end_the_next_try_goes_on_to_the_same_bits(
+    command: list[str], undisturbed: Project, tmp_path: Path
 ) -> None:
-    members = psutil.Process(training.pid).children()
-    assert len(members) == 2
-    members[1].send_signal(signal.SIGKILL)
-    assert training.wait(100) == 128 + signal.SIGKILL
-    assert not any(member.is_running() for member in members)
+    """One test, since each start imports the libraries three times."""
+    with training(command, tmp_path / "cache") as parent:
+        members = psutil.Process(parent.pid).children()
+        parent.kill()  # takes both with it
+        _, alive = psutil.wait_procs(members, timeout=20)
+        assert not alive
+    with training(command, tmp_path / "cache") as parent:
+        parent.terminate()  # has both save
+        assert parent.wait(100) == EXIT_TRY_AGAIN
+    with training(command, tmp_path / "cache") as parent:
+        members = psutil.Process(parent.pid).children()
+        assert len(members) == 2
+        members[1].send_signal(signal.SIGKILL)  # ends the try
+        assert parent.wait(100) == 128 + signal.SIGKILL
+        assert not any(member.is_running() for member in members)
     assert not (tmp_path / "out/record.json").exists()
-    assert start(command).wait(120) == 0
-    assert outcome(tmp_path / "out") == outcome(undisturbed.records[0].parent)
-    assert not list((tmp_path / "cache/checkpoints").iterdir())
-
-
-def test_a_stopped_parent_has_both_save(
-    command: list[str], training: subprocess.Popen[bytes], undisturbed: Project, tmp_path: Path
-) -> None:
-    training.terminate()
-    assert training.wait(100) == EXIT_TRY_AGAIN
     assert start(command).wait(120) == 0
     assert read_record(tmp_path / "out/record.json").training.resumed_at
     assert outcome(tmp_path / "out") == outcome(undisturbed.records[0].parent)
-
-
-def test_a_killed_parent_takes_both_with_it(training: subprocess.Popen[bytes]) -> None:
-    members = psutil.Process(training.pid).children()
-    training.kill()
-    _, alive = psutil.wait_procs(members, timeout=20)
-    assert not alive
+    assert not list((tmp_path / "cache/checkpoints").iterdir())
 
 
 def test_cells_of_several_processes_share_no_job(undisturbed: Project) -> None:
