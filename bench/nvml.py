@@ -21,6 +21,7 @@ from bench.errors import BenchError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 CPU_IN_PLACE_OF_GPUS = "BENCH_CPU_IN_PLACE_OF_GPUS"
+CELLS_ON_GPU = "BENCH_CELLS_ON_GPU"  # set by what holds a GPU for a cell (bench/pipeline/gpus.py)
 NO_GPU = ("", "-1", "NoDevFiles")  # entries of CUDA_VISIBLE_DEVICES that name no GPU
 CONTROL_DEVICE = Path("/dev/nvidiactl")  # is there where the driver runs, in containers too
 TIMEOUT = 60  # seconds for a process that asks CUDA
@@ -77,6 +78,11 @@ def visible_gpus() -> list[Gpu]:
 def cpu_in_place_of_gpus() -> bool:
     """Whether cells that were given GPUs are to run on the CPU, as on a test cluster whose GPUs are stand-ins."""
     return os.environ.get(CPU_IN_PLACE_OF_GPUS, "0") not in ("", "0")
+
+
+def cells_on_gpu() -> int:
+    """How many cells could share the GPU of this process, itself counted; 1 where nothing says so."""
+    return int(os.environ.get(CELLS_ON_GPU, "1"))
 
 
 def driver_version() -> str | None:

@@ -143,9 +143,16 @@ def _disturbed(records: list[Record]) -> Iterator[str]:
     instead = sum(bool(record.environment.get("cpu_in_place_of_gpus")) for record in records)
     if instead:
         yield f"{instead} of {len(records)} records were made on the CPU, though their jobs had GPUs."
-    shared = sum(bool(record.environment.get("other_processes")) for record in records)
+    shared = sum(_unasked(record) for record in records)
     if shared:
         yield f"{shared} of {len(records)} records shared their device with another process: peaks may be high."
+
+
+def _unasked(record: Record) -> bool:
+    """Whether more processes were on its device than cells were asked to share it."""
+    asked = record.training.cells_per_gpu if record.training else 1
+    # One of those that are listed may be the cell itself, or the service by which they share it.
+    return len(record.environment.get("other_processes") or ()) > (asked if asked > 1 else 0)
 
 
 def _unequal_budgets(results: Results) -> Iterator[str]:

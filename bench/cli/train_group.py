@@ -11,7 +11,7 @@ import click
 from bench.cli.options import rung_option, training_options
 from bench.cli.train import course_of, find_cell, is_done, set_up, train_alone
 from bench.errors import EXIT_TRY_AGAIN, BenchError
-from bench.estimate.jobs import gpus
+from bench.estimate.jobs import cells_on_gpu, gpus
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.run_options import RunOptions
 from bench.trackers.available import check_tracker
@@ -39,33 +39,37 @@ def group(options: RunOptions, task: str, rung: int | None, first: str, further:
 
     Each is trained as `bench train` would train it, bit for bit, but the libraries are imported once. A trial is named
     with its point, such as lora/small/1f0c22ab/100; --rung is that of all of them. If one cell fails, the others still
-    finish and are recorded. Records and logs are where the pipeline has them, below RESULTS/STUDY.
+    finish and are recorded. Records and logs are where the pipeline has them, below RESULTS/STUDY. On a GPU up to
+    `cells_per_gpu` of the study are trained at the same time.
 
     The exit code is 0 if every cell was recorded, else the largest exit code of a cell.
     """
-    from bench.training.group import Group
+    from bench.training.group import Group, Job
 
     study = options.load_study(needs_rows=True)
     check_tracker(study.study)
-    cells = [_named(options, study, task, name, rung) for name in (first, *further)]
+    named = [_named(options, study, task, name, rung) for name in (first, *further)]
+    cells = list({cell.id: cell for cell in named}.values())
     set_up(cells, options, study)
     courses = [course_of(cell, options.paths.cell(cell.id).folder, options, study, rung) for cell in cells]
     missing = [course for course in courses if not is_done(course)]
     if not missing:
         return 0
-    worst = 0
-    with hold_gpus(max(gpus(course.cell, study.study) for course in missing)):
+    jobs = {}
+    for course in missing:
+        name = course.cell.id
+        log = options.paths.rung_log(name, rung) if rung else options.paths.log(name)
+        jobs[name] = Job(name, partial(train_alone, course, options, study.study.tracker), log)
+    at_once = min(cells_on_gpu(study.study, options.attempt, options.attempts), len(jobs))
+    codes = {}
+    with hold_gpus(max(gpus(course.cell, study.study) for course in missing), at_once=at_once) as held:
         processes = Group()
         with processes.passing_signals():
-            for course in missing:
-                if processes.stopped is not None:
-                    return EXIT_TRY_AGAIN
-                name = course.cell.id
-                log = options.paths.rung_log(name, rung) if rung else options.paths.log(name)
-                code = processes.run(partial(train_alone, course, options, study.study.tracker), log)
-                print(f"{name}: {'recorded' if code == 0 else f'exit code {code}, see {log}'}", file=sys.stderr)
-                worst = max(worst, code)
-    return worst
+            for name, code in processes.run(list(jobs.values()), at_once if held else 1):
+                said = "recorded" if code == 0 else f"exit code {code}, see {jobs[name].log}"
+                print(f"{name}: {said}", file=sys.stderr)
+                codes[name] = code
+    return max(codes.values()) if len(codes) == len(jobs) else EXIT_TRY_AGAIN
 
 
 def _named(options: RunOptions, study: ResolvedStudy, task: str, name: str, rung: int | None) -> Cell:

@@ -92,6 +92,10 @@ def cell_problems(entry: Entry[Study], cell: Cell) -> Iterator[tuple[Hashable, P
         )
         problem = Problem(entry.file, message, *place_of(entry.places, ("cells_per_job",)))
         yield problem, problem
+    if entry.item.cells_per_gpu > 1 and (fault := _no_shared_gpu(entry.item, cell)):
+        message = f"cells_per_gpu is {entry.item.cells_per_gpu}, but a cell of {cell.task.name!r} {fault}"
+        problem = Problem(entry.file, message, *place_of(entry.places, ("cells_per_gpu",)))
+        yield problem, problem
     fault_of_positions = position_fault(cell.task.generation, cell.backbone.config)
     if fault_of_positions:
         place = _place_for(entry, cell, ("generation", "max_length"))
@@ -100,6 +104,16 @@ def cell_problems(entry: Entry[Study], cell: Cell) -> Iterator[tuple[Hashable, P
     for path, fault in faults_without_shapes(cell, cell.declared_train_rows):
         place = _place_for(entry, cell, path)
         yield (place, fault), Problem(entry.file, f"{cell.id}: {fault}", *place)
+
+
+def _no_shared_gpu(study: Study, cell: Cell) -> str | None:
+    """Why no GPU can be shared by cells like `cell`; None if one can."""
+    if cell.recipe.processes > 1:
+        return f"takes {cell.recipe.processes} processes: a GPU each"
+    given = cell.task.resources.gpus
+    if (study.resources.gpus if given is None else given) == 0:
+        return "takes no GPU (resources.gpus is 0)"
+    return None
 
 
 def _place_for(entry: Entry[Study], cell: Cell, path: KeyPath) -> tuple[int, int]:

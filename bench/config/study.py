@@ -93,6 +93,11 @@ class Study(Frozen):
     cells_per_job: Positive = Field(
         1, description="Number of short cells of one task that one job trains, one after another. The default is 1."
     )
+    cells_per_gpu: Positive = Field(
+        1,
+        description="Number of cells that share a GPU, one process each; under Slurm those of one job. It changes no "
+        "result, and nothing on the CPU. The default is 1.",
+    )
     tolerance: float = Field(
         0.05,
         ge=0,

@@ -140,6 +140,8 @@ def timed_record(record: Any) -> TimedRecord | None:
             return None
         if len(training.get("devices", ())) > 1:  # a mixture of several GPUs
             return None
+        if training.get("cells_per_gpu", 1) > 1:  # times of a GPU that other cells may have used too
+            return None
         return TimedRecord(
             study=record["cell"]["study"],
             cell=record["cell"]["id"],

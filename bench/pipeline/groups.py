@@ -11,7 +11,7 @@ from bench.config.resolve import ResolvedStudy
 
 @dataclass(frozen=True)
 class Group:
-    """Cells of one task that one job trains, one after another, or trials. `name` is the name of the job's rule.
+    """Cells of one task that one job trains, or trials. `name` is the name of the job's rule.
 
     No other rule begins with `group_` or `trials_`: a name like train_sst2_2 would be that of the rule of a task called
     sst2_2.

@@ -241,16 +241,23 @@ class Pipeline:
     def gpus(self, task: str, wildcards: Any) -> int:
         return gpus(self.cell(task, wildcards), self.study.study)
 
-    # ---- resources of a group's rule. Its cells run one after another: memory and GPUs of the largest, minutes of all
+    # ---- resources of a group's rule, for as many of the largest cells as run at the same time. On a shared GPU all
+    # cells together take no longer than one after another: the minutes are those of all
+
+    def group_cores(self, group: Group) -> int:
+        return self._at_once(group) * max(cores(cell) for cell in group.cells)
 
     def group_memory_mb(self, group: Group, attempt: int) -> int:
-        return max(self._memory_mb(cell, attempt) for cell in group.cells)
+        return self._at_once(group) * max(self._memory_mb(cell, attempt) for cell in group.cells)
 
     def group_minutes(self, group: Group, attempt: int) -> int:
         return sum(self._minutes(cell, attempt) for cell in group.cells)
 
     def group_gpus(self, group: Group) -> int:
         return max(gpus(cell, self.study.study) for cell in group.cells)
+
+    def _at_once(self, group: Group) -> int:
+        return min(self.study.study.cells_per_gpu, len(group.cells))
 
     def _memory_mb(self, cell: Cell, attempt: int) -> int:
         return max(memory_mb(each, self.study.study, attempt) for each in possible_cells(self.study, cell))

@@ -14,6 +14,7 @@ from bench.config.types import Stored
 from bench.records.rung_score import RungScore
 
 SCHEMA_VERSION = 2
+PROGRESS = ("attempt", "resumed_at", "discarded_checkpoints", "restarted", "devices", "cells_per_gpu")
 Status = Literal["ok", "oom", "diverged", "failed"]
 
 
@@ -121,10 +122,11 @@ class Training(Stored):
     finished. `resumed_at` lists the steps at which an attempt continued from a checkpoint; `discarded_checkpoints`
     those that failed their checks, each with its fault; `restarted` says that no checkpoint was usable and an attempt
     began again at step 0; `devices` the models of the devices on which the attempts went on from each other, each one
-    once: where there are several, bits and seconds are a mixture. `failed_step` is the step whose loss was not finite.
-    `selected_step` is the step that is reported if the study selects the best step on held-out rows, else None: the
-    last step is reported. `stopped_at_rung` is the rung of successive halving, from 1, at which a trial was stopped
-    after `steps` steps, else None: it was trained to its end.
+    once: where there are several, bits and seconds are a mixture. `cells_per_gpu` is the most cells, itself counted,
+    that could share its GPU in one of these attempts: above 1, its seconds are those of a shared GPU. `failed_step` is
+    the step whose loss was not finite. `selected_step` is the step that is reported if the study selects the best step
+    on held-out rows, else None: the last step is reported. `stopped_at_rung` is the rung of successive halving, from 1,
+    at which a trial was stopped after `steps` steps, else None: it was trained to its end.
     """
 
     steps: int
@@ -133,12 +135,13 @@ class Training(Stored):
     tokens: int
     seconds: Seconds
     utilization: Utilization | None = None
-    # Everything from here to `devices` differs between an interrupted and an uninterrupted run of the same cell.
+    # Everything from here to `cells_per_gpu` differs between an interrupted and an uninterrupted run of the same cell.
     attempt: int = 1
     resumed_at: tuple[int, ...] = ()
     discarded_checkpoints: tuple[str, ...] = ()
     restarted: bool = False
     devices: tuple[str, ...] = ()
+    cells_per_gpu: int = 1
     failed_step: int | None = None
     final_loss: float | None = None
     growths: tuple[RankGrowth, ...] = ()
@@ -286,7 +289,7 @@ def result_of(record: Record) -> dict[str, Any]:
     """
     plain = record.model_dump(mode="json", exclude={"checksums", "environment", "notes", "log_tail"})
     if plain["training"]:
-        for key in ("seconds", "utilization", "attempt", "resumed_at", "discarded_checkpoints", "restarted", "devices"):
+        for key in (*PROGRESS, "seconds", "utilization"):
             del plain["training"][key]
     if plain["bytes"]:
         del plain["bytes"]["peak"]

@@ -1,4 +1,4 @@
-"""Several cells one after another, each in a process of its own that starts with the libraries already imported.
+"""Several cells, one or some at a time, each in a process of its own that starts with the libraries already imported.
 
 The processes come from multiprocessing's fork server, which has imported the libraries and done nothing else: nothing
 is drawn, no memory of a model is allocated and no thread runs. A cell's results, its peak memory and its faults are
@@ -12,9 +12,11 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing import forkserver
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
@@ -29,16 +31,25 @@ PRELOAD_FOR_GPU = ["torch", "transformers.modeling_utils", "bench.engine.step", 
 DRIVER = "libcuda.so.1"  # torch finds no GPU where this library is missing
 
 
+@dataclass(frozen=True)
+class Job:
+    """A function that a process of its own is to run, whose output goes to `log`; `name` is another one for each."""
+
+    name: str
+    function: Callable[[], None]
+    log: Path
+
+
 class Group:
     """Runs functions in processes forked from one server.
 
     Construct it after the environment variables are set, because the server passes them on. `stopped` is the signal
-    that asked this process to stop, if any; it was passed on to the running cell.
+    that asked this process to stop, if any; it was passed on to all that run.
     """
 
     def __init__(self) -> None:
         self.stopped: int | None = None
-        self._process_id: int | None = None
+        self._running: dict[str, BaseProcess] = {}
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD_FOR_GPU if may_see_gpus() else PRELOAD)
         # A signal to the whole job reaches the server too. It must outlive the cell that saves its checkpoint, so it
@@ -49,35 +60,48 @@ class Group:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def run(self, function: Callable[[], None], log: Path) -> int:
-        """Run `function` in a new process whose output goes to `log`.
+    def run(self, jobs: Sequence[Job], at_once: int = 1) -> Iterator[tuple[str, int]]:
+        """Run each job in a new process, up to `at_once` of them at the same time, and none after a signal to stop.
 
-        Returns its exit code: 0, that of the BenchError it raised, 1 for another exception, or KILLED plus the number
-        of the signal that ended it.
+        Yields, in the order in which they end, the name of each and its exit code: 0, that of the BenchError it raised,
+        1 for another exception, or KILLED plus the number of the signal that ended it.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        process = self._context.Process(target=_run_logged, args=(function, log))
-        process.start()
-        assert process.pid is not None
-        self._process_id = process.pid
-        if self.stopped is not None:  # the signal came between two cells
-            os.kill(process.pid, self.stopped)
-        process.join()
-        self._process_id = None
-        code = process.exitcode
-        assert code is not None
-        return code if code >= 0 else KILLED - code
+        waiting = list(jobs)
+        while True:
+            while waiting and len(self._running) < at_once and self.stopped is None:
+                self._start(waiting.pop(0))
+            if not self._running:
+                return
+            connection.wait([process.sentinel for process in self._running.values()])
+            for name, process in list(self._running.items()):
+                if process.exitcode is not None:
+                    del self._running[name]
+                    yield name, process.exitcode if process.exitcode >= 0 else KILLED - process.exitcode
 
     @contextmanager
     def passing_signals(self) -> Iterator[None]:
-        """Inside, signals that ask to stop go to the running cell, which saves a checkpoint and ends."""
+        """Inside, signals that ask to stop go to the running cells, which save a checkpoint and end."""
         with handled_by(self._pass):
             yield
 
+    def _start(self, job: Job) -> None:
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        process = self._context.Process(target=_run_logged, args=(job.function, job.log))
+        process.start()
+        self._running[job.name] = process
+        if self.stopped is not None:  # the signal came while it started
+            _send(process, self.stopped)
+
     def _pass(self, number: int, _frame: FrameType | None) -> None:
         self.stopped = number
-        if self._process_id is not None:
-            os.kill(self._process_id, number)
+        for process in list(self._running.values()):
+            _send(process, number)
+
+
+def _send(process: BaseProcess, number: int) -> None:
+    assert process.pid is not None
+    with suppress(ProcessLookupError):  # it has just ended
+        os.kill(process.pid, number)
 
 
 def may_see_gpus() -> bool:

@@ -16,6 +16,7 @@ from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.splits import Split
 from bench.log import progress_bar
+from bench.nvml import cells_on_gpu
 from bench.records.environment import environment
 from bench.training.batches import epoch_batches, micro_batches
 from bench.training.best_step import BestStep
@@ -35,7 +36,8 @@ class Counters:
     """Counts that a checkpoint keeps. Steps that were lost in an interruption are not counted.
 
     devices: the models of the devices of all processes on which the tries so far went on from each other, each one
-    once. peak: the most that any of them took, see `PeakMemory.largest`.
+    once. cells_per_gpu: the most cells that could share the GPU in one of these tries. peak: the most that any of them
+    took, see `PeakMemory.largest`.
     """
 
     tokens: int = 0
@@ -45,6 +47,7 @@ class Counters:
     discarded: list[str] = field(default_factory=list)
     restarted: bool = False
     devices: list[str] = field(default_factory=list)
+    cells_per_gpu: int = 1
     peak: dict[str, int] = field(default_factory=dict)
 
     def add_devices(self, names: Sequence[str]) -> None:
@@ -80,6 +83,7 @@ class Loop:
         recipe, total = self.cell.recipe, self.last_step
         name = environment(str(self.core.flat.device))["device_name"]
         self.counters.add_devices(self.core.process_group.all_gather_object(name))
+        self.counters.cells_per_gpu = max(self.counters.cells_per_gpu, cells_on_gpu())
         per_epoch = recipe.steps_per_epoch(len(self.split))
         epoch, batches = -1, []
         with progress_bar(total, initial=self.core.completed, enabled=self.core.process_group.is_main) as bar:

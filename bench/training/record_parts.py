@@ -220,6 +220,7 @@ def training_of(
         discarded_checkpoints=tuple(counters.discarded),
         restarted=counters.restarted,
         devices=tuple(counters.devices),
+        cells_per_gpu=counters.cells_per_gpu,
         failed_step=failed_step,
         final_loss=final_loss,
         selected_step=selected_step,

@@ -131,6 +131,32 @@ def test_a_bad_override_blames_the_command_line(workflow: Path, override: str) -
         load_study("s", [override], workflow)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["cells_per_gpu=0"], r"command line: cells_per_gpu: .*greater than .*0, found 0"),
+        (["cells_per_gpu=auto"], r"command line: cells_per_gpu: .*integer.*found 'auto'"),
+        (["cells_per_gpu=2", "recipe.processes=2"], r"cells_per_gpu is 2, but a cell of 'cola' takes 2 processes"),
+        (["cells_per_gpu=2", "resources.gpus=0"], r"cells_per_gpu is 2, but a cell of 'cola' takes no GPU"),
+        (["cells_per_gpu=2", "overrides.sst2.resources.gpus=0"], r"a cell of 'sst2' takes no GPU"),
+    ],
+)
+def test_cells_that_can_share_no_gpu_are_refused(
+    workflow: Path, capsys: pytest.CaptureFixture, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(BenchError, match=message):
+        load_study("s", overrides, workflow)
+    command = ["plan", "s", "--workflow", str(workflow)]
+    assert main([*command, *(word for override in overrides for word in ("--set", override))]) == 2
+    assert "cells_per_gpu" in capsys.readouterr().err
+
+
+def test_sharing_a_gpu_is_no_part_of_a_cell(workflow: Path) -> None:
+    alone, shared = (load_study("s", overrides, workflow).cells for overrides in ([], ["cells_per_gpu=3"]))
+    assert [cell.spec_hash for cell in alone] == [cell.spec_hash for cell in shared]
+    assert load_study("s", ["cells_per_gpu=1", "resources.gpus=0"], workflow).cells
+
+
 def test_an_unknown_study_names_the_nearest(workflow: Path) -> None:
     with pytest.raises(BenchError, match=r"unknown study 'ss' \(did you mean 's'\?\)"):
         load_study("ss", (), workflow)

@@ -40,11 +40,19 @@ def training(steps: int, per_step: float, overhead: float) -> Training:
 
 
 def record(
-    results: Path, cell: Cell, per_step: float, *, steps: int = 40, overhead: float = 6.0, device: str = "AMD EPYC"
+    results: Path,
+    cell: Cell,
+    per_step: float,
+    *,
+    steps: int = 40,
+    overhead: float = 6.0,
+    device: str = "AMD EPYC",
+    cells_per_gpu: int = 1,
 ) -> None:
     scores, where = {cell.task.primary_split: {cell.task.metric: 0.5}}, {**ENVIRONMENT, "device_name": device}
     finished = make_record(cell, scores, environment=where)
-    finished = finished.model_copy(update={"training": training(steps, per_step, overhead)})
+    done = training(steps, per_step, overhead).model_copy(update={"cells_per_gpu": cells_per_gpu})
+    finished = finished.model_copy(update={"training": done})
     folder = results / cell.study / "cells" / cell.id
     folder.mkdir(parents=True)
     write_record(finished, folder)
@@ -53,6 +61,15 @@ def record(
 def from_records(results: Path) -> Forecaster:
     forecaster.cache_clear()
     return forecaster(results)
+
+
+def test_times_of_a_shared_gpu_are_not_used(tmp_path: Path) -> None:
+    alone, shared = (STUDY.find("sst2", "lora", "small", seed) for seed in (0, 1))
+    record(tmp_path, alone, 0.10)
+    record(tmp_path, shared, 0.50, cells_per_gpu=3)
+    known = from_records(tmp_path).forecast(STUDY.find("sst2", "lora", "small", 2), 40)
+    assert known is not None
+    assert (known.seconds_per_step, known.records) == (pytest.approx(0.10), 1)
 
 
 def test_without_records_nothing_is_known(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ import pytest
 from helpers.gpus import NO_LIBRARY, Card, Machine, stand_in_machine
 
 from bench.errors import BenchError
-from bench.nvml import VARIABLE
+from bench.nvml import VARIABLE, cells_on_gpu
 from bench.pipeline.gpus import hold_gpus
 
 HOLDER = """\
 import os, sys, time
 from bench.pipeline.gpus import hold_gpus
-with hold_gpus(int(sys.argv[1])) as held:
+with hold_gpus(int(sys.argv[1]), places=int(sys.argv[2])) as held:
     print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
     sys.stdin.read()
 """
@@ -37,12 +37,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture
 def start(machine: Machine) -> Iterator[Start]:  # noqa: ARG001
-    """Start a job that holds so many GPUs until its standard input is closed, with more `variables`."""
+    """Start a job that holds so many GPUs, each in one of its `places`, until its standard input is closed."""
     started = []
 
-    def run(count: int, **variables: str) -> subprocess.Popen[str]:
+    def run(count: int, places: int = 1, **variables: str) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        words = [sys.executable, "-c", HOLDER, str(count)]
+        words = [sys.executable, "-c", HOLDER, str(count), str(places)]
         job = subprocess.Popen(words, text=True, env={**os.environ, **variables}, **pipes)
         started.append(job)
         return job
@@ -117,6 +117,52 @@ def test_cells_of_one_slurm_job_have_different_ones(start: Start) -> None:
     assert sorted(cell.stdout.readline().strip() for cell in (first, second)) == ["GPU-a", "GPU-b"]
     third = start(1, **job)
     assert "waiting for 1 of the GPUs GPU-a, GPU-b" in third.stderr.readline()
+
+
+def test_cells_share_a_gpu_up_to_the_number_of_its_places(machine: Machine, start: Start) -> None:
+    machine.cards[:] = [Card("GPU-a"), Card("GPU-b")]
+    machine.write()
+    sharing = []
+    for gpu in ("GPU-a", "GPU-b", "GPU-a", "GPU-b"):  # they spread before they share
+        sharing.append(start(1, 2))
+        assert sharing[-1].stdout.readline().strip() == gpu
+    fifth = start(1, 2)
+    assert "waiting for 1 of the GPUs GPU-a, GPU-b" in fifth.stderr.readline()
+    sharing[1].send_signal(signal.SIGKILL)
+    assert fifth.stdout.readline().strip() == "GPU-b"
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 3), (3, 1), (3, 2)])
+def test_who_counts_otherwise_shares_no_gpu_with_them(start: Start, first: int, second: int) -> None:
+    card = {"CUDA_VISIBLE_DEVICES": "1"}
+    holder = start(1, first, **card)
+    assert holder.stdout.readline().strip() == "GPU-b"
+    other = start(1, second, **card)
+    assert "waiting for 1 of the GPUs GPU-b" in other.stderr.readline()
+    holder.stdin.close()
+    assert other.stdout.readline().strip() == "GPU-b"
+
+
+def test_single_cells_of_a_slurm_job_share_no_gpu(start: Start) -> None:
+    job = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "1"}
+    assert start(1, 3, **job).stdout.readline().strip() == "GPU-b"
+    assert "waiting for 1 of the GPUs GPU-b" in start(1, 3, **job).stderr.readline()
+
+
+def test_how_many_could_share_the_gpu_is_known_inside(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for places, at_once, expected in ((1, 1, 1), (3, 1, 3), (1, 2, 2)):
+        with hold_gpus(1, places=places, at_once=at_once):
+            assert cells_on_gpu() == expected
+        assert cells_on_gpu() == 1
+    with hold_gpus(0, places=3):
+        assert cells_on_gpu() == 1
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with hold_gpus(1, places=3):
+        assert cells_on_gpu() == 1
+    machine.error = NO_LIBRARY  # a machine without GPUs
+    machine.write()
+    with hold_gpus(1, places=3, at_once=2):
+        assert cells_on_gpu() == 1
 
 
 def test_a_gpu_that_slurm_gives_to_two_jobs_is_shared(start: Start) -> None:

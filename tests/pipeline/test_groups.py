@@ -14,6 +14,14 @@ import pytest
 from helpers.projects import Project, make_project
 from helpers.small_cells import outcome
 
+from bench.errors import EXIT_TRY_AGAIN
+from bench.nvml import CPU_IN_PLACE_OF_GPUS
+from bench.pipeline.run_options import RunOptions
+from bench.pipeline.study import Pipeline
+from bench.records.io import read_record
+from bench.training.group import KILLED
+
+METHODS = ("lora", "qlora_adalora")
 GROUPED = ("set=cells_per_job=4; methods=[lora, qlora_adalora]; tasks=[cola]; seeds=[0, 1]",)
 
 
@@ -55,14 +63,8 @@ def test_a_group_leaves_the_records_of_single_jobs(single: Project, tmp_path: Pa
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path: Path, number: int) -> None:
-    cache, results = single.folder / "results/cache", tmp_path / "results"
-    overrides = GROUPED[0].removeprefix("set=").replace("cells_per_job=4; ", "").split("; ")
-    names = ["lora/small/0", "qlora_adalora/small/0", "lora/small/1"]
-    command = [sys.executable, "-m", "bench.cli", "group", "--study", "tiny", "--task", "cola", "--cells", *names]
-    command += ["--offline", "--attempts", "3", "--results", str(results), "--cache", str(cache)]
-    command += ["--workflow", str(single.workflow)]
-    for override in overrides:
-        command += ["--set", override]
+    results = tmp_path / "results"
+    command = _group(single, results, ["lora/small/0", "qlora_adalora/small/0", "lora/small/1"])
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment)
     log = results / "tiny/logs/cola/lora/small/seed-0.log"
@@ -86,6 +88,57 @@ def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path:
     for method, seed in places:
         cell = Path(f"tiny/cells/cola/{method}/small/seed-{seed}")
         assert outcome(results / cell) == outcome(single.folder / "results" / cell)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_cells_that_share_a_gpu_leave_the_records_of_single_jobs(single: Project, tmp_path: Path, number: int) -> None:
+    results = tmp_path / "results"
+    command = _group(single, results, [f"{method}/small/{seed}" for seed in (0, 1) for method in METHODS])
+    command += ["--set", "cells_per_gpu=2"]
+    one_gpu = {"CUDA_VISIBLE_DEVICES": "0", CPU_IN_PLACE_OF_GPUS: "1", "SLURM_JOB_ID": "7", "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **one_gpu}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment)
+    while len(logs := list(results.rglob("seed-*.log"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    assert sorted(log.parts[-3] for log in logs) == sorted(METHODS)  # two of seed 0, at the same time:
+    cells = [child for child in psutil.Process(process.pid).children(recursive=True) if child.ppid() != process.pid]
+    assert len(cells) == 2
+    (cells[0] if number == signal.SIGKILL else psutil.Process(process.pid)).send_signal(number)
+    assert process.wait(180) == (EXIT_TRY_AGAIN if number == signal.SIGTERM else KILLED + number)
+    kept = {record.parent.relative_to(results): read_record(record) for record in results.rglob("record.json")}
+    if number == signal.SIGKILL:
+        assert len(kept) == 3  # those beside and after the killed one
+    assert all(record.training.cells_per_gpu == 2 for record in kept.values())
+
+    assert subprocess.run([*command, "--attempt", "3"], cwd=tmp_path, env=environment, check=False).returncode == 0
+    for record in single.records:
+        cell = record.parent.relative_to(single.folder / "results")
+        assert outcome(results / cell) == outcome(record.parent)
+        if cell not in kept:  # the last attempt has the GPU alone
+            last = read_record(results / cell / "record.json").training
+            assert last.cells_per_gpu == (2 if last.resumed_at else 1)
+
+
+@pytest.mark.parametrize(("cells_per_gpu", "at_once"), [(1, 1), (3, 3), (9, 4)])
+def test_a_job_asks_for_what_its_cells_take_at_the_same_time(cells_per_gpu: int, at_once: int) -> None:
+    given = ("resources={gpus: 1, mem_mb: 1000, runtime: 30}", "threads=2", "cells_per_job=4")
+    pipeline = Pipeline.of(RunOptions(study="demo", overrides=(*given, f"cells_per_gpu={cells_per_gpu}")))
+    group = pipeline.groups[0]
+    assert len(group.cells) == 4
+    assert (pipeline.group_cores(group), pipeline.group_gpus(group)) == (2 * at_once, 1)
+    assert (pipeline.group_memory_mb(group, 1), pipeline.group_minutes(group, 1)) == (1000 * at_once, 120)
+
+
+def _group(single: Project, results: Path, names: list[str]) -> list[str]:
+    """The command that trains cells of the task cola in one job, from what was prepared for `single`."""
+    command = [sys.executable, "-m", "bench.cli", "group", "--study", "tiny", "--task", "cola", "--cells", *names]
+    command += ["--offline", "--attempts", "3", "--results", str(results)]
+    command += ["--cache", str(single.folder / "results/cache"), "--workflow", str(single.workflow)]
+    for override in GROUPED[0].removeprefix("set=").replace("cells_per_job=4; ", "").split("; "):
+        command += ["--set", override]
+    return command
 
 
 @pytest.mark.long

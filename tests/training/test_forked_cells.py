@@ -13,7 +13,7 @@ import pytest
 SCRIPT = """\
 import sys
 from pathlib import Path
-from bench.training.group import Group
+from bench.training.group import Group, Job
 
 def told():
     import torch
@@ -21,7 +21,7 @@ def told():
     print("bad fork" if torch.cuda._is_in_bad_fork() else "whole", *at_start)
 
 if __name__ == "__main__":
-    assert Group().run(told, Path(sys.argv[1])) == 0
+    assert list(Group().run([Job("told", told, Path(sys.argv[1]))])) == [("told", 0)]
 """
 
 

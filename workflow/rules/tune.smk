@@ -94,7 +94,7 @@ for group in PIPELINE.trial_groups:
         log:
             PATHS.group_log(group.task, group.name),
         retries: RETRIES_HERE
-        threads: PIPELINE.threads
+        threads: PIPELINE.group_cores(group)
         resources:
             gpu=PIPELINE.group_gpus(group),
             mem_mb=lambda wildcards, attempt, group=group: PIPELINE.group_memory_mb(group, attempt),
@@ -123,7 +123,7 @@ for group in PIPELINE.trial_groups:
             log:
                 PATHS.group_log(group.task, f"{group.rungs_name}-{{rung}}"),
             retries: RETRIES_HERE
-            threads: PIPELINE.threads
+            threads: PIPELINE.group_cores(group)
             resources:
                 gpu=PIPELINE.group_gpus(group),
                 mem_mb=lambda wildcards, attempt, group=group: PIPELINE.group_memory_mb(group, attempt),

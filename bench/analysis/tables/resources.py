@@ -56,6 +56,7 @@ def cost_table(results: Results) -> Table:
         "Wall time by the monotonic clock; training without evaluation; start-up until the first step. Utilization: "
         "floating-point operations of training by its shapes, over the rate of the device's own matrix product.",
     ]
+    notes += _shared_note(results)
     if results.tuning.tuning is not None:
         notes.append("Trials: their share of the row's hours, which the other columns do not count (table tuning).")
     return _table(results, "cost", "Cost, mean ± sd over n seeds", COST, notes, with_budget=False)
@@ -132,6 +133,19 @@ def _peak_note(results: Results) -> str:
     )
     peak, training = peak or "not recorded", training or "not recorded"
     return f"Peak, {peak}. Training memory, {training}; the prediction knows shapes alone."
+
+
+def _shared_note(results: Results) -> list[str]:
+    """Which of the times are those of a shared GPU."""
+    trainings = [record.training for record in results.records.values() if record.training]
+    most = max((training.cells_per_gpu for training in trainings), default=1)
+    shared = sum(training.cells_per_gpu > 1 for training in trainings)
+    if not shared:
+        return []
+    return [
+        f"Shared GPU: {shared} of {len(results.records)} records were made with up to {most} cells at a time on one "
+        "GPU; their seconds and utilization are not those of a cell that has it alone."
+    ]
 
 
 def _mib(amount: int | None) -> float | None:
