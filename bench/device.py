@@ -10,11 +10,8 @@ import torch
 from bench.errors import BenchError
 from bench.nvml import CPU_IN_PLACE_OF_GPUS, VARIABLE, Gpu, cpu_in_place_of_gpus, driver_version, visible_gpus
 
-NEEDED_DRIVER = {
-    11: 450,
-    12: 525,
-    13: 580,
-}  # by CUDA's major version: the oldest driver that runs all of its minor ones
+# By CUDA's major version: the oldest driver that runs all of its minor ones.
+NEEDED_DRIVER = {11: 450, 12: 525, 13: 580}
 # Without a fixed workspace cuBLAS does not repeat its sums in the same order. PyTorch refuses to multiply without it.
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -67,16 +64,12 @@ def _architecture(name: str) -> tuple[str, int, bool]:
 
 def _check_kernels(gpus: Sequence[Gpu]) -> None:
     """Raises BenchError if PyTorch has kernels for none of `gpus`: without an order, CUDA begins with the fastest."""
-    known = [gpu for gpu in gpus if gpu.capability]
+    known = [(gpu, gpu.capability) for gpu in gpus if gpu.capability]
     architectures = torch.cuda.get_arch_list()
-    if (
-        not known
-        or not architectures
-        or any(has_kernels(gpu.capability, architectures) for gpu in known if gpu.capability)
-    ):
+    if not known or not architectures or any(has_kernels(capability, architectures) for _, capability in known):
         return
-    gpu = known[0]
-    of_gpu, oldest = ".".join(map(str, gpu.capability or ())), min(_architecture(name)[1] for name in architectures)
+    gpu, capability = known[0]
+    of_gpu, oldest = ".".join(map(str, capability)), min(_architecture(name)[1] for name in architectures)
     raise BenchError(
         f"{gpu.uuid} ({gpu.model}) has compute capability {of_gpu}, and PyTorch {torch.__version__} has kernels for "
         f"{', '.join(architectures)}: it needs {oldest / 10} (Turing is 7.5) or newer; leave this GPU out by "

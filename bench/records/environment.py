@@ -124,9 +124,7 @@ def _device_name(device: str) -> str:
 
         try:
             return str(torch.cuda.get_device_name(device))
-        except (
-            Exception
-        ):  # PyTorch has several classes for a CUDA that does not work; its record is written all the same
+        except Exception:  # of several classes, where CUDA does not work; its record is written all the same
             return "unknown"
     return _processor() or platform.processor() or platform.machine()
 
