@@ -18,7 +18,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from bench.config.cell import Selection
-from bench.config.task import LOWER_IS_BETTER
+from bench.config.kinds import LOWER_IS_BETTER
 from bench.records.schema import Record
 
 

@@ -9,8 +9,8 @@ from bench.analysis.results import Results
 from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Comparison, Contrast
 from bench.analysis.stats.limits import Missing
 from bench.analysis.stats.paired import holm
+from bench.config.kinds import LOWER_IS_BETTER
 from bench.config.method import Method
-from bench.config.task import LOWER_IS_BETTER
 
 ALPHA = 0.05
 # Fields of a method that do not change what is trained, and the storage, in which a pair may differ.

@@ -22,6 +22,7 @@ METRIC_NAMES = {
     "rougeLsum": "ROUGE-Lsum",
     "exact_match": "exact match",
     "no_label": "no label",
+    "accuracy_normalized": "accuracy per character",
 }
 FAILURE_WORDS = {"oom": "OOM", "diverged": "diverged", "failed": "failed"}
 MIB = 1024**2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from bench.config.backbone import Backbone
@@ -29,8 +29,8 @@ _FIELDS_NOT_IDENTITY = {
 _ADDED_LATER: dict[str, dict[str, Any]] = {
     "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
-    "task": {"rouge_tokenizer": "rouge-score"},
-    "task.generation": {"repetition_penalty": 1.0, "early_stopping": None},
+    "task": {"rouge_tokenizer": "rouge-score", "prompt": None, "extract": None},
+    "task.generation": {"repetition_penalty": 1.0, "early_stopping": None, "stop": []},
     "task.data": {
         "files": None,
         "class_names": None,
@@ -39,6 +39,7 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
         "quotes": None,
         "field": None,
     },
+    "task.data.columns": {"options": None, "option_names": None},
 }
 
 # Which step's scores are reported: the last one, or the one with the lowest loss on held-out rows.
@@ -151,7 +152,7 @@ class Cell(Frozen):
 
 def _head_dropout_moved(cell: Cell) -> bool:
     moved = {"albert", "deberta", "deberta-v2", "distilbert", "xlnet"}
-    is_set = cell.recipe.head_dropout is not None and not cell.task.generates
+    is_set = cell.recipe.head_dropout is not None and cell.task.facts.has_head
     return is_set and cell.backbone.config.get("model_type") in moved
 
 
@@ -186,13 +187,16 @@ def spec_hash_of(spec: Mapping[str, Any]) -> str:
         if part in deciding:
             deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}
     for path, defaults in _ADDED_LATER.items():
-        part, _, block = path.partition(".")
-        fields = deciding[part][block] if block else deciding[part]
-        if fields is None:
-            continue
-        kept = {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
-        deciding[part] = {**deciding[part], block: kept} if block else kept
+        deciding = _without_defaults(deciding, path.split("."), defaults)
     return digest_json(deciding)
+
+
+def _without_defaults(fields: Mapping[str, Any], path: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields` without those of the block at `path` that have the value in `defaults`."""
+    if not path:
+        return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
+    block = fields.get(path[0])
+    return dict(fields) if block is None else {**fields, path[0]: _without_defaults(block, path[1:], defaults)}
 
 
 def identity_of(spec_hash: str, data_fingerprint: str) -> str:

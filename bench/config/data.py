@@ -44,23 +44,47 @@ Paths = Annotated[
 ]
 
 
+Options = str | Annotated[list[str], Field(min_length=2)]
+
+
 class Columns(Frozen):
     """The columns that are read from the data set."""
 
     text: Annotated[
         list[str],
-        Field(min_length=1, max_length=2, description="One or two text columns, in the order in which they are read."),
+        Field(
+            min_length=1,
+            description="Text columns in the order in which they are read: one or two; any number with a `prompt`.",
+        ),
     ]
     target: str = Field(
-        description="Column that is predicted: the index of a label, a number, or the text of a summary."
+        description="Column that is predicted: the index of a label, a number, a text, or which option is right."
     )
+    options: Options | None = Field(
+        None,
+        description="Of a multiple-choice task: the column that holds the list of a row's options, or a list of "
+        "columns that hold one each. The default null means that the options are the task's `labels`.",
+    )
+    option_names: str | None = Field(
+        None,
+        description="Column that holds the list of the options' names, such as A to D, where `target` is such a name. "
+        "The default null means that `target` is an index from 0.",
+    )
+
+    @property
+    def option_columns(self) -> list[str]:
+        """The columns of options and of their names."""
+        options = [self.options] if isinstance(self.options, str) else self.options or []
+        return [*options, *([self.option_names] if self.option_names else [])]
 
     @model_validator(mode="after")
     def _consistent(self) -> Columns:
-        names = [*self.text, self.target]
+        names = [*self.text, *self.option_columns, self.target]
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated is not None:
             raise ValueError(f"column {repeated!r} is named twice: each text and the target is a column of its own")
+        if self.option_names is not None and not isinstance(self.options, str):
+            raise ValueError("option_names goes with `options`, the column of the row's options")
         return self
 
 

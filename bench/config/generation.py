@@ -14,11 +14,13 @@ from bench.config.types import Frozen, NonNegative, Positive
 
 
 class Generation(Frozen):
-    """Arguments of `generate`, for summarization and text-label tasks. Nothing is drawn at random."""
+    """Arguments of `generate`, for tasks whose model writes text. Nothing is drawn at random."""
 
     beams: Positive = Field(1, description="Beams of the beam search; 1 is greedy decoding. The default is 1.")
     max_length: Annotated[int, Field(ge=2)] = Field(
-        128, description="Largest number of tokens of a text, with the start token. The default is 128."
+        128,
+        description="Largest number of tokens of a text, with the start token; of a decoder, which has none, of what "
+        "it writes behind the prompt. The default is 128.",
     )
     min_length: NonNegative = Field(
         0, description="Smallest number of tokens of a text, with the start token. The default is 0."
@@ -36,6 +38,12 @@ class Generation(Frozen):
         None,
         description="When the beam search of a row ends: true as soon as there are as many texts as beams, false where "
         "better ones are unlikely, never where there can be none. The default null means true with beams.",
+    )
+
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        [],
+        description="Texts at which a decoder stops; they and what follows are no part of its text. "
+        "The default is none.",
     )
 
     @field_validator("min_length")

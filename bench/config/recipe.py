@@ -53,7 +53,7 @@ class Recipe(Frozen):
         128, description="Source tokens per row; longer rows are truncated. The default is 128."
     )
     max_target_length: Positive = Field(
-        128, description="Target tokens per row, for summarization and text-label tasks. The default is 128."
+        128, description="Target tokens per row, for tasks whose model writes or scores text. The default is 128."
     )
     reference_steps: Positive | None = Field(
         None,

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from bench.config.data import Data
 from bench.config.evaluate_metric import EvaluateMetric
+from bench.config.extract import Extract
 from bench.config.generation import Generation
+from bench.config.kinds import KINDS, ROUGE, KindFacts
+from bench.config.prompt import OPTION, Prompt
 from bench.config.recipe import Recipe
 from bench.config.types import Frozen, KeyName, Kind, Label, Positive, label_field
 from bench.errors import nearest
 
-# The harness's own metrics of each kind of task. Any kind may name metrics of `evaluate` too (evaluate_metric.py).
-METRICS_OF: dict[str, frozenset[str]] = {
-    "classification": frozenset({"accuracy", "mcc", "f1"}),
-    "regression": frozenset({"pearson", "spearman", "mean_correlation"}),
-    "summarization": frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"}),
-    "text-label": frozenset({"exact_match", "accuracy", "mcc", "f1", "no_label"}),
-}
-LOWER_IS_BETTER = frozenset({"no_label"})  # of all metrics; of one of `evaluate` a higher value counts as better
-
 
 def _known_metric(name: str) -> str:
-    own = sorted(set().union(*METRICS_OF.values()))
+    own = sorted(set().union(*(facts.metrics for facts in KINDS.values())))
     if EvaluateMetric.parse(name) is None and name not in own:
         raise ValueError(f"expected a metric or evaluate:MODULE, found {name!r}{nearest(name, own)}")
     return name
 
 
 Metric = Annotated[str, AfterValidator(_known_metric)]
+
+
+_GENERATING = ("summarization", "text-label", "causal-lm")
 
 
 class Resources(Frozen):
@@ -53,19 +51,32 @@ class Task(Frozen):
     name: KeyName = Field(description="Name of the task; the file has the same name.")
     label: Label = label_field("task")
     version: Positive = Field(1, description="Raise it when the meaning of the scores changes. The default is 1.")
-    kind: Kind = Field(description="What the task predicts; text-label generates the label of a class as text.")
+    kind: Kind = Field(
+        description="What the task predicts. text-label generates the label of a class as text; causal-lm and "
+        "multiple-choice are for decoders."
+    )
     description: str = Field("", description="One sentence for readers. The default is empty.")
     data: Data = Field(description="The data set and its splits.")
     labels: list[str] = Field(
-        [], description="Names of the labels in the order of their indices, for classification and text-label tasks."
+        [],
+        description="Names of the labels in the order of their indices, for classification and text-label tasks; of a "
+        "multiple-choice task the options of all rows, where no column holds them.",
     )
     metrics: Annotated[list[Metric], Field(min_length=1, description="Metrics to compute. Tables show the first one.")]
     prefix: str = Field(
         "", description="Text that is put before each source text, such as T5's task prefixes. The default is empty."
     )
+    prompt: Prompt | None = Field(
+        None, description="How a row is put to a decoder; required for causal-lm and multiple-choice tasks."
+    )
+    extract: Extract | None = Field(
+        None,
+        description="Which part of a generated text is compared by exact_match: last_number, letter, or after: and a "
+        "mark, such as '####'. The default null compares the whole text.",
+    )
     recipe: Recipe = Field(Recipe(), description="How the task is trained. The default is that of every key.")
     generation: Generation | None = Field(
-        None, description="How text is generated; required for summarization and text-label tasks."
+        None, description="How text is generated; required for summarization, text-label and causal-lm tasks."
     )
     rouge_tokenizer: Literal["rouge-score", "words"] = Field(
         "rouge-score",
@@ -90,31 +101,70 @@ class Task(Frozen):
         return self.metrics[0]
 
     @property
+    def facts(self) -> KindFacts:
+        """What follows from the task's kind."""
+        return KINDS[self.kind]
+
+    @property
     def generates(self) -> bool:
-        """Whether the model writes text, so that `generation` applies."""
-        return self.kind in ("summarization", "text-label")
+        """Whether the model writes a text in its evaluation, so that `generation` applies."""
+        return self.kind in _GENERATING
+
+    @property
+    def classes(self) -> bool:
+        """Whether the target of a row is one of `labels`."""
+        return self.facts.target == "class" or (self.facts.target == "option" and self.data.columns.options is None)
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:
-        if self.kind in ("classification", "text-label") and len(self.labels) < 2:
-            raise ValueError(f"a {self.kind} task names at least two labels, got {self.labels}")
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels repeat: {self.labels}")
-        blank = [label for label in self.labels if not label or label != label.strip()]
-        if blank:
-            raise ValueError(f"label {blank[0]!r} is empty or has a blank at an end")
-        names = self.data.class_names
-        if names is not None and (len(names) != len(self.labels) or len(set(names)) != len(names)):
-            raise ValueError(f"data.class_names: expected one name for each of {len(self.labels)} labels, got {names}")
-        if self.kind in ("regression", "summarization") and self.labels:
-            raise ValueError(f"a {self.kind} task has no labels, got {self.labels}")
-        wrong = [m for m in self.metrics if m not in METRICS_OF[self.kind] and EvaluateMetric.parse(m) is None]
-        if wrong:
-            raise ValueError(f"{wrong[0]!r} is no metric of {self.kind}; it has {sorted(METRICS_OF[self.kind])}")
+        for fault in (*self._faults_of_labels(), *self._faults_of_metrics(), *self._faults_of_columns()):
+            raise ValueError(fault)
         if self.generates and self.generation is None:
             raise ValueError(f"a {self.kind} task needs the block `generation`")
-        if self.rouge_tokenizer != "rouge-score" and not METRICS_OF["summarization"].intersection(self.metrics):
-            raise ValueError(f"rouge_tokenizer {self.rouge_tokenizer!r}: no ROUGE among the metrics {self.metrics}")
         if not self.generates and self.generation is not None:
             raise ValueError(f"a {self.kind} task generates nothing: remove the block `generation`")
+        if self.generation is not None and self.generation.stop and self.facts.family != "decoder":
+            raise ValueError("generation.stop is for decoders: other models learn where a text ends")
         return self
+
+    def _faults_of_labels(self) -> Iterator[str]:
+        if self.classes and len(self.labels) < 2:
+            yield f"a {self.kind} task names at least two labels, got {self.labels}"
+        if len(set(self.labels)) != len(self.labels):
+            yield f"labels repeat: {self.labels}"
+        blank = [label for label in self.labels if not label or label != label.strip()]
+        if blank:
+            yield f"label {blank[0]!r} is empty or has a blank at an end"
+        names = self.data.class_names
+        if names is not None and (len(names) != len(self.labels) or len(set(names)) != len(names)):
+            yield f"data.class_names: expected one name for each of {len(self.labels)} labels, got {names}"
+        if not self.classes and self.labels:
+            what = "takes its options from a column" if self.facts.target == "option" else "has no labels"
+            yield f"a {self.kind} task {what}, got {self.labels}"
+
+    def _faults_of_metrics(self) -> Iterator[str]:
+        own = self.facts.metrics
+        wrong = [m for m in self.metrics if m not in own and EvaluateMetric.parse(m) is None]
+        if wrong:
+            yield f"{wrong[0]!r} is no metric of {self.kind}; it has {sorted(own)}"
+        if self.rouge_tokenizer != "rouge-score" and not ROUGE.intersection(self.metrics):
+            yield f"rouge_tokenizer {self.rouge_tokenizer!r}: no ROUGE among the metrics {self.metrics}"
+        if self.extract is not None and (self.kind != "causal-lm" or "exact_match" not in self.metrics):
+            yield "extract is for exact_match of causal-lm tasks, which is not among the metrics"
+
+    def _faults_of_columns(self) -> Iterator[str]:
+        columns, decoder = self.data.columns, self.facts.family == "decoder"
+        if columns.options is not None and self.facts.target != "option":
+            yield f"data.columns.options: a {self.kind} task has no options"
+        if not decoder and len(columns.text) > 2:
+            yield f"data.columns.text: a {self.kind} task reads one or two columns, got {columns.text}"
+        if decoder and self.prefix:
+            yield f"prefix: a {self.kind} task says in `prompt` what stands before a text"
+        if decoder != (self.prompt is not None):
+            need = (
+                "needs the block `prompt`, which puts a row to the model" if decoder else "has no `prompt`: remove it"
+            )
+            yield f"a {self.kind} task {need}"
+        if self.prompt is not None:
+            learned = OPTION if self.facts.target == "option" else columns.target
+            yield from self.prompt.faults(columns.text, [*columns.text, learned])

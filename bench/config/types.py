@@ -75,8 +75,8 @@ def _is_json(value: Any) -> Any:
 # A value whose type somebody else knows, such as PEFT. It is part of a hash, so it is JSON.
 Plain = Annotated[Any, AfterValidator(_is_json)]
 
-# What a task predicts. A text-label task is a classification whose label is generated as text.
-Kind = Literal["classification", "regression", "summarization", "text-label"]
+# What a task predicts: the keys of bench/config/kinds.py.
+Kind = Literal["classification", "regression", "summarization", "text-label", "causal-lm", "multiple-choice"]
 
 
 class Stored(BaseModel):

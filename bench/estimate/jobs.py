@@ -72,7 +72,7 @@ def minutes(cell: Cell, study: Study, attempt: int = 1, times: Forecaster | None
     if forecast:
         seconds = forecast.seconds
     else:
-        target_length = recipe.max_target_length if cell.task.generates else 0
+        target_length = recipe.max_target_length if cell.task.facts.target_tokens else 0
         tokens = steps * recipe.batch_size * (recipe.max_length + target_length) / 2  # half of it padding, say
         rate = SUSTAINED_FLOPS * recipe.processes
         seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / rate
@@ -101,7 +101,7 @@ def growth_bound(cell: Cell, parameters: int) -> int | None:
     # Float32 elements that are kept for backward. The factors are generous: what the bound must lie between is held by
     # tests/estimate/test_peak_prediction.py.
     activations = layers * (tokens * (20 * width + 5 * inner) + 5 * scores)
-    if cell.task.generates:  # logits over the vocabulary, and what their loss keeps
+    if cell.task.facts.target_tokens:  # logits over the vocabulary, and what their loss keeps
         activations += 4 * rows * recipe.max_target_length * config.get("vocab_size", 0)
     trained = parameters if cell.method.adapter == "full" else TRAINED_SHARE * parameters
     return int(4 * activations + STATE_BYTES * trained)

@@ -14,6 +14,7 @@ from bench.config.task import Task
 from bench.config.yaml_source import KeyPath, place_of
 from bench.errors import BenchError, Problem
 from bench.estimate.parameters import meta_model
+from bench.inputs.model_classes import head_outputs
 from bench.inputs.model_fit import faults, unbuildable
 
 
@@ -44,7 +45,7 @@ def cell_faults(cell: Cell) -> tuple[tuple[KeyPath, str], ...]:
 def _faults(backbone_json: str, task_json: str, recipe_json: str) -> tuple[tuple[KeyPath, str], ...]:
     """As JSON, so that the many cells that share all three are looked at once."""
     backbone, task = Backbone.model_validate_json(backbone_json), Task.model_validate_json(task_json)
-    labels = 0 if task.generates else max(1, len(task.labels))
+    labels = head_outputs(task)
     try:
         model = meta_model(backbone, task.kind, labels)
     except ValueError as error:

@@ -14,10 +14,12 @@ from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
+from bench.config.kinds import KINDS
 from bench.config.method import Storage
 from bench.config.rank_schedule import largest_rank, rank_cost, schedule_of, start_rank
 from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
+from bench.inputs.model_classes import auto_class, head_outputs
 from bench.models.adapters import attach
 from bench.models.backbone import check_heads, find_sites, head_modules
 from bench.models.quantization import pack_layers, unpacked_layers
@@ -142,8 +144,8 @@ def predict_parameters(cell: Cell) -> Prediction:
 
 
 def label_count(cell: Cell) -> int:
-    """Outputs of the task's head: 1 for a regression, 0 where the model generates text and has no such head."""
-    return 0 if cell.task.generates else max(1, len(cell.task.labels))
+    """Outputs of the task's head; 0 where the model has none."""
+    return head_outputs(cell.task)
 
 
 @lru_cache(maxsize=64)
@@ -187,19 +189,17 @@ def meta_model(backbone: Backbone, kind: str, labels: int, *, half: bool = False
     no `config`.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
     if not backbone.config:
         raise BenchError(f"backbone {backbone.name!r} has no `config` in its file: its counts can't be predicted")
     options = {key: value for key, value in backbone.config.items() if key != "model_type"}
     config = AutoConfig.for_model(backbone.config["model_type"], **options)
-    auto = AutoModelForSeq2SeqLM
-    if kind in ("classification", "regression"):
+    if KINDS[kind].has_head:
         config.num_labels = labels
-        auto = AutoModelForSequenceClassification
     dtype = torch.bfloat16 if half else torch.float32
     with torch.device("meta"):
-        model = auto.from_config(config, attn_implementation=backbone.attention, dtype=dtype)
+        model = auto_class(kind).from_config(config, attn_implementation=backbone.attention, dtype=dtype)
         if backbone.untie_head:
             # transformers ties the head of T5 whatever its config says, but the checkpoint has a matrix of its own.
             model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))

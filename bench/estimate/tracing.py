@@ -24,6 +24,7 @@ from bench.estimate.counters import FusedKernels, LiveBytes, MatmulOperations
 from bench.estimate.parameters import Unpredictable, label_count, meta_model, model_shape
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch
+from bench.inputs.sequences import POSITION_IDS
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, prepare_for_training
 from bench.models.core import build_core
@@ -171,8 +172,13 @@ def _checkpoint_contexts() -> tuple[AbstractContextManager[Any], AbstractContext
 
 def _meta_batch(cell: Cell, batch: BatchShape) -> Batch:
     """A micro-batch of that shape on the meta device, with the dtypes of a real one."""
+    facts = cell.task.facts
     with torch.device("meta"):
-        ids = torch.ones(batch.rows, batch.length, dtype=torch.long)
-        size = (batch.rows, batch.target) if cell.task.generates else (batch.rows,)
-        targets = torch.zeros(size, dtype=torch.float32 if cell.task.kind == "regression" else torch.long)
-        return Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, targets, 0)
+        length = batch.length + batch.target if facts.family == "decoder" else batch.length
+        ids = torch.ones(batch.rows, length, dtype=torch.long)
+        size = (batch.rows, batch.target) if facts.target_tokens else (batch.rows,)
+        targets = torch.zeros(size, dtype=torch.float32 if facts.target == "number" else torch.long)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if facts.family == "decoder":
+            inputs[POSITION_IDS] = torch.ones_like(ids)
+        return Batch(inputs, targets, 0)

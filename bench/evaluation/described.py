@@ -17,8 +17,6 @@ from bench.files import canonical_json
 NUMBERED = re.compile(r"(?:label[ _-]?)?(\d+)", re.IGNORECASE)
 SINGLE_LABEL, REGRESSION = "single_label_classification", "regression"
 PROBLEM = {"classification": SINGLE_LABEL, "regression": REGRESSION}
-ADAPTER_TASKS = {"classification": "SEQ_CLS", "regression": "SEQ_CLS"}
-ADAPTER_TASK_OF_GENERATION = "SEQ_2_SEQ_LM"
 
 
 def read_description(file: Path) -> dict[str, Any]:
@@ -51,7 +49,7 @@ def check_adapter_config(file: Path, config: dict[str, Any], task: Task, backbon
 
     Names of bases are compared by their last part, since the rest is often the place of a folder. Raises BenchError.
     """
-    expected = ADAPTER_TASKS.get(task.kind, ADAPTER_TASK_OF_GENERATION)
+    expected = task.facts.adapter_task
     if config.get("task_type") not in (None, expected):
         raise BenchError(
             f"{file}: task_type is {config['task_type']!r}, but task {task.name!r} ({task.kind}) needs {expected!r}"

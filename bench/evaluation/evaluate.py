@@ -12,6 +12,7 @@ import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,12 +20,11 @@ import torch
 from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.evaluation.evaluate_modules import score_with_modules
-from bench.evaluation.generation import generate_texts
 from bench.evaluation.generation_settings import generation_settings, overruled_settings, warn_once
-from bench.evaluation.loss import task_loss
-from bench.evaluation.metrics import mean_of_rows, score
-from bench.evaluation.rouge import dropped, rouge_metrics, rouge_rows
-from bench.inputs.collate import Batch, Collator
+from bench.evaluation.metrics import mean_of_rows, score, text_rows
+from bench.evaluation.predictors import NORMALIZED, Predicted, predict_rows
+from bench.evaluation.rouge import dropped, rouge_metrics
+from bench.inputs.collate import Collator
 from bench.inputs.splits import Split
 
 # How the allocators of the host and of the device word that memory ran out, where they raise a plain RuntimeError.
@@ -49,6 +49,8 @@ class Evaluated:
     # The task's own loss: the mean over rows, or over target tokens where the model generates. None: not finite.
     loss: dict[str, float | None] = field(default_factory=dict)
     predictions: dict[str, list[Any]] = field(default_factory=dict)
+    # What else was found of each row, by name, such as the log-likelihoods of its options.
+    details: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     # By metric, the score of each row, for metrics that are means over rows which predictions alone don't give (ROUGE).
     scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     # What else decided the numbers, for the record: how texts were generated, and how they were compared.
@@ -65,12 +67,13 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of one split: a class, a number or a text per row, and the mean loss."""
+    """The predictions of one split: a class, a number, a text or an option per row, and the mean loss."""
 
     values: list[Any]
     loss: float
     batch_size: int
     halvings: int = 0
+    details: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -90,16 +93,16 @@ def evaluate(
     """
     result = Evaluated(batch_size)
     if task.generates:
-        result.settings |= _generation_of(task, model, warn=process_group.is_main)
+        result.settings |= _generation_of(task, model, tokenizer, warn=process_group.is_main)
     for name, split in splits.items():
         predicted = predict(
             model, task, split, tokenizer, result.batch_size, device, partial(check, name), process_group
         )
         result.batch_size, result.halvings = predicted.batch_size, result.halvings + predicted.halvings
-        result.predictions[name] = predicted.values
+        result.predictions[name], result.details[name] = predicted.values, predicted.details
         result.loss[name] = predicted.loss if math.isfinite(predicted.loss) else None
-        result.metrics[name], result.scores[name] = score_rows(task, predicted.values, split.targets)
-    if task.kind == "summarization" and rouge_metrics(task):
+        result.metrics[name], result.scores[name] = score_rows(task, predicted.values, split.targets, predicted.details)
+    if rouge_metrics(task):
         losses = {name: dropped(task, split.targets) for name, split in splits.items()}
         result.settings["rouge"] = {
             "tokenizer": task.rouge_tokenizer,
@@ -114,34 +117,41 @@ def evaluate(
     return result
 
 
-def _generation_of(task: Task, model: Any, *, warn: bool) -> dict[str, Any]:
+def _generation_of(task: Task, model: Any, tokenizer: Any, *, warn: bool) -> dict[str, Any]:
     """For the record: what decides the texts, and what the checkpoint says otherwise, in vain."""
-    overruled = overruled_settings(task, model)
+    overruled = overruled_settings(task, model, tokenizer)
     if overruled and warn:
         said = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in overruled.items())
         warn_once(
             f"the checkpoint's generation_config says {said}: not used, since the task's file decides how texts are "
             "generated (the block `generation`)"
         )
-    return {"generation": generation_settings(task, model), "generation_overruled": overruled}
+    return {"generation": generation_settings(task, model, tokenizer), "generation_overruled": overruled}
 
 
 def score_rows(
-    task: Task, predictions: Sequence[Any], references: Sequence[Any]
+    task: Task,
+    predictions: Sequence[Any],
+    references: Sequence[Any],
+    details: Mapping[str, Sequence[Any]] = MappingProxyType({}),
 ) -> tuple[dict[str, float | None], dict[str, list[float]]]:
     """Every metric of `task`, and the score of each row for those that are means over rows.
 
-    Predictions and references are those of a split: classes, numbers or texts. A metric of the second result is the
-    mean of its rows. Raises BenchError where a module of `evaluate` fails.
+    Predictions and references are those of a split: classes, numbers, texts or options; `details` is what else was
+    found of its rows. A metric of the second result is the mean of its rows. Raises BenchError where a module of
+    `evaluate` fails.
     """
     rows: dict[str, list[float]] = {}
     if task.kind == "text-label":
         predictions, references = as_classes(task, predictions), as_classes(task, references)
-    if task.kind == "summarization":
-        rows = rouge_rows(task, predictions, references)
-        values = mean_of_rows(rows)
-    else:
-        values = score(task, predictions, references)
+    if task.facts.target == "text":
+        rows = text_rows(task, predictions, references)
+    elif "accuracy_normalized" in task.metrics:
+        pairs = zip(details[NORMALIZED], references, strict=True)
+        rows = {"accuracy_normalized": [float(found == right) for found, right in pairs]}
+    values = mean_of_rows(rows)
+    if task.facts.target != "text":
+        values |= score(task, predictions, references)
     for metric, scored in score_with_modules(task, predictions, references).items():
         values[metric] = scored.value
         if scored.rows is not None:
@@ -170,6 +180,7 @@ def predict(
     starts = process_group.shard(range(0, len(split), batch_size))
     order = [i for start in starts for i in by_length[start : start + batch_size]]
     values: dict[int, Any] = {}
+    details: dict[str, dict[int, Any]] = {}
     loss, weight, halvings, done = 0.0, 0, 0, 0
     was_training = model.training
     model.eval()
@@ -182,21 +193,23 @@ def predict(
                 batch_size, halvings = batch_size // 2, halvings + 1
                 release_memory()
                 continue
-            values.update(zip(rows, predicted[0], strict=True))
-            # The loss is a mean over target tokens where the model generates, else over rows.
-            batch_weight = sum(split.target_lengths[i] for i in rows) if task.generates else len(rows)
-            loss, weight = loss + predicted[1] * batch_weight, weight + batch_weight
+            values.update(zip(rows, predicted.values, strict=True))
+            for name, found in predicted.details.items():
+                details.setdefault(name, {}).update(zip(rows, found, strict=True))
+            batch_weight = sum(split.target_lengths[i] for i in rows) if task.facts.target_tokens else len(rows)
+            loss, weight = loss + predicted.loss * batch_weight, weight + batch_weight
             done += len(rows)
     finally:
         model.train(was_training)
-    return _join(process_group.all_gather_object(_Part(values, loss, weight, batch_size, halvings)))
+    return _join(process_group.all_gather_object(_Part(values, details, loss, weight, batch_size, halvings)))
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What one process predicted: values by row, and the summed loss of `weight` rows or tokens."""
+    """What one process predicted: values and details by row, and the summed loss of `weight` rows or tokens."""
 
     values: dict[int, Any]
+    details: dict[str, dict[int, Any]]
     loss: float
     weight: int
     batch_size: int
@@ -205,8 +218,13 @@ class _Part:
 
 def _join(parts: Sequence[_Part]) -> Predictions:
     values = {row: value for part in parts for row, value in part.values.items()}
+    details: dict[str, dict[int, Any]] = {}
+    for part in parts:
+        for name, found in part.details.items():
+            details.setdefault(name, {}).update(found)
     return Predictions(
         values=[values[row] for row in range(len(values))],
+        details={name: [found[row] for row in range(len(found))] for name, found in details.items()},
         loss=sum(part.loss for part in parts) / sum(part.weight for part in parts),
         batch_size=min(part.batch_size for part in parts),
         halvings=max(part.halvings for part in parts),
@@ -221,24 +239,15 @@ def as_classes(task: Task, texts: Sequence[str]) -> list[int]:
 
 def _predict_batch(
     model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any, *, last: bool
-) -> tuple[list[Any], float] | None:
+) -> Predicted | None:
     """The predictions and the mean loss of one batch. None where memory ran out and the batch can still be halved."""
-    function = generate_texts if task.generates else _classify
     try:
         with torch.inference_mode():
-            return function(model, task, collate(rows), tokenizer)
+            return predict_rows(model, task, collate, rows, tokenizer)
     except (RuntimeError, MemoryError) as error:
         if last or not is_out_of_memory(error):
             raise
         return None
-
-
-def _classify(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[Any], float]:  # noqa: ARG001
-    loss, logits = task_loss(model, batch, task.kind)
-    if task.kind == "regression":
-        return logits.squeeze(-1).tolist(), float(loss)
-    # argmax would call the place of the first NaN a class.
-    return logits.argmax(-1).masked_fill(logits.isnan().any(-1), -1).tolist(), float(loss)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

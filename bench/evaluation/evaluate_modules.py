@@ -29,12 +29,12 @@ OFFLINE = ("HF_EVALUATE_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRAN
 NO_AGGREGATOR = "use_aggregator"
 ROUNDING = 1e-6  # between the mean that a module computes, in single precision at times, and that of its rows
 
-# What a module is tried on before any training: predictions and references of each kind of task.
+# What a module is tried on before any training: predictions and references, by what a task predicts.
 EXAMPLES: dict[str, tuple[list[Any], list[Any]]] = {
-    "classification": ([0, 1, 1, 0], [0, 1, 0, 0]),
-    "text-label": ([0, 1, 1, 0], [0, 1, 0, 0]),
-    "regression": ([0.1, 0.7, 0.6, 0.3], [0.2, 0.9, 0.5, 0.1]),
-    "summarization": (
+    "class": ([0, 1, 1, 0], [0, 1, 0, 0]),
+    "option": ([0, 1, 1, 0], [0, 1, 0, 0]),
+    "number": ([0.1, 0.7, 0.6, 0.3], [0.2, 0.9, 0.5, 0.1]),
+    "text": (
         ["The teacher painted the bridge.", "A dog barked all night."],
         ["The teacher painted an old bridge.", "A dog barked."],
     ),
@@ -102,7 +102,7 @@ def try_modules(task: Task) -> None:
     """
     if evaluate_metrics(task):
         os.environ.update(dict.fromkeys(OFFLINE, "1"))
-        predictions, references = EXAMPLES[task.kind]
+        predictions, references = EXAMPLES[task.facts.target]
         score_with_modules(task, predictions, references)
 
 
@@ -120,8 +120,8 @@ class ModuleScore:
 def score_with_modules(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, ModuleScore]:
     """The score of each `evaluate` metric of `task`, by its name.
 
-    A module gets class indices (classification; text-label, where -1 is a text that is no label), numbers (regression)
-    or texts (summarization). Raises BenchError where a module fails.
+    A module gets indices of classes and options (-1 is a generated text that is no label), numbers (regression) or
+    texts (summarization, causal-lm). Raises BenchError where a module fails.
     """
     scores = {}
     for name, metric in evaluate_metrics(task).items():

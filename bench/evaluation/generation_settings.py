@@ -56,21 +56,27 @@ _OFF = {
 }
 
 
-def generation_settings(task: Task, model: Any) -> dict[str, Any]:
+def generation_settings(task: Task, model: Any, tokenizer: Any = None) -> dict[str, Any]:
     """The arguments of `generate`, by the names of transformers: those of the task's file, and the model's token ids.
 
-    The decoder starts with the token that training started with.
+    The decoder of an encoder-decoder starts with the token that training started with. A decoder by itself ends a text
+    as it was trained to, with its `tokenizer`'s end, which only such a model needs.
     """
     generation = task.generation
     assert generation is not None  # tasks that generate have the block, which the configuration checks
     ids = {name: getattr(model.generation_config, name, None) for name in TOKEN_IDS}
     for name in ("eos_token_id", "pad_token_id"):
         ids[name] = getattr(model.config, name, None) if ids[name] is None else ids[name]
-    ids["decoder_start_token_id"] = decoder_start(model)
+    lengths: dict[str, Any] = {"max_length": generation.max_length, "min_length": generation.min_length}
+    if task.facts.family == "decoder":
+        ids |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        lengths = {"max_new_tokens": generation.max_length, "min_new_tokens": generation.min_length}
+        lengths |= {"stop_strings": generation.stop} if generation.stop else {}
+    else:
+        ids["decoder_start_token_id"] = decoder_start(model)
     return {
         "num_beams": generation.beams,
-        "max_length": generation.max_length,
-        "min_length": generation.min_length,
+        **lengths,
         "length_penalty": generation.length_penalty,
         "no_repeat_ngram_size": generation.no_repeat_ngram,
         "repetition_penalty": generation.repetition_penalty,
@@ -94,9 +100,9 @@ def decoder_start(model: Any) -> int:
     return int(start)
 
 
-def overruled_settings(task: Task, model: Any) -> dict[str, Any]:
+def overruled_settings(task: Task, model: Any, tokenizer: Any = None) -> dict[str, Any]:
     """What the checkpoint says otherwise, by the names of transformers. It has no effect."""
-    settings = generation_settings(task, model)
+    settings = generation_settings(task, model, tokenizer)
     overruled = {}
     for name, value in sorted(model.generation_config.to_dict().items()):
         # Without a value in effect the setting is off, as it is where the checkpoint says 0 or false.
@@ -107,14 +113,14 @@ def overruled_settings(task: Task, model: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def only_these_settings(task: Task, model: Any) -> Iterator[Any]:
+def only_these_settings(task: Task, model: Any, tokenizer: Any = None) -> Iterator[Any]:
     """Yields the transformers config of `generation_settings`, which stands in for the checkpoint's meanwhile."""
     from transformers import GenerationConfig
 
     # PEFT's wrapper forwards to the model below, which is the one that `generate` asks for its config.
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     checkpoint = model.generation_config
-    model.generation_config = GenerationConfig(**generation_settings(task, model))
+    model.generation_config = GenerationConfig(**generation_settings(task, model, tokenizer))
     try:
         yield model.generation_config
     finally:

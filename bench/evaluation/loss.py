@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.config.kinds import KINDS
 from bench.evaluation.generation_settings import decoder_start
-from bench.inputs.collate import IGNORED, Batch
+from bench.inputs.collate import Batch
+from bench.inputs.sequences import IGNORED
 
 
 def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
@@ -18,14 +22,50 @@ def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
     Classes: cross-entropy over rows, with logits [n, classes]. Numbers (regression): squared error, with logits [n, 1].
     Texts: cross-entropy over target tokens without padding, with logits [n, longest target, vocabulary].
     """
-    if kind in ("summarization", "text-label"):
-        decoder_input_ids = _shifted_right(batch.targets, model)
-        logits = model(**batch.inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits.float()
+    facts = KINDS[kind]
+    if facts.target_tokens:
+        logits = _decoder_logits(model, batch) if facts.family == "decoder" else _seq2seq_logits(model, batch)
         return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED), logits
     logits = model(**batch.inputs).logits.float()
-    if kind == "regression":
+    if facts.target == "number":
         return functional.mse_loss(logits.squeeze(-1), batch.targets), logits
     return functional.cross_entropy(logits, batch.targets), logits
+
+
+def target_loglikelihoods(model: Any, batch: Batch) -> Tensor:
+    """The log-likelihood of each row's target under a decoder, [n]: the sum over its tokens, in nats."""
+    losses = functional.cross_entropy(
+        _decoder_logits(model, batch).flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return -losses.view_as(batch.targets).sum(dim=1)
+
+
+def _decoder_logits(model: Any, batch: Batch) -> Tensor:
+    """Logits of the places whose next token is one of the target, [n, longest target, vocabulary]."""
+    inputs = {name: values for name, values in batch.inputs.items() if name in _arguments(model)}
+    kept = batch.targets.shape[1] + 1  # the last one predicts what comes after the longest target
+    if "logits_to_keep" in _arguments(model):
+        logits: Tensor = model(**inputs, use_cache=False, logits_to_keep=kept).logits
+    else:
+        logits = model(**inputs, use_cache=False).logits[:, -kept:]
+    return logits[:, :-1].float()
+
+
+def _arguments(model: Any) -> frozenset[str]:
+    """The names of the arguments that the model below PEFT's wrapper takes."""
+    plain: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return _arguments_of(plain.__class__)
+
+
+@lru_cache(maxsize=64)
+def _arguments_of(model_class: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(model_class.forward).parameters)
+
+
+def _seq2seq_logits(model: Any, batch: Batch) -> Tensor:
+    decoder_input_ids = _shifted_right(batch.targets, model)
+    logits: Tensor = model(**batch.inputs, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+    return logits.float()
 
 
 def _shifted_right(labels: Tensor, model: Any) -> Tensor:

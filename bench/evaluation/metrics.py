@@ -14,30 +14,44 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.config.task import METRICS_OF, Task
+from bench.config.extract import answer_in
+from bench.config.kinds import ROUGE
+from bench.config.task import Task
 from bench.evaluation.rouge import rouge_rows
+
+OF_DETAILS = frozenset({"accuracy_normalized"})  # metrics of what is predicted beside a row's prediction
 
 
 def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
     """Every metric of `task` that is the harness's own.
 
-    `predictions` and `references` hold texts (summarization), numbers (regression) or class indices (the other kinds,
-    where a prediction of -1 is a text that is no label).
+    `predictions` and `references` hold texts (summarization, causal-lm), numbers (regression) or indices of classes and
+    options (the other kinds, where a prediction of -1 is a text that is no label).
 
     >>> score(task, predictions=[0, 1, 1], references=[0, 1, 0])
     {'accuracy': 0.6666666666666666}
     """
-    metrics = own_metrics(task)
-    if task.kind == "summarization":
-        return mean_of_rows(rouge_rows(task, predictions, references))
-    if task.kind == "regression":
+    if task.facts.target == "text":
+        return mean_of_rows(text_rows(task, predictions, references))
+    metrics = [metric for metric in own_metrics(task) if metric not in OF_DETAILS]
+    if task.facts.target == "number":
         return {metric: _correlation(metric, predictions, references) for metric in metrics}
     return {metric: _of_classes(metric, predictions, references, len(task.labels)) for metric in metrics}
 
 
 def own_metrics(task: Task) -> list[str]:
     """The metrics of `task` that are computed here, not by a module of the library `evaluate`."""
-    return [metric for metric in task.metrics if metric in METRICS_OF[task.kind]]
+    return [metric for metric in task.metrics if metric in task.facts.metrics]
+
+
+def text_rows(task: Task, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
+    """By metric of `task`, the score of each text: ROUGE, and whether the two give the same answer (`task.extract`)."""
+    rows = rouge_rows(task, predictions, references) if ROUGE.intersection(task.metrics) else {}
+    if "exact_match" in task.metrics:
+        wanted = [answer_in(reference, task.extract) for reference in references]
+        given = [answer_in(prediction, task.extract) for prediction in predictions]
+        rows["exact_match"] = [float(a is not None and a == b) for a, b in zip(given, wanted, strict=True)]
+    return rows
 
 
 def mean_of_rows(rows: Mapping[str, Sequence[float]]) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow
@@ -23,13 +24,18 @@ def score_column(metric: str) -> str:
 
 
 def write_predictions(
-    file: Path, splits: Mapping[str, Split], predictions: Mapping[str, list[Any]], scores: RowScores
+    file: Path,
+    splits: Mapping[str, Split],
+    predictions: Mapping[str, list[Any]],
+    scores: RowScores,
+    details: Mapping[str, Mapping[str, list[Any]]] = MappingProxyType({}),
 ) -> None:
     """Write the predictions of all splits to `file`.
 
     The columns are split, row (its number in the source), reference and prediction, and one of scores for each metric
     that is a mean over rows which the predictions alone don't give: score_rouge1, score_rouge2 and so on. A metric of
-    `evaluate` has the column only if its module gave values for the rows of every split.
+    `evaluate` has the column only if its module gave values for the rows of every split. Each of the `details` by split
+    is a column too, under its own name.
     """
     names = [name for name in predictions for _ in predictions[name]]
     columns: dict[str, Any] = {
@@ -42,6 +48,8 @@ def write_predictions(
     for metric in scores.get(first, ()):
         if all(metric in scores[name] for name in predictions):
             columns[score_column(metric)] = [value for name in predictions for value in scores[name][metric]]
+    for name in details.get(first, ()):
+        columns[name] = [value for split in predictions for value in details[split][name]]
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), buffer, compression="zstd")
     write_atomic(file, buffer.getvalue())

@@ -14,7 +14,8 @@ from typing import Any
 
 import regex
 
-from bench.config.task import METRICS_OF, Task
+from bench.config.kinds import ROUGE
+from bench.config.task import Task
 
 MANY_ROWS = 0.01  # a share of rows that each lose more than half of their text: above it, the scores are no result
 
@@ -55,7 +56,7 @@ class WordTokenizer:
 
 def rouge_metrics(task: Task) -> list[str]:
     """The ROUGE metrics of `task` that are computed here, not by a module of the library `evaluate`."""
-    return [metric for metric in task.metrics if metric in METRICS_OF["summarization"]]
+    return [metric for metric in task.metrics if metric in ROUGE]
 
 
 def rouge_rows(task: Task, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:

@@ -171,7 +171,9 @@ def evaluate_saved(cell: Cell, saved: Saved, fit: Fit, *, out: Path, cache: Path
     evaluated = evaluate(model, cell.task, data.evaluation, tokenizer, batch_size, device)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_predictions(out / PREDICTIONS, data.evaluation, evaluated.predictions, evaluated.scores)
+        write_predictions(
+            out / PREDICTIONS, data.evaluation, evaluated.predictions, evaluated.scores, evaluated.details
+        )
         record = _record(cell, saved, evaluated, data.manifest, manifest, out, device)
         seconds = {"load": load_seconds, "evaluation": time.monotonic() - began - load_seconds}
         about = {**record.evaluation, "seconds": seconds, "outputs": fit.order}

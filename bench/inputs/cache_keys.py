@@ -34,15 +34,17 @@ def data_folder(
 
     `reader`: the hashes of what reads the rows in place of the backbone.
     """
+    columns = task.data.columns.model_dump(mode="json", exclude_none=True)
     decides = {
         "format": DATA_FORMAT,
         "task": task.name,
         "kind": task.kind,
-        "data": task.data.model_dump(mode="json", exclude={"rows"}),
+        "data": {**task.data.model_dump(mode="json", exclude={"rows"}), "columns": columns},
         "labels": task.labels,
         "prefix": task.prefix,
         "max_length": task.recipe.max_length,
-        "max_target_length": task.recipe.max_target_length if task.generates else None,
+        "max_target_length": task.recipe.max_target_length if task.facts.target_tokens else None,
+        **({"prompt": task.prompt.model_dump(mode="json")} if task.prompt else {}),
         "choice": choice.model_dump(mode="json"),
         "mirror": _mirror_key(mirror) if choice.source == "hub" and not task.data.files else None,
         "folders": [str(folder.resolve()) for folder in task.data.folders] if task.data.files else None,

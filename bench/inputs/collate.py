@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.config.kinds import KINDS
+from bench.inputs.prompts import OPTION_IDS, OPTION_LENGTHS
 from bench.inputs.segments import SEGMENT_IDS
+from bench.inputs.sequences import IGNORED, sequences
 from bench.inputs.splits import Split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-IGNORED = -100  # a target position that counts in no loss: the ignore_index of PyTorch's cross-entropy
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class Batch:
     """One batch of n rows on the device.
 
     `inputs` are the model's arguments: input_ids, attention_mask and, where the model is told segments, token_type_ids,
-    all [n, longest source]. `targets` are classes [n], numbers [n], or token ids [n, longest target] with IGNORED at
-    the padding. `tokens` counts source and target tokens without padding.
+    all [n, longest source]. Those of a decoder hold the targets too (bench/inputs/sequences.py). `targets` are classes
+    [n], numbers [n], or token ids [n, longest target] with IGNORED at the padding. `tokens` counts source and target
+    tokens without padding.
     """
 
     inputs: dict[str, Any]
@@ -46,6 +48,8 @@ class Collator:
 
     def __call__(self, rows: Sequence[int]) -> Batch:
         """The batch of the rows at these indices of the split."""
+        if KINDS[self.kind].family == "decoder":
+            return self._sequences([self.split.input_ids[i] for i in rows], [self.split.label_ids[i] for i in rows])
         sources = [self.split.input_ids[i] for i in rows]
         inputs = {
             "input_ids": _padded(sources, self._pad_id, left=self._left),
@@ -55,15 +59,30 @@ class Collator:
             segments = [self.split.segment_ids[i] for i in rows]
             inputs[SEGMENT_IDS] = _padded(segments, self._pad_segment, left=self._left)
         tokens = sum(len(source) for source in sources)
-        if self.kind in ("summarization", "text-label"):
+        if KINDS[self.kind].target_tokens:
             labels = [self.split.label_ids[i] for i in rows]
             tokens += sum(len(label) for label in labels)
             targets = _padded(labels, IGNORED)
         else:
-            dtype = torch.float32 if self.kind == "regression" else torch.long
+            dtype = torch.float32 if KINDS[self.kind].target == "number" else torch.long
             targets = torch.tensor([self.split.targets[i] for i in rows], dtype=dtype)
         on_device = {name: _moved(tensor, self.device) for name, tensor in inputs.items()}
         return Batch(on_device, _moved(targets, self.device), tokens)
+
+    def options(self, rows: Sequence[int], size: int) -> Iterator[Batch]:
+        """Every option of these rows as a target of its own, one after the other, in batches of at most `size`."""
+        prompts, options = [], []
+        for i in rows:
+            lengths = self.split.more[OPTION_LENGTHS][i]
+            options += np.split(self.split.more[OPTION_IDS][i], np.cumsum(lengths)[:-1])
+            prompts += [self.split.input_ids[i]] * len(lengths)
+        for start in range(0, len(options), size):
+            yield self._sequences(prompts[start : start + size], options[start : start + size])
+
+    def _sequences(self, prompts: list[np.ndarray], completions: list[np.ndarray]) -> Batch:
+        inputs, targets = sequences(prompts, completions, self._pad_id)
+        on_device = {name: _moved(tensor, self.device) for name, tensor in inputs.items()}
+        return Batch(on_device, _moved(targets, self.device), sum(map(len, prompts)) + sum(map(len, completions)))
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:

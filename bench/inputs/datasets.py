@@ -1,7 +1,8 @@
 """Tokenized rows: written once per task and tokenizer by `prepare_task`, and only read by cells (`open_data`).
 
 A folder in the cache holds one Arrow file per split, with the columns input_ids, target, label_ids (empty where the
-model generates nothing), row and, where the model is told segments, token_type_ids. A manifest is written last. The
+model generates nothing), row, where the model is told segments token_type_ids, and where rows have options these
+(bench/inputs/prompts.py). A manifest is written last. The
 same rows and tokenizer give the same fingerprint. A file that no longer matches the manifest is refused.
 """
 
@@ -25,6 +26,7 @@ from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.generated import check_generated
 from bench.inputs.model_fit import check_prepared
 from bench.inputs.origin import change_of_data, check_unchanged, files_of_data, read_origin, states_of, write_origin
+from bench.inputs.prompts import check_prompts
 from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
 from bench.inputs.segments import has_segments
 from bench.inputs.sources import Source, read_source
@@ -92,6 +94,7 @@ def check_reader(task: Task, backbone: Backbone, reader: Reader) -> bool:
     check_prepared(task, backbone, reader.model)
     tokenizer = load_tokenizer(reader.tokenizer)
     check_vocabulary(tokenizer, reader)
+    check_prompts(task, tokenizer)
     check_generated(task, reader.model, tokenizer)
     return has_segments(task, tokenizer, reader.model)
 

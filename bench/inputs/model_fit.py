@@ -18,6 +18,7 @@ from bench.config.recipe import Recipe
 from bench.config.task import Task
 from bench.config.yaml_source import KeyPath
 from bench.errors import BenchError
+from bench.inputs.model_classes import auto_class
 from bench.paths import MODEL_CONFIG
 
 # What the models of transformers call their table of positions.
@@ -32,8 +33,8 @@ class Positions:
     target: int | None
 
 
-def positions_of(model: Any, *, generates: bool) -> Positions:
-    """How many tokens the position tables of `model` hold; generates: its decoder reads targets, not the source."""
+def positions_of(model: Any, *, has_decoder: bool) -> Positions:
+    """How many tokens the position tables of `model` hold; has_decoder: its decoder reads targets, not the source."""
     encoder: list[int] = []
     decoder: list[int] = []
     for name, module in model.named_modules():
@@ -43,7 +44,7 @@ def positions_of(model: Any, *, generates: bool) -> Positions:
             numbers = getattr(model.get_submodule(name.rpartition(".")[0]), "position_ids", None)
             if numbers is not None:
                 size = min(size, numbers.shape[-1])
-            is_target = generates and "decoder" in name.split(".")
+            is_target = has_decoder and "decoder" in name.split(".")
             (decoder if is_target else encoder).append(size)
     return Positions(min(encoder, default=None), min(decoder, default=None))
 
@@ -82,12 +83,22 @@ def set_head_dropout(model: Any, rate: float, backbone: Backbone) -> None:
 
 def faults(model: Any, task: Task, recipe: Recipe, backbone: Backbone) -> Iterator[tuple[KeyPath, str]]:
     """Why `model`, which may be on the meta device, can't be trained by `recipe`: the key that causes it, a message."""
-    positions, what = positions_of(model, generates=task.generates), f"but backbone {backbone.name!r} has"
+    has_decoder = task.facts.family == "encoder-decoder"
+    positions, what = positions_of(model, has_decoder=has_decoder), f"but backbone {backbone.name!r} has"
     config = model.config
     if positions.source is not None and recipe.max_length > positions.source:
         message = f"recipe.max_length is {recipe.max_length}, {what} {positions.source} positions for a text"
         yield ("recipe", "max_length"), message
-    if task.generates and task.generation is not None and positions.target is not None:
+    if task.facts.family == "decoder":
+        written = task.generation.max_length if task.generation else 0
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit and recipe.max_length + max(recipe.max_target_length, written) > limit:
+            message = (
+                f"recipe.max_length, {recipe.max_length}, and what is behind it, {recipe.max_target_length} learned or "
+                f"{written} generated, do not fit in the {limit} positions of backbone {backbone.name!r}"
+            )
+            yield ("recipe", "max_length"), message
+    if task.generation is not None and positions.target is not None:
         if recipe.max_target_length > positions.target:
             message = f"recipe.max_target_length is {recipe.max_target_length}, {what} {positions.target} for a target"
             yield ("recipe", "max_target_length"), message
@@ -95,7 +106,7 @@ def faults(model: Any, task: Task, recipe: Recipe, backbone: Backbone) -> Iterat
         if longest > positions.target and position_fault(task.generation, config.to_dict()) is None:
             message = f"generation.max_length is {longest + 1}, {what} {positions.target} positions for a target"
             yield ("generation", "max_length"), message
-    if recipe.head_dropout is not None and not task.generates:
+    if recipe.head_dropout is not None and task.facts.has_head:
         try:
             set_head_dropout(model, recipe.head_dropout, backbone)
         except BenchError as error:
@@ -107,8 +118,8 @@ def faults(model: Any, task: Task, recipe: Recipe, backbone: Backbone) -> Iterat
 
 def _missing_token(model: Any, task: Task) -> str | None:
     """The id of a token that the model needs and that its config does not name."""
-    needed = ["pad_token_id", "decoder_start_token_id"] if task.generates else []
-    if not task.generates and hasattr(
+    needed = ["pad_token_id", "decoder_start_token_id"] if task.facts.family == "encoder-decoder" else []
+    if task.facts.has_head and hasattr(
         model, "score"
     ):  # classifiers such as GPT-2's look for the token before the padding
         needed = ["pad_token_id"]
@@ -130,13 +141,12 @@ def check_prepared(task: Task, backbone: Backbone, folder: Path) -> None:
 def skeleton(folder: Path, task: Task, backbone: Backbone) -> Any:
     """The model of the config.json in `folder` with a head for `task`, on the meta device: modules without values."""
     import torch
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
-    auto = AutoModelForSeq2SeqLM if task.generates else AutoModelForSequenceClassification
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
-            return auto.from_config(config, attn_implementation=backbone.attention)
+            return auto_class(task.kind).from_config(config, attn_implementation=backbone.attention)
     except ValueError as error:  # no class of this kind for the config, or none with this attention
         raise BenchError(unbuildable(backbone, task, error)) from error
     except Exception as error:  # what stands in a config may raise anything

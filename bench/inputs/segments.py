@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config.task import Task
 from bench.errors import BenchError
+from bench.inputs.model_classes import auto_class
 from bench.paths import MODEL_CONFIG
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def has_segments(task: Task, tokenizer: PreTrainedTokenizerBase, model: Path) ->
     which is what BERT assumes without them. Raises BenchError where the tokenizer numbers more segments than the model
     has.
     """
+    if task.facts.family == "decoder":  # a prompt is one text
+        return False
     made = tokenizer(*["a"] * len(task.data.columns.text)).get(SEGMENT_IDS)
     if made is None:
         return False
@@ -62,9 +65,7 @@ def _config(model: Path) -> Any:
 def _takes_segments(task: Task, config: Any) -> bool:
     """Whether the model of that config for that kind of task has a parameter for segment ids."""
     import torch
-    from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-    auto = AutoModelForSeq2SeqLM if task.generates else AutoModelForSequenceClassification
     with torch.device("meta"):
-        model = auto.from_config(config)
+        model = auto_class(task.kind).from_config(config)
     return SEGMENT_IDS in inspect.signature(model.forward).parameters

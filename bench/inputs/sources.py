@@ -21,6 +21,7 @@ from bench.inputs.formats.row_files import class_names_of, read_blocks
 from bench.inputs.formats.rows import BLOCK, Block, Rows
 from bench.inputs.locate.dataset_card import Card
 from bench.inputs.locate.located import locate
+from bench.inputs.options import right_option, row_options
 from bench.inputs.targets import BadValue, check_class_names, check_text, is_unlabelled, short, target
 
 logger = logging.getLogger(__name__)
@@ -55,19 +56,27 @@ class SourceSplit:
         """What messages call the split."""
         return f"{self.task.data_title}, split {self.name!r}"
 
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read: those of texts, of options, and the target."""
+        columns = self.task.data.columns
+        return [*columns.text, *columns.option_columns, columns.target]
+
     def blocks(self) -> Iterator[Rows]:
         """The rows in order, in blocks of at most BLOCK rows, read anew from the source at each call.
 
         Targets are as the task's kind has them. Raises BenchError at the first bad text or target.
         """
-        for start, file, block in self.read([*self.task.data.columns.text, self.task.data.columns.target]):
+        for start, file, block in self.read(self.columns):
             first = bisect_left(self.numbers, start)
             end = bisect_left(self.numbers, start + len(block.columns[0]))
             rows = Rows([], [], [*self.numbers[first:end]])
             for number in rows.numbers:
-                texts, value = self._checked(block, number - start, number, file)
+                texts, options, value = self._checked(block, number - start, number, file)
                 rows.texts.append(texts)
                 rows.targets.append(value)
+                if self.task.facts.target == "option":
+                    rows.options.append(options)
             if rows.numbers:
                 yield rows
             if end == len(self.numbers):
@@ -90,16 +99,23 @@ class SourceSplit:
         except BenchError as error:
             raise BenchError(f"{self.title}: {error}") from error
 
-    def _checked(self, block: Block, at: int, number: int, file: Path | None) -> tuple[list[str], Any]:
-        """Texts and target of one row of a block. Raises BenchError that names row, column, file and line."""
-        columns = self.task.data.columns
+    def _checked(self, block: Block, at: int, number: int, file: Path | None) -> tuple[list[str], list[str], Any]:
+        """Texts, options and target of one row of a block. Raises BenchError that names row, column, file and line."""
+        values = [column[at] for column in block.columns]
         texts: list[str] = []
+        options: list[str] = []
+        unread = iter(self.columns)
+        column = next(unread)  # the one that a fault is about
         try:
-            for values in block.columns[:-1]:
-                texts.append(check_text(values[at]))
-            return texts, target(self.task, block.columns[-1][at], has_names=self.has_class_names)
+            for value in values[: len(self.task.data.columns.text)]:
+                texts.append(check_text(value))
+                column = next(unread)
+            if self.task.facts.target != "option":
+                return texts, [], target(self.task, values[-1], has_names=self.has_class_names)
+            options = row_options(self.task, values[len(texts) : -1])
+            column = self.columns[-1]
+            return texts, options, right_option(self.task, values[len(texts) :], options)
         except BadValue as fault:
-            column = [*columns.text, columns.target][len(texts)]
             line = f", line {block.lines[at]}" if block.lines else ""
             place = f" ({file}{line})" if line or len(self.files) > 1 else ""
             raise BenchError(f"{self.title}, row {number}: column {column!r} {fault}{place}") from fault

@@ -5,8 +5,8 @@ Any number of rows costs a process only the pages that it touches, and the proce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ class Split:
     label_ids: Column | Part  # tokens of the target texts; empty arrays where the model generates nothing
     rows: Column | Part  # number of each row in the source
     segment_ids: Column | Part | None = None  # beside each token id; None where the model is told no segments
+    more: Mapping[str, Column | Part] = field(default_factory=dict)  # what else rows of the task's kind have, by name
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -113,6 +114,7 @@ class Split:
             label_ids=self.label_ids.part(indices),
             rows=self.rows.part(indices),
             segment_ids=None if self.segment_ids is None else self.segment_ids.part(indices),
+            more={name: column.part(indices) for name, column in self.more.items()},
         )
 
     def longest_first(self) -> list[int]:
@@ -132,10 +134,12 @@ def open_split(file: Path) -> Split:
     Raises pyarrow.ArrowInvalid where it is no Arrow file.
     """
     table = pyarrow.ipc.open_file(pyarrow.memory_map(str(file))).read_all()
+    columns = {name: Column(table.column(name)) for name in table.column_names}
     return Split(
-        input_ids=Column(table.column("input_ids")),
-        targets=Column(table.column("target")),
-        label_ids=Column(table.column("label_ids")),
-        rows=Column(table.column("row")),
-        segment_ids=Column(table.column(SEGMENT_IDS)) if SEGMENT_IDS in table.column_names else None,
+        input_ids=columns.pop("input_ids"),
+        targets=columns.pop("target"),
+        label_ids=columns.pop("label_ids"),
+        rows=columns.pop("row"),
+        segment_ids=columns.pop(SEGMENT_IDS, None),
+        more=columns,
     )

@@ -40,7 +40,7 @@ def is_unlabelled(task: Task, value: Any) -> bool:
         return True
     if isinstance(value, str) and not value.strip():
         return True
-    if task.kind not in ("classification", "text-label"):
+    if not task.classes:
         return False
     return value in (-1, "-1") and "-1" not in names_in_data(task)
 
@@ -55,11 +55,11 @@ def target(task: Task, value: Any, *, has_names: bool = False) -> Any:
 
     `has_names` says that the data name their classes, so that a number is the index of a name. Raises BadValue.
     """
-    if task.kind == "summarization":
+    if task.facts.target == "text":
         if isinstance(value, str) and value.strip():
             return check_text(value)
         raise BadValue(f"should hold the target text, found {short(value)}")
-    if task.kind == "regression":
+    if task.facts.target == "number":
         return _number(value)
     return _label(task, value, has_names=has_names)
 

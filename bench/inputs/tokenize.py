@@ -21,6 +21,7 @@ from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import write_atomic
 from bench.inputs.formats.rows import Rows
+from bench.inputs.prompts import IDS, PromptEncoder
 from bench.inputs.segments import SEGMENT_IDS
 from bench.inputs.sources import SourceSplit
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
     from transformers import PreTrainedTokenizerBase
 
-IDS = pyarrow.list_(pyarrow.int32())
 LISTS = ("input_ids", "label_ids")
 # A tokenizer keeps about 200 bytes per token until the rows of a call are returned, cut-off tokens included.
 CALL_ROWS = 256  # rows in one call
@@ -37,7 +37,10 @@ TABLE_TOKENS = 2**24  # tokens up to which a digest takes all rows as one table
 
 
 class Tokenizer:
-    """Turns rows of a task into the columns input_ids, target, label_ids, row and, if `segments`, token_type_ids."""
+    """Turns rows of a task into the columns input_ids, target, label_ids, row and, if `segments`, token_type_ids.
+
+    Rows of a decoder's task have the columns of PromptEncoder.
+    """
 
     def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, *, segments: bool) -> None:
         self.task, self.segments = task, segments
@@ -46,19 +49,23 @@ class Tokenizer:
 
     def __call__(self, rows: Rows) -> pyarrow.RecordBatch:
         """The columns of a block of rows."""
+        numbers = pyarrow.array(rows.numbers, pyarrow.int64())
+        if self.task.facts.family == "decoder":
+            columns = PromptEncoder(self.task, self._tokenizer)(rows)
+            return pyarrow.RecordBatch.from_pydict({**columns, "target": pyarrow.array(rows.targets), "row": numbers})
         recipe, targets = self.task.recipe, rows.targets
         texts = [[self.task.prefix + row[0], *row[1:]] for row in rows.texts]
         columns = self._encoded(texts, recipe.max_length)
         labels = pyarrow.array([[]] * len(texts), IDS)
-        if self.task.generates:
-            targets = targets if self.task.kind == "summarization" else [self.task.labels[i] for i in targets]
+        if self.task.facts.target_tokens:
+            targets = targets if self.task.facts.target == "text" else [self.task.labels[i] for i in targets]
             wanted = [[target] for target in targets]
             labels = self._encoded(wanted, recipe.max_target_length, as_target=True)["input_ids"]
         table = {
             "input_ids": columns["input_ids"],
             "target": pyarrow.array(targets),
             "label_ids": labels,
-            "row": pyarrow.array(rows.numbers, pyarrow.int64()),
+            "row": numbers,
         }
         if self.segments:
             table[SEGMENT_IDS] = columns[SEGMENT_IDS]

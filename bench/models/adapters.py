@@ -87,7 +87,7 @@ def _adapter_config(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any
     common: dict[str, Any] = {
         "target_modules": [site.name for site in sites],
         "modules_to_save": [name.split(".")[-1] for name in head_modules(model, cell.backbone)] or None,
-        "task_type": "SEQ_2_SEQ_LM" if cell.task.generates else "SEQ_CLS",
+        "task_type": cell.task.facts.adapter_task,
         "lora_alpha": recipe.alpha_at(rank),
         "lora_dropout": recipe.adapter_dropout,
     }

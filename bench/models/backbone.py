@@ -16,6 +16,7 @@ import torch
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
 from bench.errors import BenchError
+from bench.inputs.model_classes import auto_class, head_outputs
 from bench.inputs.model_fit import set_head_dropout
 from bench.models.attention import attention_on
 from bench.models.initial_values import initial_heads
@@ -49,7 +50,7 @@ def load_backbone(cell: Cell, folder: Path, device: torch.device) -> Any:
 
 def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, LoadReport]:
     """As load_backbone, whatever the folder lacks; and which tensors it lacks, or has in vain."""
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     # Without this, every load reports that the head's weights are new, which they are meant to be.
@@ -57,13 +58,13 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
     logging.disable_progress_bar()
     task, storage = cell.task, cell.method.storage
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if not task.generates:
-        config.num_labels = 1 if task.kind == "regression" else len(task.labels)
+    if task.facts.has_head:
+        config.num_labels = head_outputs(task)
         if cell.recipe.head_dropout is not None:
             for key in HEAD_DROPOUT_KEYS:
                 if hasattr(config, key):
                     setattr(config, key, cell.recipe.head_dropout)
-    auto = AutoModelForSeq2SeqLM if task.generates else AutoModelForSequenceClassification
+    auto = auto_class(task.kind)
     # Nothing that comes with a checkpoint is executed: no remote code, and safetensors in place of pickle.
     options: dict[str, Any] = {"dtype": torch.float32 if storage == "fp32" else torch.bfloat16}
     if storage == "nf4":
@@ -77,11 +78,11 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
         "ignore_mismatched_sizes": True,  # they are refused by name, from the report
     }
     heads: dict[str, dict[str, torch.Tensor]] = {}
-    if storage != "fp32" and cell.backbone.head and not task.generates:
+    if storage != "fp32" and cell.backbone.head and task.facts.has_head:
         load = partial(auto.from_pretrained, folder, config=deepcopy(config), dtype=torch.float32, **common)
         heads = initial_heads(load, partial(head_modules, backbone=cell.backbone))
     model, info = auto.from_pretrained(folder, config=config, output_loading_info=True, **common, **options)
-    if cell.recipe.head_dropout is not None and not task.generates:
+    if cell.recipe.head_dropout is not None and task.facts.has_head:
         set_head_dropout(model, cell.recipe.head_dropout, cell.backbone)
     if storage == "nf4":
         _forbid_repacking(model)

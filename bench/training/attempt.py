@@ -267,7 +267,7 @@ class Attempt:
             evaluated = self._evaluate(rows, model)
             if self.process_group.is_main:
                 file = CellPaths(self.out).predictions
-                write_predictions(file, rows.evaluation, evaluated.predictions, evaluated.scores)
+                write_predictions(file, rows.evaluation, evaluated.predictions, evaluated.scores, evaluated.details)
             self.process_group.barrier()
             self.watch({"metrics": evaluated.metrics})
         return evaluated

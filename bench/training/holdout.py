@@ -80,7 +80,7 @@ class HeldOut:
             for start in self.process_group.shard(range(0, len(order), self.batch_size)):
                 rows = order[start : start + self.batch_size]
                 loss, _ = task_loss(model, self.collate(rows), self.task.kind)
-                share = sum(self.split.target_lengths[i] for i in rows) if self.task.generates else len(rows)
+                share = sum(self.split.target_lengths[i] for i in rows) if self.task.facts.target_tokens else len(rows)
                 total, weight = total + float(loss) * share, weight + share
         model.train(was_training)
         shares = self.process_group.all_gather_object((total, weight))

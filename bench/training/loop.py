@@ -194,4 +194,4 @@ class Loop:
             yield
 
     def _weight(self, rows: Sequence[int]) -> int:
-        return sum(self.split.target_lengths[i] for i in rows) if self.cell.task.generates else len(rows)
+        return sum(self.split.target_lengths[i] for i in rows) if self.cell.task.facts.target_tokens else len(rows)

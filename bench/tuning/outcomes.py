@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.config.cell import Cell
-from bench.config.task import LOWER_IS_BETTER
+from bench.config.kinds import LOWER_IS_BETTER
 from bench.config.tuning import HELD_OUT, Values
 from bench.paths import StudyPaths
 from bench.records.io import read_record

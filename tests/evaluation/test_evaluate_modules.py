@@ -161,7 +161,7 @@ def test_every_kind_of_task_gives_a_module_what_it_predicts(tmp_path: Path, kind
     about = task(write_module(tmp_path, "same", type_), kind=kind)
     rows = {"regression": [0.5, 1.0], "summarization": ["a b", "c"], "text-label": [1, -1]}[kind]
     assert list(score_with_modules(about, rows, rows).values()) == [ModuleScore(1.0)]
-    assert all(scored.value is not None for scored in score_with_modules(about, *EXAMPLES[kind]).values())
+    assert all(scored.value is not None for scored in score_with_modules(about, *EXAMPLES[about.facts.target]).values())
 
 
 @pytest.mark.parametrize(

@@ -110,13 +110,13 @@ def _starve_evaluation() -> None:
     """A row of an evaluation batch needs 300 MiB more, and there is 1 GiB: two rows fit."""
     import torch
 
-    from bench.evaluation import evaluate
+    from bench.evaluation import predictors
 
     _limit(GIB)
-    original = evaluate.task_loss
+    original = predictors.task_loss
 
     def task_loss(model: Any, batch: Any, kind: str) -> Any:
         torch.empty(len(batch.targets) * 300 * 2**20, dtype=torch.uint8)
         return original(model, batch, kind)
 
-    evaluate.task_loss = task_loss
+    predictors.task_loss = task_loss

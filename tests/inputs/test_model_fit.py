@@ -118,7 +118,7 @@ def test_the_longest_text_is_the_one_that_the_model_reads(
     kind: str, config: dict[str, Any], longest: int | None, _: str | None
 ) -> None:
     model = model_of(kind, config)
-    assert positions_of(model, generates=False).source == longest
+    assert positions_of(model, has_decoder=False).source == longest
     assert reads(model, longest or 3 * SIZE)
     if longest is not None:
         assert not reads(model, longest + 1)
@@ -129,7 +129,7 @@ def test_sources_and_targets_have_limits_of_their_own(
     kind: str, config: dict[str, Any], source: int | None, target: int | None
 ) -> None:
     model = model_of(kind, config, generates=True)
-    found = positions_of(model, generates=True)
+    found = positions_of(model, has_decoder=True)
     assert (found.source, found.target) == (source, target)
     assert reads(model, source or 3 * SIZE, target or 3 * SIZE)
     if target is not None:

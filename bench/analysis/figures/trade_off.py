@@ -17,7 +17,8 @@ from bench.analysis.figures.style import color, marker
 from bench.analysis.results import Results
 from bench.analysis.stats.mean_interval import half_width
 from bench.analysis.wording import MIB, metric_name
-from bench.config.task import LOWER_IS_BETTER, Task
+from bench.config.kinds import LOWER_IS_BETTER
+from bench.config.task import Task
 from bench.records.schema import Record
 
 

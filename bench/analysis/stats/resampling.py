@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bench.config.task import METRICS_OF, Task
+from bench.config.task import Task
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -47,9 +47,9 @@ def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score:
     if score is not None:
         scores = np.asarray(score, dtype=float)
         return replace(_mean(scores), share=bool(np.isin(scores, (0, 1)).all()))
-    if task.kind == "summarization" or metric not in METRICS_OF[task.kind]:
+    if task.facts.target == "text" or metric not in task.facts.metrics:
         return None
-    if task.kind == "regression":
+    if task.facts.target == "number":
         predicted, truth = np.asarray(prediction, dtype=float), np.asarray(reference, dtype=float)
         match metric:
             case "mean_correlation":

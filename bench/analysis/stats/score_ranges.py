@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bench.config.evaluate_metric import EvaluateMetric
-from bench.config.task import LOWER_IS_BETTER
+from bench.config.kinds import LOWER_IS_BETTER
 
 ROUNDING = 1e-9
 

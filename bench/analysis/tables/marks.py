@@ -19,7 +19,7 @@ from bench.analysis.stats.paired import holm
 from bench.analysis.tables.model import Entry
 from bench.analysis.verdicts import ALPHA
 from bench.analysis.wording import TIE, metric_name
-from bench.config.task import LOWER_IS_BETTER
+from bench.config.kinds import LOWER_IS_BETTER
 
 BOLD = (
     "Bold: the 95% interval of the paired difference (seeds × examples) to every other method excludes zero and "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 BLOCK = 1000  # rows that are in memory at once
@@ -12,9 +12,10 @@ BLOCK = 1000  # rows that are in memory at once
 class Rows:
     """Some rows of one split: a block of what `SourceSplit.blocks` reads, or all rows of a generator."""
 
-    texts: list[list[str]]  # one or two texts per row
-    targets: list[Any]  # labels, numbers or texts
+    texts: list[list[str]]  # those of the text columns, per row
+    targets: list[Any]  # labels, numbers, texts or the index of the right option
     numbers: list[int]  # number of each row in the source
+    options: list[list[str]] = field(default_factory=list)  # of multiple-choice tasks, per row; else empty
 
 
 @dataclass(frozen=True)

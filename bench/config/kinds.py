@@ -1,0 +1,66 @@
+"""The kinds of task: what each predicts, the model that it takes, its metrics. A new kind begins with a line here.
+
+What a kind does with rows stands in bench/inputs/ (tokens and batches), what it does with a model in bench/evaluation/
+(loss, predictions, scores).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ModelFamily = Literal["encoder", "encoder-decoder", "decoder"]
+Target = Literal["class", "number", "text", "option"]
+
+ROUGE = frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"})
+CLASS_METRICS = frozenset({"accuracy", "mcc", "f1"})
+
+
+@dataclass(frozen=True)
+class KindFacts:
+    """What follows from the kind of a task.
+
+    Attributes:
+        family: how its model reads and writes. A decoder reads source and target in one sequence.
+        auto_class: the class of transformers that builds the model, with the head of the task.
+        adapter_task: what PEFT calls such a task (`task_type`).
+        target: what the target column holds: a class, a number, a text, or which of the row's options is right.
+        metrics: the harness's own metrics.
+        target_tokens: whether the loss is that of the tokens of a target text, and their mean.
+    """
+
+    family: ModelFamily
+    auto_class: str
+    adapter_task: str
+    target: Target
+    metrics: frozenset[str]
+    target_tokens: bool
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the task puts a head of its own, which starts at random, on the pretrained model."""
+        return not self.target_tokens
+
+
+def _classifier(target: Target, metrics: frozenset[str]) -> KindFacts:
+    return KindFacts("encoder", "AutoModelForSequenceClassification", "SEQ_CLS", target, metrics, target_tokens=False)
+
+
+def _writer(target: Target, metrics: frozenset[str]) -> KindFacts:
+    return KindFacts("encoder-decoder", "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", target, metrics, target_tokens=True)
+
+
+def _decoder(target: Target, metrics: frozenset[str]) -> KindFacts:
+    return KindFacts("decoder", "AutoModelForCausalLM", "CAUSAL_LM", target, metrics, target_tokens=True)
+
+
+KINDS: dict[str, KindFacts] = {
+    "classification": _classifier("class", CLASS_METRICS),
+    "regression": _classifier("number", frozenset({"pearson", "spearman", "mean_correlation"})),
+    "summarization": _writer("text", ROUGE),
+    # A classification whose label is generated as text.
+    "text-label": _writer("class", CLASS_METRICS | {"exact_match", "no_label"}),
+    "causal-lm": _decoder("text", ROUGE | {"exact_match"}),
+    "multiple-choice": _decoder("option", frozenset({"accuracy", "accuracy_normalized"})),
+}
+LOWER_IS_BETTER = frozenset({"no_label"})  # of all metrics; of one of `evaluate` a higher value counts as better

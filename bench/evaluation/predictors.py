@@ -1,0 +1,92 @@
+"""What a model predicts for the rows of one batch, by the kind of task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from bench.config.task import Task
+from bench.evaluation.continuations import continue_prompts
+from bench.evaluation.generation import generate_texts
+from bench.evaluation.loss import target_loglikelihoods, task_loss
+from bench.inputs.collate import Collator
+from bench.inputs.prompts import OPTION_CHARACTERS, OPTION_LENGTHS
+
+# Columns of a multiple-choice task's predictions: the log-likelihood of each option, in nats, and the option that is
+# best by log-likelihood per character.
+LOGLIKELIHOODS, NORMALIZED = "loglikelihoods", "prediction_normalized"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The predictions of some rows: a class, a number, a text or the index of an option per row.
+
+    `loss` is the task's own: their mean, over rows or target tokens. `details` are further values per row, by name.
+    """
+
+    values: list[Any]
+    loss: float
+    details: dict[str, list[Any]] = field(default_factory=dict)
+
+
+Predictor = Callable[[Any, Task, Collator, Sequence[int], Any], Predicted]
+
+
+def predict_rows(model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any) -> Predicted:
+    """What `model` predicts for the rows at these indices of the collator's split, in one batch."""
+    return _PREDICTORS[task.facts.target, task.facts.family](model, task, collate, rows, tokenizer)
+
+
+def _classes(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: Any) -> Predicted:
+    loss, logits = task_loss(model, collate(rows), task.kind)
+    # argmax would call the place of the first NaN a class.
+    return Predicted(logits.argmax(-1).masked_fill(logits.isnan().any(-1), -1).tolist(), float(loss))
+
+
+def _numbers(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: Any) -> Predicted:
+    loss, logits = task_loss(model, collate(rows), task.kind)
+    return Predicted(logits.squeeze(-1).tolist(), float(loss))
+
+
+def _texts(model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any) -> Predicted:
+    return Predicted(*generate_texts(model, task, collate(rows), tokenizer))
+
+
+def _continuations(model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any) -> Predicted:
+    return Predicted(*continue_prompts(model, task, collate(rows), tokenizer))
+
+
+def _options(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: Any) -> Predicted:  # noqa: ARG001
+    """The option of the highest log-likelihood, as published for ARC and others by the lm-evaluation-harness.
+
+    An option that is NaN makes its row -1, which is no option.
+    """
+    more = collate.split.more
+    batches = collate.options(rows, len(rows))
+    found = torch.cat([target_loglikelihoods(model, batch) for batch in batches]).double().cpu()
+    by_row = found.split([len(more[OPTION_LENGTHS][i]) for i in rows])
+    per_character = [row / torch.tensor(more[OPTION_CHARACTERS][i]) for row, i in zip(by_row, rows, strict=True)]
+    right = [float(row[collate.split.targets[i]]) for row, i in zip(by_row, rows, strict=True)]
+    tokens = sum(collate.split.target_lengths[i] for i in rows)
+    return Predicted(
+        [_best(row) for row in by_row],
+        -sum(right) / tokens,
+        {LOGLIKELIHOODS: [row.tolist() for row in by_row], NORMALIZED: [_best(row) for row in per_character]},
+    )
+
+
+def _best(scores: torch.Tensor) -> int:
+    return -1 if bool(scores.isnan().any()) else int(scores.argmax())
+
+
+_PREDICTORS: dict[tuple[str, str], Predictor] = {
+    ("class", "encoder"): _classes,
+    ("number", "encoder"): _numbers,
+    ("text", "encoder-decoder"): _texts,
+    ("class", "encoder-decoder"): _texts,
+    ("text", "decoder"): _continuations,
+    ("option", "decoder"): _options,
+}
