@@ -161,9 +161,7 @@ class Task(Frozen):
         if decoder and self.prefix:
             yield f"prefix: a {self.kind} task says in `prompt` what stands before a text"
         if decoder != (self.prompt is not None):
-            need = (
-                "needs the block `prompt`, which puts a row to the model" if decoder else "has no `prompt`: remove it"
-            )
+            need = "needs the block `prompt`, by which it reads a row" if decoder else "has no `prompt`: remove it"
             yield f"a {self.kind} task {need}"
         if self.prompt is not None:
             learned = OPTION if self.facts.target == "option" else columns.target

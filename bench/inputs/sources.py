@@ -26,6 +26,8 @@ from bench.inputs.targets import BadValue, check_class_names, check_text, is_unl
 
 logger = logging.getLogger(__name__)
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # the names of generated options
+
 # Seed of the permutation that picks the training rows where a study limits their number. It is the same for all cells,
 # so that every method and seed is trained on the same rows.
 ORDER_SEED = 20230310
@@ -86,10 +88,7 @@ class SourceSplit:
         """Blocks of `columns` of all rows, unchecked, each with the number of its first row, and its file."""
         start = 0
         if self.generated is not None:
-            texts = list(zip(*self.generated.texts, strict=True))
-            for start in range(0, len(self.generated.targets), BLOCK):
-                part = slice(start, start + BLOCK)
-                yield start, None, Block([*(list(text[part]) for text in texts), self.generated.targets[part]])
+            yield from self._generated(self.generated)
             return
         try:
             for file in self.files:
@@ -98,6 +97,19 @@ class SourceSplit:
                     start += len(block.columns[0])
         except BenchError as error:
             raise BenchError(f"{self.title}: {error}") from error
+
+    def _generated(self, rows: Rows) -> Iterator[tuple[int, Path | None, Block]]:
+        """Blocks of the generator's rows, whose columns are those of the task whatever it calls them."""
+        columns = [list(texts) for texts in zip(*rows.texts, strict=True)]
+        targets = rows.targets
+        if rows.options:
+            columns.append(rows.options)
+            if self.task.data.columns.option_names:
+                columns.append([list(LETTERS[: len(options)]) for options in rows.options])
+                targets = [LETTERS[index] for index in targets]
+        for start in range(0, len(targets), BLOCK):
+            part = slice(start, start + BLOCK)
+            yield start, None, Block([column[part] for column in [*columns, targets]])
 
     def _checked(self, block: Block, at: int, number: int, file: Path | None) -> tuple[list[str], list[str], Any]:
         """Texts, options and target of one row of a block. Raises BenchError that names row, column, file and line."""

@@ -26,6 +26,18 @@ def shared_summaries(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return make_lab(tmp_path_factory.mktemp("summaries"), "summarization")
 
 
+@pytest.fixture(scope="session")
+def shared_sums(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A two-layer Llama for word problems, with one cache for all tests."""
+    return make_lab(tmp_path_factory.mktemp("sums"), "causal-lm")
+
+
+@pytest.fixture(scope="session")
+def shared_choices(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A two-layer Llama for questions with options, with one cache for all tests."""
+    return make_lab(tmp_path_factory.mktemp("choices"), "multiple-choice")
+
+
 @pytest.fixture
 def lab(shared_lab: Lab, tmp_path: Path) -> Lab:
     """The encoder with the test's own cache."""

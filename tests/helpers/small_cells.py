@@ -14,7 +14,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,40 @@ from bench.distributed import init_process_group
 from bench.errors import BenchError
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import prepare_task
+from bench.inputs.formats.rows import Rows
+from bench.inputs.sources import read_source
 from bench.records.io import read_record
 from bench.records.schema import Record, result_of
 from bench.training.checkpoints import Interval
+from helpers.rows import all_rows
 from helpers.small_models import save_small_model
 
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
 STEPS = 12  # ranks are pruned after step 3 and frozen at step 8
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["bench.training.run", "transformers", "peft", "bitsandbytes", "sklearn.metrics"])
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a lab's kind of task decides: the task, and what is adapted and trained of its small model."""
+
+    task: str
+    matrices: tuple[str, ...]
+    head: tuple[str, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+_DECODER = ("q_proj", "v_proj", "down_proj")
+_LONGER = {"max_length": 48, "max_target_length": 24}
+MODELS = {
+    "classification": Made(
+        "cola", ("query", "intermediate.dense", "output.dense"), ("pooler", "classifier"), {"head_dropout": 0.1}
+    ),
+    "summarization": Made("cnn_dailymail", ("q_proj", "fc1")),
+    "causal-lm": Made("gsm8k", _DECODER, recipe=_LONGER),
+    "multiple-choice": Made("arc_easy", _DECODER, recipe=_LONGER),
+}
 
 
 @dataclass(frozen=True)
@@ -58,8 +83,8 @@ class Lab:
     def cell(self, method: str = "adalora", *, seed: int = 0, rank: int = 2, rows: int = 48, **recipe: Any) -> Cell:
         """A cell of `STEPS` optimizer steps by default: three epochs of four."""
         catalog = load_catalog(WORKFLOW)
-        summarization = self.kind == "summarization"
-        task = catalog.tasks["cnn_dailymail" if summarization else "cola"].item
+        made = MODELS[self.kind]
+        task = catalog.tasks[made.task].item
         values = {
             "learning_rate": 5e-3,
             "epochs": 3,
@@ -68,22 +93,21 @@ class Lab:
             "max_target_length": 8,
             "evaluation_batch_size": 8,
             "warmup_steps": 2,
-            "head_dropout": 0.1,
+            **made.recipe,
             "rank_schedule": RankPhases(initial_steps=3, final_steps=4, interval=2),
             **recipe,
         }
         chosen = Recipe(**values)
         changes: dict[str, Any] = {"recipe": chosen}
-        if summarization:
-            assert task.generation is not None
+        if task.generation is not None:
             changes["generation"] = task.generation.model_copy(update={"beams": 2, "max_length": 8})
         task = task.model_copy(update=changes)
         backbone = Backbone(
             name="small",
             path=str(self.model),
             kinds=[task.kind],
-            head=[] if summarization else ["pooler", "classifier"],
-            matrices=["q_proj", "fc1"] if summarization else ["query", "intermediate.dense", "output.dense"],
+            head=list(made.head),
+            matrices=list(made.matrices),
         )
         return Cell(
             study="test",
@@ -102,6 +126,11 @@ class Lab:
         prepare_backbone(cell.backbone, mirror=None, cache=self.cache)
         prepare_task(cell.task, cell.backbone, cell.data, mirror=None, cache=self.cache)
         return cell
+
+    def rows(self, cell: Cell) -> Rows:
+        """The rows that the cell is scored on, as they are in their source."""
+        split = read_source(cell.task, cell.data, None).splits[cell.task.primary_split]
+        return all_rows(split)
 
     def train(
         self,

@@ -10,12 +10,14 @@ SIZES = {"vocab_size": 300, "max_position_embeddings": 64}
 
 
 def save_small_model(model: Path, kind: str) -> None:
-    """Save a BERT (BART for summarization) and a tokenizer of the demo's words in the folder `model`."""
+    """Save a BERT, BART or Llama, as tasks of that `kind` take, and a tokenizer of the demo's words in `model`."""
     import torch
     from transformers import BartConfig, BartForConditionalGeneration, BertConfig, BertModel
 
     torch.manual_seed(0)
-    if kind == "summarization":
+    if kind in ("causal-lm", "multiple-choice"):
+        save_small_decoder(model)
+    elif kind == "summarization":
         _tokenizer(model, "articles", start="<s>", end="</s>")
         sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
         config = BartConfig(
@@ -53,6 +55,42 @@ def save_bert_of_pairs(folder: Path, rows: int = 12) -> None:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     BertModel(BertConfig(vocab_size=len(words) + 6, initializer_range=0.5, **sizes)).save_pretrained(folder)
+
+
+def save_small_decoder(folder: Path, *, chat: bool = False) -> None:
+    """Save a Llama with grouped queries and a byte-level tokenizer of generated sums and choices in `folder`."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer, processors
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    texts = [row[0] for name in ("sums", "choices") for row in synthetic.rows(name, "train").texts]
+    trainer = ByteLevelBPETokenizer()
+    trainer.train_from_iterator(texts, vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False)
+    tokenizer = trainer._tokenizer
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    if chat:
+        fast.chat_template = (
+            "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}\n{% endfor %}"
+            "{% if add_generation_prompt %}assistant:{% endif %}"
+        )
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.2,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
 
 
 def _tokenizer(folder: Path, generator: str, *, start: str, end: str) -> None:

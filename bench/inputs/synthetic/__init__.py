@@ -39,11 +39,12 @@ def rows(generator: str, split: str, *, wrong_classes: bool = True) -> Rows:
     evaluation_part = zlib.crc32(split.encode()) % 3 if split != "train" else None
     drawn = Rows([], [], [])
     while len(drawn.targets) < wanted:
-        texts, target = module.row(rng)
+        texts, target, *options = module.row(rng)
         part = zlib.crc32("\n".join(texts).encode()) % 8
         if (part >= 3) if evaluation_part is None else (part == evaluation_part):
             drawn.texts.append(texts)
             drawn.targets.append(target)
+            drawn.options.extend(options)
     targets, classes = drawn.targets, getattr(module, "CLASSES", None)
     if wrong_classes and classes is not None:
         targets = with_wrong_classes(targets, classes, random.Random(zlib.crc32(split.encode())))

@@ -1,0 +1,80 @@
+"""The options of multiple-choice rows as files have them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.rows import all_rows
+
+from bench.config.catalog import WORKFLOW, load_catalog
+from bench.config.cell import DataChoice
+from bench.config.data import Data
+from bench.config.task import Task
+from bench.errors import BenchError
+from bench.inputs.sources import read_source
+
+ROW = {"question": "Who?", "choices": {"text": ["the baker", "a doctor", "her brother"], "label": ["A", "B", "C"]}}
+
+
+def read(folder: Path, rows: list[dict[str, Any]], name: str = "arc_easy", **columns: Any) -> Any:
+    """The rows of a file in `folder`, read for the task `name` with these columns in place of its own."""
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = load_catalog(WORKFLOW).tasks[name].item
+    named = {**task.data.columns.model_dump(exclude_none=True), **columns}
+    files = {"train": [str(file)], "test": [str(file)]}
+    data = Data(
+        files=files,
+        columns={key: value for key, value in named.items() if value is not None},
+        class_names=task.data.class_names,
+    )
+    # As a file of the task would have it.
+    task = Task(**{**task.model_dump(exclude_defaults=True), "data": data.model_dump(exclude_defaults=True)})
+    return all_rows(read_source(task, DataChoice(source="hub"), None).splits["test"])
+
+
+def test_options_in_a_list_with_names(tmp_path: Path) -> None:
+    rows = read(tmp_path, [{**ROW, "answerKey": "B"}, {**ROW, "answerKey": "A"}])
+    assert rows.options == [ROW["choices"]["text"]] * 2
+    assert rows.targets == [1, 0]
+
+
+def test_options_in_a_list_by_index(tmp_path: Path) -> None:
+    rows = read(tmp_path, [{**ROW, "answerKey": 2}, {**ROW, "answerKey": "0"}], option_names=None)
+    assert rows.targets == [2, 0]
+
+
+def test_options_in_columns_of_their_own(tmp_path: Path) -> None:
+    row = {"question": "Which?", "sol1": "this", "sol2": "that", "answerKey": 1}
+    rows = read(tmp_path, [row], options=["sol1", "sol2"], option_names=None)
+    assert (rows.options, rows.targets) == ([["this", "that"]], [1])
+
+
+def test_the_same_options_for_every_row(tmp_path: Path) -> None:
+    rows = read(tmp_path, [{"passage": "It rains.", "question": "is it wet", "answer": True}], "boolq")
+    assert (rows.texts, rows.options, rows.targets) == ([["It rains.", "is it wet"]], [["no", "yes"]], [1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "columns", "message"),
+    [
+        ({"answerKey": "D"}, {}, "row 0: column 'answerKey' should hold one of A, B, C, found 'D'"),
+        ({"answerKey": 3}, {"option_names": None}, "should hold the index of an option, 0 to 2, found 3"),
+        ({"answerKey": True}, {"option_names": None}, "should hold the index of an option, 0 to 2, found True"),
+        ({"choices": {"text": ["one"], "label": ["A"]}}, {}, "column 'choices.text' should hold a list of at least 2"),
+        ({"choices": {"text": "one", "label": ["A"]}}, {}, "column 'choices.text' should hold a list of at least 2"),
+        ({"choices": {"text": ["a", " "], "label": ["A", "B"]}}, {}, "holds an option that is empty"),
+        ({"choices": {"text": ["a", "a"], "label": ["A", "B"]}}, {}, "holds an option that is a repetition"),
+        ({"choices": {"text": ["a", 1], "label": ["A", "B"]}}, {}, "column 'choices.text' should hold a text, found 1"),
+        ({"choices": {"text": ["a", "b"], "label": ["A"]}}, {}, "should be one of 2 names"),
+        ({}, {"options": "choice.text"}, "expected the column 'choice.text'"),
+    ],
+)
+def test_rows_that_can_not_be_used(
+    tmp_path: Path, changes: dict[str, Any], columns: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BenchError, match=message):
+        read(tmp_path, [{**ROW, "answerKey": "A", **changes}], **columns)

@@ -1,0 +1,67 @@
+"""The keys of a decoder's task: what is missing, misspelled or out of place is said before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from bench.config.catalog import WORKFLOW, load_catalog
+from bench.config.extract import After, answer_in
+from bench.config.task import Task
+
+
+def changed(name: str, **values: Any) -> Task:
+    known = load_catalog(WORKFLOW).tasks[name].item.model_dump(exclude_defaults=True)
+    return Task(**{key: value for key, value in {**known, **values}.items() if value is not None})
+
+
+PROMPT = {"text": "{question}", "completion": "{answer}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("gsm8k", {"prompt": None}, "a causal-lm task needs the block `prompt`, by which it reads a row"),
+        ("gsm8k", {"prompt": {**PROMPT, "text": "{qestion}"}}, r"prompt.text names {qestion}.*mean 'question'"),
+        ("gsm8k", {"prompt": {**PROMPT, "text": "{answer}"}}, "prompt.text names {answer}, but expected question"),
+        ("gsm8k", {"prompt": {**PROMPT, "completion": "yes"}}, "'yes' does not hold what is to be learned"),
+        ("gsm8k", {"prompt": {**PROMPT, "text": "{question"}}, "expected '}' before end of string"),
+        ("gsm8k", {"prompt": {**PROMPT, "text": "{question:>9}"}}, "expected the name of a column alone in braces"),
+        ("gsm8k", {"generation": None}, "a causal-lm task needs the block `generation`"),
+        ("gsm8k", {"prefix": "solve: "}, "says in `prompt` what stands before a text"),
+        ("gsm8k", {"metrics": ["rouge1"]}, "extract is for exact_match"),
+        ("gsm8k", {"metrics": ["accuracy"]}, "'accuracy' is no metric of causal-lm"),
+        ("arc_easy", {"labels": ["a", "b"]}, "takes its options from a column"),
+        ("arc_easy", {"generation": {"beams": 1}}, "generates nothing"),
+        ("boolq", {"labels": None, "data": None}, "at least two labels|Field required"),
+        ("cola", {"prompt": PROMPT}, "a classification task has no `prompt`"),
+        ("cnn_dailymail", {"generation": {"stop": ["."]}}, "generation.stop is for decoders"),
+    ],
+)
+def test_a_task_that_can_not_be_run_says_why(name: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        changed(name, **values)
+
+
+@pytest.mark.parametrize(
+    ("text", "extract", "answer"),
+    [
+        ("3 + 4 = 7\n#### 7", After(after="####"), "7"),
+        ("a #### 1 b #### 1,234.50 \nthen 9", After(after="####"), "1234.5"),
+        ("no mark 7", After(after="####"), None),
+        ("####", After(after="####"), None),
+        ("it costs $1,200. Or 0.50 of it.", "last_number", "0.5"),
+        ("-3 and then -0.0", "last_number", "0"),
+        ("1,23 is no thousand", "last_number", "23"),
+        ("none", "last_number", None),
+        ("The answer is (B) iron.", "letter", "B"),
+        ("A1 or BA, then C", "letter", "C"),
+        ("nothing", "letter", None),
+        (" two words ", None, "two words"),
+        ("1200.00", None, "1200"),
+    ],
+)
+def test_the_answer_of_a_text(text: str, extract: Any, answer: str | None) -> None:
+    assert answer_in(text, extract) == answer
