@@ -38,6 +38,7 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
         "encoding": None,
         "quotes": None,
         "field": None,
+        "evaluation_from": None,
     },
     "task.data.columns": {"options": None, "option_names": None},
 }

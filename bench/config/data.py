@@ -88,6 +88,21 @@ class Columns(Frozen):
         return self
 
 
+class OtherSet(Frozen):
+    """A data set that a task is evaluated on and not trained on."""
+
+    hub: HubId = Field(description="Repository of the data set on the hub, such as openai/gsm8k.")
+    config: str | None = Field(None, description="Configuration of the data set. The default null is for sets of one.")
+    revision: CommitHash | None = Field(
+        None, description="Commit of the repository. The default null lets `bench prepare` resolve and record it."
+    )
+    columns: Columns | None = Field(
+        None,
+        description="Columns that are read, each in the place of that of the training set. The default null means "
+        "that they have the same names.",
+    )
+
+
 class Data(Frozen):
     """The data set and its splits."""
 
@@ -115,6 +130,11 @@ class Data(Frozen):
         {"validation": "validation"},
         description="Splits to evaluate on: our name, then the data set's name. Tables show the first one. "
         "The default is validation; with `files`, every split but the training split.",
+    )
+    evaluation_from: OtherSet | None = Field(
+        None,
+        description="Another data set of the hub to which the splits of `evaluation` belong, as GSM8K for training on "
+        "MetaMathQA. The default null evaluates on splits of the same set.",
     )
     columns: Columns = Field(description="Columns that are read.")
     class_names: list[str] | None = Field(
@@ -165,6 +185,15 @@ class Data(Frozen):
         """What messages call a data set of the hub."""
         return f"data set {self.hub}"
 
+    @property
+    def for_evaluation(self) -> Data:
+        """The data set that the evaluation splits belong to."""
+        other = self.evaluation_from
+        if other is None:
+            return self
+        changed = {"hub": other.hub, "config": other.config, "revision": other.revision}
+        return self.model_copy(update={**changed, "columns": other.columns or self.columns, "evaluation_from": None})
+
     @model_validator(mode="before")
     @classmethod
     def _evaluated_files(cls, values: Any) -> Any:
@@ -180,6 +209,14 @@ class Data(Frozen):
         self._folder = (info.context or {}).get("folder")
         if (self.hub is None) == (self.files is None):
             raise ValueError("give either `hub`, a data set, or `files`, the paths of your own files by split")
+        other = self.evaluation_from
+        if other is not None and self.files is not None:
+            raise ValueError("`evaluation_from` is for data sets of the hub: name the other files in `files`")
+        if other is not None and other.columns is not None and len(other.columns.text) != len(self.columns.text):
+            raise ValueError(
+                f"evaluation_from.columns.text: expected as many columns as the training set has, {self.columns.text}, "
+                f"found {other.columns.text}"
+            )
         if self.files is None:
             return self
         for key in ("config", "revision"):

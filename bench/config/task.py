@@ -91,6 +91,11 @@ class Task(Frozen):
         return self.data.title if self.data.hub else f"files of task {self.name!r}"
 
     @property
+    def for_evaluation(self) -> Task:
+        """The task as its evaluation splits are read, which may belong to another data set."""
+        return self if self.data.evaluation_from is None else self.model_copy(update={"data": self.data.for_evaluation})
+
+    @property
     def primary_split(self) -> str:
         """The evaluation split that the tables show."""
         return next(iter(self.data.evaluation))

@@ -35,11 +35,14 @@ def data_folder(
     `reader`: the hashes of what reads the rows in place of the backbone.
     """
     columns = task.data.columns.model_dump(mode="json", exclude_none=True)
+    # What is not set of the keys that were added later leaves the name as it was.
+    excluded = {"rows", *(() if task.data.evaluation_from else ("evaluation_from",))}
+    data = task.data.model_dump(mode="json", exclude=excluded)
     decides = {
         "format": DATA_FORMAT,
         "task": task.name,
         "kind": task.kind,
-        "data": {**task.data.model_dump(mode="json", exclude={"rows"}), "columns": columns},
+        "data": {**data, "columns": columns},
         "labels": task.labels,
         "prefix": task.prefix,
         "max_length": task.recipe.max_length,

@@ -139,6 +139,7 @@ def _prepare(
             "revision": source.revision,
             "files": source.files,
             "hub": task.data.hub,
+            **_other_set(task, source),
             "tokenizer_sha256": reader.tokenizer_sha256,
             "dropped_unlabelled": {name: split.dropped for name, split in source.splits.items() if split.dropped},
             "reader": reader.key,
@@ -189,8 +190,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def recorded_data(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What a record says of the rows, from the manifest of their folder."""
     said = {key: manifest[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")}
+    said |= {key: manifest[key] for key in ("evaluation_hub", "evaluation_revision") if key in manifest}
     dropped = manifest.get("dropped_unlabelled")
     return {**said, "dropped_unlabelled": dropped} if dropped else said
+
+
+def _other_set(task: Task, source: Source) -> dict[str, Any]:
+    """For the manifest: the data set of the evaluation splits, where it is not that of the training rows."""
+    other = task.data.evaluation_from
+    return {"evaluation_hub": other.hub, "evaluation_revision": source.evaluation_revision} if other else {}
 
 
 def _advice(folder: Path) -> str:

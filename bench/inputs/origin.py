@@ -78,9 +78,16 @@ def files_of_data(task: Task, choice: DataChoice, mirror: Path | None) -> dict[s
         return {}
     files = locate(task, mirror).files
     if mirror is not None and task.data.files is None:
-        folder = mirror / "datasets" / str(task.data.hub)
-        files |= {name: folder / name for name in CARD_FILES if (folder / name).is_file()}
+        for hub, folder in _mirrored(task, mirror).items():
+            prefix = "" if hub == task.data.hub else f"{hub}/"
+            files |= {f"{prefix}{name}": folder / name for name in CARD_FILES if (folder / name).is_file()}
     return files
+
+
+def _mirrored(task: Task, mirror: Path) -> dict[str, Path]:
+    """The folders in the mirror of the task's data sets, by their names on the hub."""
+    hubs = [str(data.hub) for data in (task.data, task.data.for_evaluation)]
+    return {hub: mirror / "datasets" / hub for hub in hubs}
 
 
 def files_of_model(backbone: Backbone, mirror: Path | None) -> dict[str, Path]:
@@ -111,8 +118,8 @@ def change_of_data(
     """As `change_of_model`, of the files that the rows in `folder` were prepared from."""
     if not (folder / MANIFEST).is_file():
         return None
-    is_mirrored = choice.source == "hub" and task.data.files is None and mirror is not None
-    if is_mirrored and mirror is not None and not (mirror / "datasets" / str(task.data.hub)).is_dir():
+    is_mirrored = choice.source == "hub" and task.data.files is None
+    if is_mirrored and mirror and not all(folder.is_dir() for folder in _mirrored(task, mirror).values()):
         return None
     try:
         files = files_of_data(task, choice, mirror)

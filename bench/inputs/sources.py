@@ -141,6 +141,7 @@ class Source:
     revision: str | None
     files: dict[str, str]  # the SHA-256 of each file, by its path in the source
     synthetic: bool
+    evaluation_revision: str | None = None  # of the other data set to which the evaluation splits belong
 
 
 def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
@@ -149,19 +150,21 @@ def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
     Raises BenchError that names the data set, the split, the row, what was expected and what was found.
     """
     names = {"train": task.data.train, **task.data.evaluation}
+    tasks = {name: task if name == "train" else task.for_evaluation for name in names}
     splits = {}
     if choice.source == "embedded":
         for name, split in names.items():
             generated = synthetic.rows(task.data.embedded or "", split)
-            splits[name] = _checked(SourceSplit(task, name, [], generated), choice, None)
+            splits[name] = _checked(SourceSplit(tasks[name], name, [], generated), choice, None)
         return Source(splits, None, {}, synthetic=True)
     located = locate(task, mirror)
     for name, split in names.items():
-        found = SourceSplit(task, name, list(located.splits[name].values()))
-        found = replace(found, has_class_names=_check_classes(found, located.card))
-        splits[name] = _checked(found, choice, located.card.rows(task.data, split))
+        found, card = SourceSplit(tasks[name], name, list(located.splits[name].values())), located.card_of(name)
+        found = replace(found, has_class_names=_check_classes(found, card))
+        splits[name] = _checked(found, choice, card.rows(tasks[name].data, split))
     files = {name: digest(file) for name, file in located.files.items()}
-    return Source(splits, located.revision, files, synthetic=False)
+    other = located.evaluation.revision if located.evaluation else None
+    return Source(splits, located.revision, files, synthetic=False, evaluation_revision=other)
 
 
 def _checked(split: SourceSplit, choice: DataChoice, declared: int | None) -> SourceSplit:

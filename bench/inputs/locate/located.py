@@ -22,6 +22,11 @@ class Located:
     splits: dict[str, dict[str, Path]]  # by our name of the split: its files by what the record calls them, in order
     revision: str | None = None
     card: Card = field(default_factory=Card)
+    evaluation: Located | None = None  # of the other data set to which the evaluation splits belong, if there is one
+
+    def card_of(self, split: str) -> Card:
+        """The card of the data set that a split, by our name, belongs to."""
+        return self.card if split == "train" or self.evaluation is None else self.evaluation.card
 
     @property
     def files(self) -> dict[str, Path]:
@@ -34,7 +39,24 @@ def locate(task: Task, mirror: Path | None) -> Located:
 
     Raises BenchError where a split has no file, lacks a shard, or is there twice.
     """
-    data, splits = task.data, {"train": task.data.train, **task.data.evaluation}
+    data = task.data
+    if data.evaluation_from is None:
+        return _in_one_set(task, {"train": data.train, **data.evaluation}, mirror)
+    trained, evaluated = (
+        _in_one_set(task, {"train": data.train}, mirror),
+        _in_one_set(task.for_evaluation, data.evaluation, mirror),
+    )
+    # Two sets may have files of the same name.
+    named = {
+        name: {f"{data.evaluation_from.hub}/{path}": file for path, file in files.items()}
+        for name, files in evaluated.splits.items()
+    }
+    return Located({**trained.splits, **named}, trained.revision, trained.card, evaluated)
+
+
+def _in_one_set(task: Task, splits: Mapping[str, str], mirror: Path | None) -> Located:
+    """The files of these splits (the data set's names, by ours) of the task's data set."""
+    data = task.data
     if data.files is not None:
         return Located({name: _named(files_of_local_split(task, split), data) for name, split in splits.items()})
     if mirror is None:
