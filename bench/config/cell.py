@@ -43,6 +43,10 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
     "task.data.columns": {"options": None, "option_names": None},
 }
 
+# A backbone's file lists the kinds of task that it serves. Of these the first ones are in the hashes of old records; a kind
+# that was added later changes no cell of another kind.
+_FIRST_KINDS = ("classification", "regression", "summarization", "text-label")
+
 # Which step's scores are reported: the last one, or the one with the lowest loss on held-out rows.
 Selection = Literal["last", "best"]
 
@@ -187,6 +191,9 @@ def spec_hash_of(spec: Mapping[str, Any]) -> str:
     for part, names in _FIELDS_NOT_IDENTITY.items():
         if part in deciding:
             deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}
+    backbone = dict(deciding["backbone"])
+    backbone["kinds"] = [kind for kind in backbone["kinds"] if kind in _FIRST_KINDS]
+    deciding["backbone"] = backbone
     for path, defaults in _ADDED_LATER.items():
         deciding = _without_defaults(deciding, path.split("."), defaults)
     return digest_json(deciding)

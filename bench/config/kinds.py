@@ -61,6 +61,8 @@ KINDS: dict[str, KindFacts] = {
     # A classification whose label is generated as text.
     "text-label": _writer("class", CLASS_METRICS | {"exact_match", "no_label"}),
     "causal-lm": _decoder("text", ROUGE | {"exact_match"}),
+    # Options that a head scores one by one, in place of the likelihood that a decoder gives them.
+    "scored-choice": _classifier("option", frozenset({"accuracy"})),
     "multiple-choice": _decoder("option", frozenset({"accuracy", "accuracy_normalized"})),
 }
 LOWER_IS_BETTER = frozenset({"no_label"})  # of all metrics; of one of `evaluate` a higher value counts as better

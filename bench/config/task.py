@@ -31,6 +31,9 @@ Metric = Annotated[str, AfterValidator(_known_metric)]
 _GENERATING = ("summarization", "text-label", "causal-lm")
 
 
+OPTIONS = 4  # of a row of most data sets with options
+
+
 class Resources(Frozen):
     """What a job asks for, where the file knows better than the estimate."""
 
@@ -116,6 +119,14 @@ class Task(Frozen):
         return self.kind in _GENERATING
 
     @property
+    def sequences_per_row(self) -> int:
+        """Sequences that an encoder reads of a row: as many as it has options, or OPTIONS where only the rows know."""
+        if self.facts.target != "option" or self.facts.family != "encoder":
+            return 1
+        options = self.data.columns.options
+        return OPTIONS if isinstance(options, str) else len(options or self.labels)
+
+    @property
     def classes(self) -> bool:
         """Whether the target of a row is one of `labels`."""
         return self.facts.target == "class" or (self.facts.target == "option" and self.data.columns.options is None)
@@ -161,7 +172,7 @@ class Task(Frozen):
         columns, decoder = self.data.columns, self.facts.family == "decoder"
         if columns.options is not None and self.facts.target != "option":
             yield f"data.columns.options: a {self.kind} task has no options"
-        if not decoder and len(columns.text) > 2:
+        if not decoder and self.facts.target != "option" and len(columns.text) > 2:
             yield f"data.columns.text: a {self.kind} task reads one or two columns, got {columns.text}"
         if decoder and self.prefix:
             yield f"prefix: a {self.kind} task says in `prompt` what stands before a text"

@@ -76,7 +76,9 @@ def _is_json(value: Any) -> Any:
 Plain = Annotated[Any, AfterValidator(_is_json)]
 
 # What a task predicts: the keys of bench/config/kinds.py.
-Kind = Literal["classification", "regression", "summarization", "text-label", "causal-lm", "multiple-choice"]
+Kind = Literal[
+    "classification", "regression", "summarization", "text-label", "causal-lm", "multiple-choice", "scored-choice"
+]
 
 
 class Stored(BaseModel):

@@ -73,7 +73,8 @@ def minutes(cell: Cell, study: Study, attempt: int = 1, times: Forecaster | None
         seconds = forecast.seconds
     else:
         target_length = recipe.max_target_length if cell.task.facts.target_tokens else 0
-        tokens = steps * recipe.batch_size * (recipe.max_length + target_length) / 2  # half of it padding, say
+        length = recipe.max_length * cell.task.sequences_per_row + target_length
+        tokens = steps * recipe.batch_size * length / 2  # half of it padding, say
         rate = SUSTAINED_FLOPS * recipe.processes
         seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / rate
     estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(MARGIN * seconds / 60))
@@ -93,7 +94,7 @@ def growth_bound(cell: Cell, parameters: int) -> int | None:
     layers = sum(config.get(key, 0) for key in LAYER_KEYS)
     inner = _first_key(config, "intermediate_size", "encoder_ffn_dim", "d_ff") or 4 * width
     heads = _first_key(config, "num_attention_heads", "encoder_attention_heads", "num_heads") or 1
-    rows = -(-recipe.batch_size // recipe.micro_batches)  # rounded up
+    rows = -(-recipe.batch_size // recipe.micro_batches) * cell.task.sequences_per_row  # rounded up
     tokens = rows * recipe.max_length
     # Attention on the CPU keeps scores, softmax and dropout's mask of length times length; DeBERTa's relative positions
     # add two more matrices of scores.

@@ -48,7 +48,8 @@ def declared_batch(cell: Cell) -> BatchShape:
     """The largest micro-batch that the recipe allows: every row is as long as it may be."""
     recipe = cell.recipe
     rows = -(-recipe.batch_size // recipe.micro_batches)  # rounded up
-    return BatchShape(rows, recipe.max_length, recipe.max_target_length if cell.task.facts.target_tokens else 0)
+    target = recipe.max_target_length if cell.task.facts.target_tokens else 0
+    return BatchShape(rows, recipe.max_length * cell.task.sequences_per_row, target)
 
 
 def predict_peak(cell: Cell, predicted: Prediction, batch: BatchShape, device: Device) -> PredictedPeak:

@@ -207,4 +207,5 @@ def _tokens(cell: Cell, steps: int | None, lengths: Lengths | None) -> dict[str,
     if lengths:  # `rows` repeat over the epochs, so the average length of the split is what is expected
         return {"count": round(rows * lengths.tokens / lengths.rows), "is": "expected"}
     target = cell.recipe.max_target_length if cell.task.facts.target_tokens else 0
-    return {"count": rows * (cell.recipe.max_length + target), "is": "at most"}
+    source = cell.recipe.max_length * cell.task.sequences_per_row
+    return {"count": rows * (source + target), "is": "at most"}

@@ -173,12 +173,13 @@ def _checkpoint_contexts() -> tuple[AbstractContextManager[Any], AbstractContext
 def _meta_batch(cell: Cell, batch: BatchShape) -> Batch:
     """A micro-batch of that shape on the meta device, with the dtypes of a real one."""
     facts = cell.task.facts
+    options = cell.task.sequences_per_row
     with torch.device("meta"):
-        length = batch.length + batch.target if facts.family == "decoder" else batch.length
-        ids = torch.ones(batch.rows, length, dtype=torch.long)
+        length = batch.length + batch.target if facts.family == "decoder" else -(-batch.length // options)
+        ids = torch.ones(batch.rows * options, length, dtype=torch.long)
         size = (batch.rows, batch.target) if facts.target_tokens else (batch.rows,)
         targets = torch.zeros(size, dtype=torch.float32 if facts.target == "number" else torch.long)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if facts.family == "decoder":
             inputs[POSITION_IDS] = torch.ones_like(ids)
-        return Batch(inputs, targets, 0)
+        return Batch(inputs, targets, 0, (options,) * batch.rows if options > 1 else None)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from bench.config.kinds import KINDS
 from bench.evaluation.generation_settings import decoder_start
@@ -19,7 +20,8 @@ from bench.inputs.sequences import IGNORED
 def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
     """The mean loss of a batch, [], and the logits.
 
-    Classes: cross-entropy over rows, with logits [n, classes]. Numbers (regression): squared error, with logits [n, 1].
+    Classes: cross-entropy over rows, with logits [n, classes]; [n, most options], with -inf where a row has fewer, for
+    options that an encoder scores. Numbers (regression): squared error, with logits [n, 1].
     Texts: cross-entropy over target tokens without padding, with logits [n, longest target, vocabulary].
     """
     facts = KINDS[kind]
@@ -27,6 +29,8 @@ def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
         logits = _decoder_logits(model, batch) if facts.family == "decoder" else _seq2seq_logits(model, batch)
         return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED), logits
     logits = model(**batch.inputs).logits.float()
+    if batch.sequences is not None:  # a score for each option: those of a row are its logits
+        logits = pad_sequence(logits.squeeze(-1).split(batch.sequences), batch_first=True, padding_value=-torch.inf)
     if facts.target == "number":
         return functional.mse_loss(logits.squeeze(-1), batch.targets), logits
     return functional.cross_entropy(logits, batch.targets), logits

@@ -84,6 +84,7 @@ def _best(scores: torch.Tensor) -> int:
 
 _PREDICTORS: dict[tuple[str, str], Predictor] = {
     ("class", "encoder"): _classes,
+    ("option", "encoder"): _classes,
     ("number", "encoder"): _numbers,
     ("text", "encoder-decoder"): _texts,
     ("class", "encoder-decoder"): _texts,

@@ -14,7 +14,7 @@ from bench.config.kinds import KINDS
 from bench.inputs.prompts import OPTION_IDS, OPTION_LENGTHS
 from bench.inputs.segments import SEGMENT_IDS
 from bench.inputs.sequences import IGNORED, sequences
-from bench.inputs.splits import Split
+from bench.inputs.splits import Column, Part, Split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,12 +27,14 @@ class Batch:
     `inputs` are the model's arguments: input_ids, attention_mask and, where the model is told segments, token_type_ids,
     all [n, longest source]. Those of a decoder hold the targets too (bench/inputs/sequences.py). `targets` are classes
     [n], numbers [n], or token ids [n, longest target] with IGNORED at the padding. `tokens` counts source and target
-    tokens without padding.
+    tokens without padding. Where a row has several sequences, one for each of its options, `sequences` counts them, and
+    the inputs are [sum of these, longest].
     """
 
     inputs: dict[str, Any]
     targets: Tensor
     tokens: int
+    sequences: tuple[int, ...] | None = None
 
 
 class Collator:
@@ -50,13 +52,16 @@ class Collator:
         """The batch of the rows at these indices of the split."""
         if KINDS[self.kind].family == "decoder":
             return self._sequences([self.split.input_ids[i] for i in rows], [self.split.label_ids[i] for i in rows])
-        sources = [self.split.input_ids[i] for i in rows]
+        counts = None
+        if OPTION_LENGTHS in self.split.more:
+            counts = tuple(len(self.split.more[OPTION_LENGTHS][i]) for i in rows)
+        sources = self._sources(self.split.input_ids, rows)
         inputs = {
             "input_ids": _padded(sources, self._pad_id, left=self._left),
             "attention_mask": _padded([np.ones_like(source) for source in sources], 0, left=self._left),
         }
         if self.split.segment_ids is not None:
-            segments = [self.split.segment_ids[i] for i in rows]
+            segments = self._sources(self.split.segment_ids, rows)
             inputs[SEGMENT_IDS] = _padded(segments, self._pad_segment, left=self._left)
         tokens = sum(len(source) for source in sources)
         if KINDS[self.kind].target_tokens:
@@ -67,7 +72,14 @@ class Collator:
             dtype = torch.float32 if KINDS[self.kind].target == "number" else torch.long
             targets = torch.tensor([self.split.targets[i] for i in rows], dtype=dtype)
         on_device = {name: _moved(tensor, self.device) for name, tensor in inputs.items()}
-        return Batch(on_device, _moved(targets, self.device), tokens)
+        return Batch(on_device, _moved(targets, self.device), tokens, counts)
+
+    def _sources(self, column: Column | Part, rows: Sequence[int]) -> list[np.ndarray]:
+        """What these rows have in `column`: one sequence for each row, or for each of its options."""
+        if OPTION_LENGTHS not in self.split.more:
+            return [column[i] for i in rows]
+        ends = [np.cumsum(self.split.more[OPTION_LENGTHS][i])[:-1] for i in rows]
+        return [part for i, end in zip(rows, ends, strict=True) for part in np.split(column[i], end)]
 
     def options(self, rows: Sequence[int], size: int) -> Iterator[Batch]:
         """Every option of these rows as a target of its own, one after the other, in batches of at most `size`."""

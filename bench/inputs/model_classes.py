@@ -16,5 +16,7 @@ def auto_class(kind: str) -> Any:
 
 
 def head_outputs(task: Task) -> int:
-    """Outputs of the task's head: 1 for a regression, 0 where the model has no head of the task's own."""
-    return max(1, len(task.labels)) if task.facts.has_head else 0
+    """Outputs of the task's head: 1 for a number or the score of an option, 0 where the model has no such head."""
+    if not task.facts.has_head:
+        return 0
+    return len(task.labels) if task.facts.target == "class" else 1

@@ -90,6 +90,11 @@ def faults(model: Any, task: Task, recipe: Recipe, backbone: Backbone) -> Iterat
         message = f"recipe.max_length is {recipe.max_length}, {what} {positions.source} positions for a text"
         yield ("recipe", "max_length"), message
     if task.facts.family == "decoder":
+        if _reads_both_ways(config):
+            message = (
+                f"backbone {backbone.name!r} is no decoder: its tokens see those behind them, which are to be learned"
+            )
+            yield ("backbones", task.kind), message
         written = task.generation.max_length if task.generation else 0
         limit = getattr(config, "max_position_embeddings", None)
         if limit and recipe.max_length + max(recipe.max_target_length, written) > limit:
@@ -114,6 +119,13 @@ def faults(model: Any, task: Task, recipe: Recipe, backbone: Backbone) -> Iterat
     if recipe.gradient_checkpointing and not model.supports_gradient_checkpointing:
         message = f"recipe.gradient_checkpointing: {type(model).__name__} of backbone {backbone.name!r} has none"
         yield ("recipe", "gradient_checkpointing"), message
+
+
+def _reads_both_ways(config: Any) -> bool:
+    """Whether a model is one that fills gaps, as BERT is: transformers builds a decoder of its parts all the same."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False)
 
 
 def _missing_token(model: Any, task: Task) -> str | None:

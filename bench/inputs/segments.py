@@ -29,7 +29,8 @@ def has_segments(task: Task, tokenizer: PreTrainedTokenizerBase, model: Path) ->
     """
     if task.facts.family == "decoder":  # a prompt is one text
         return False
-    made = tokenizer(*["a"] * len(task.data.columns.text)).get(SEGMENT_IDS)
+    texts = 2 if task.facts.target == "option" else len(task.data.columns.text)  # a text and an option
+    made = tokenizer(*["a"] * texts).get(SEGMENT_IDS)
     if made is None:
         return False
     try:

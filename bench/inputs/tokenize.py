@@ -21,6 +21,7 @@ from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import write_atomic
 from bench.inputs.formats.rows import Rows
+from bench.inputs.option_pairs import OptionPairEncoder
 from bench.inputs.prompts import IDS, PromptEncoder
 from bench.inputs.segments import SEGMENT_IDS
 from bench.inputs.sources import SourceSplit
@@ -52,6 +53,9 @@ class Tokenizer:
         numbers = pyarrow.array(rows.numbers, pyarrow.int64())
         if self.task.facts.family == "decoder":
             columns = PromptEncoder(self.task, self._tokenizer)(rows)
+            return pyarrow.RecordBatch.from_pydict({**columns, "target": pyarrow.array(rows.targets), "row": numbers})
+        if self.task.facts.target == "option":
+            columns = OptionPairEncoder(self.task, self._tokenizer, segments=self.segments)(rows)
             return pyarrow.RecordBatch.from_pydict({**columns, "target": pyarrow.array(rows.targets), "row": numbers})
         recipe, targets = self.task.recipe, rows.targets
         texts = [[self.task.prefix + row[0], *row[1:]] for row in rows.texts]

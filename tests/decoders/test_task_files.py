@@ -36,6 +36,8 @@ PROMPT = {"text": "{question}", "completion": "{answer}"}
         ("arc_easy", {"labels": ["a", "b"]}, "takes its options from a column"),
         ("arc_easy", {"generation": {"beams": 1}}, "generates nothing"),
         ("boolq", {"labels": None, "data": None}, "at least two labels|Field required"),
+        ("arc_easy_encoder", {"prompt": PROMPT}, "a scored-choice task has no `prompt`"),
+        ("arc_easy_encoder", {"metrics": ["accuracy_normalized"]}, "is no metric of scored-choice"),
         ("cola", {"prompt": PROMPT}, "a classification task has no `prompt`"),
         ("cnn_dailymail", {"generation": {"stop": ["."]}}, "generation.stop is for decoders"),
     ],

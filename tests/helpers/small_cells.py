@@ -59,6 +59,7 @@ MODELS = {
     ),
     "summarization": Made("cnn_dailymail", ("q_proj", "fc1")),
     "causal-lm": Made("gsm8k", _DECODER, recipe=_LONGER),
+    "scored-choice": Made("arc_easy_encoder", ("query", "output.dense"), ("pooler", "classifier")),
     "multiple-choice": Made("arc_easy", _DECODER, recipe=_LONGER),
 }
 
