@@ -43,8 +43,8 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
     "task.data.columns": {"options": None, "option_names": None},
 }
 
-# A backbone's file lists the kinds of task that it serves. Of these the first ones are in the hashes of old records; a kind
-# that was added later changes no cell of another kind.
+# The kinds of task that a backbone serves, by its file. The first ones are in the hashes of old records; one that was
+# added later changes no cell of another kind.
 _FIRST_KINDS = ("classification", "regression", "summarization", "text-label")
 
 # Which step's scores are reported: the last one, or the one with the lowest loss on held-out rows.
