@@ -15,7 +15,15 @@ class PackageSource(Frozen):
     module: str = Field(description="Import name of the package.")
     folder: str = Field(description="Folder of the model inside the package.")
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] = Field(
-        description="SHA-256 of model.safetensors, 64 hexadecimal digits."
+        description="SHA-256 of model.safetensors, or of the file `gguf`, 64 hexadecimal digits."
+    )
+    gguf: str | None = Field(
+        None,
+        description="Name of a GGUF file in the folder, which is unpacked to float32 when it is prepared. The default "
+        "null is for model.safetensors.",
+    )
+    install: str | None = Field(
+        None, description="Command that installs the package. The default null is for one that is always installed."
     )
 
 

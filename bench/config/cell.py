@@ -41,6 +41,7 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
         "evaluation_from": None,
     },
     "task.data.columns": {"options": None, "option_names": None},
+    "backbone.package": {"gguf": None, "install": None},
 }
 
 # The kinds of task that a backbone serves, by its file. The first ones are in the hashes of old records; one that was

@@ -17,6 +17,7 @@ from bench.config.backbone import Backbone
 from bench.errors import BenchError
 from bench.files import canonical_json, digest, folder_in_one_step
 from bench.inputs.cache_keys import backbone_folder
+from bench.inputs.gguf_models import convert_gguf
 from bench.inputs.hub import fetch_model
 from bench.inputs.model_files import (
     FAST_TOKENIZER,
@@ -25,12 +26,16 @@ from bench.inputs.model_files import (
     SAFETENSORS,
     SHARD_INDEX,
     TOKENIZERS,
-    files_in,
+    files_of,
     local_folder,
 )
 from bench.inputs.origin import FileState, change_of_model, check_unchanged, states_of, write_origin
 from bench.lease import lease
 from bench.paths import MANIFEST, MODEL_CONFIG, MODEL_WEIGHTS, CachePaths
+
+GGUF = ".gguf"
+CONVERTED = (PICKLED_WEIGHTS, GGUF)  # ends of the names of files that are not copied as they are
+WEIGHTS = (".safetensors", GGUF)
 
 
 def prepare_backbone(backbone: Backbone, *, mirror: Path | None, cache: Path) -> Path:
@@ -61,15 +66,16 @@ def _prepare(folder: Path, backbone: Backbone, mirror: Path | None) -> None:
 
             build(backbone, new)
         elif (source := local_folder(backbone, mirror)) is not None:
-            taken = _take(source, new)
+            taken = _take(backbone, source, new)
         else:
             source, revision = fetch_model(
                 backbone.hub or "", backbone.revision, [*FILES, SAFETENSORS], otherwise=PICKLED_WEIGHTS
             )
-            taken = _take(source, new)
-        converted = {name: state.sha256 for name, state in taken.items() if name == PICKLED_WEIGHTS}
+            taken = _take(backbone, source, new)
+        converted = {name: state.sha256 for name, state in taken.items() if name.endswith(CONVERTED)}
         _check_weights(new, backbone.name)
-        if backbone.package and digest(min(new.glob(SAFETENSORS))) != backbone.package.sha256:
+        sources = [state.sha256 for name, state in taken.items() if name.endswith(WEIGHTS)]
+        if backbone.package and sources[:1] != [backbone.package.sha256]:
             raise BenchError(f"backbone {backbone.name!r}: its weights do not have the SHA-256 of its file")
         if not (new / FAST_TOKENIZER).is_file():
             _save_fast_tokenizer(new, backbone)
@@ -79,13 +85,18 @@ def _prepare(folder: Path, backbone: Backbone, mirror: Path | None) -> None:
         (new / MANIFEST).write_bytes(canonical_json(manifest))
 
 
-def _take(source: Path, folder: Path) -> dict[str, FileState]:
-    """Copy the files of a model from `source`, a pickle as safetensors; return what they were."""
-    files = files_in(source)
+def _take(backbone: Backbone, source: Path, folder: Path) -> dict[str, FileState]:
+    """Copy the files of a model from `source`, a pickle or a GGUF file as safetensors; return what they were."""
+    files = files_of(backbone, source)
+    missing = next((file for file in files.values() if not file.is_file()), None)
+    if missing is not None:
+        raise BenchError(f"backbone {backbone.name!r}: {missing} is missing")
     states = states_of(files, {})
     for name, file in files.items():
         if name == PICKLED_WEIGHTS:
             _convert_pickle(file, folder / MODEL_WEIGHTS)
+        elif name.endswith(GGUF):
+            convert_gguf(file, folder, backbone.name)
         else:
             shutil.copyfile(file, folder / name)
     check_unchanged(files, states)

@@ -64,6 +64,8 @@ def backbone_folder(backbone: Backbone, mirror: Path | None, cache: Path) -> Pat
 
 def _backbone_key(backbone: Backbone, mirror: Path | None) -> dict[str, Any]:
     source = backbone.model_dump(mode="json", include={"hub", "revision", "package", "path", "built"})
+    if backbone.package is not None:
+        source["package"] = backbone.package.model_dump(mode="json", exclude={"install"}, exclude_none=True)
     return {
         "format": MODEL_FORMAT,
         "source": source,

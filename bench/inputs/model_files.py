@@ -28,6 +28,7 @@ FILES = [
     "generation_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
     "merges.txt",
     "added_tokens.json",
     SHARD_INDEX,
@@ -43,7 +44,10 @@ def local_folder(backbone: Backbone, mirror: Path | None) -> Path | None:
     if backbone.package is not None:
         spec = importlib.util.find_spec(backbone.package.module)
         if spec is None or spec.origin is None:
-            raise BenchError(f"backbone {backbone.name!r}: the package {backbone.package.module!r} is not installed")
+            how = f": {backbone.package.install}" if backbone.package.install else ""
+            raise BenchError(
+                f"backbone {backbone.name!r}: the package {backbone.package.module!r} is not installed{how}"
+            )
         return Path(spec.origin).parent / backbone.package.folder
     if backbone.path is not None:
         folder = Path(backbone.path).expanduser()
@@ -58,6 +62,12 @@ def local_folder(backbone: Backbone, mirror: Path | None) -> Path | None:
             f"backbone {backbone.name!r}: the mirror has no model {backbone.hub}: expected the folder {folder}"
         )
     return folder
+
+
+def files_of(backbone: Backbone, folder: Path) -> dict[str, Path]:
+    """The files of the model in `folder` that are taken, by name: a GGUF file alone, where the backbone names one."""
+    gguf = backbone.package.gguf if backbone.package else None
+    return {gguf: folder / gguf} if gguf else files_in(folder)
 
 
 def files_in(folder: Path) -> dict[str, Path]:

@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.files import canonical_json, digest, write_atomic
 from bench.inputs.locate.dataset_card import CARD_FILES
 from bench.inputs.locate.located import locate
-from bench.inputs.model_files import files_in, local_folder
+from bench.inputs.model_files import files_of, local_folder
 from bench.paths import MANIFEST, ORIGIN
 
 SETTLED = 2 * 10**9  # nanoseconds: a file that was changed so shortly before could change again at the same time
@@ -96,7 +96,7 @@ def files_of_model(backbone: Backbone, mirror: Path | None) -> dict[str, Path]:
     Raises BenchError where their folder is missing.
     """
     folder = local_folder(backbone, mirror)
-    return files_in(folder) if folder else {}
+    return files_of(backbone, folder) if folder else {}
 
 
 def change_of_model(folder: Path, backbone: Backbone, mirror: Path | None, *, refresh: bool = True) -> str | None:

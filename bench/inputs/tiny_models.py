@@ -1,4 +1,4 @@
-"""The demo's sequence-to-sequence models: tiny ones, trained here on generated texts.
+"""The demo's models that write: tiny ones, trained here on generated texts.
 
 No package that can be installed holds a pretrained one. These are not pretrained in the usual sense, and tables of the
 demo say so (its data sets are marked as synthetic).
@@ -33,6 +33,7 @@ class Plan:
     pairs: Callable[[list[int]], list[Pair]]  # sources and targets of a batch, from the numbers of its articles
     batch: int = 32
     learning_rate: float = 1e-3
+    decoder: bool = False  # one that continues a text, and learns source and target as one
 
 
 def build(backbone: Backbone, folder: Path) -> None:
@@ -71,31 +72,42 @@ def _tokenizer(plan: Plan, size: int) -> Any:
 
 def _train(plan: Plan, backbone: Backbone, tokenizer: Any, folder: Path) -> None:
     import torch
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     torch.manual_seed(SEED)
     options = {key: value for key, value in backbone.config.items() if key != "model_type"}
     config = AutoConfig.for_model(backbone.config["model_type"], **options)
     config.vocab_size = max(config.vocab_size, len(tokenizer))
-    model = AutoModelForSeq2SeqLM.from_config(config).train()
+    model = (AutoModelForCausalLM if plan.decoder else AutoModelForSeq2SeqLM).from_config(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate)
     for step in range(plan.steps):
         # The learning rate rises over the first 50 steps and falls to zero over the last 200.
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * min(1.0, (step + 1) / 50, (plan.steps - step) / 200)
         pairs = plan.pairs(torch.randint(synthetic.SIZES["train"], (plan.batch,)).tolist())
-        sources, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        source = tokenizer(sources, padding=True, truncation=True, max_length=96, return_tensors="pt")
-        labels = tokenizer(
-            text_target=targets, padding=True, truncation=True, max_length=48, return_tensors="pt"
-        ).input_ids
-        labels = labels.masked_fill(labels == tokenizer.pad_token_id, -100)
-        loss = model(input_ids=source.input_ids, attention_mask=source.attention_mask, labels=labels).loss
-        loss.backward()
+        model(**_inputs(plan, tokenizer, pairs)).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
     model.eval().save_pretrained(folder, safe_serialization=True)
+
+
+def _inputs(plan: Plan, tokenizer: Any, pairs: list[Pair]) -> dict[str, Any]:
+    """The model's arguments for a batch of pairs: padded tokens [n, longest] and labels with -100 at the padding."""
+    sources, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    cut = {"padding": True, "truncation": True, "return_tensors": "pt"}
+    if plan.decoder:
+        texts = [f"{source}{target}{tokenizer.eos_token}" for source, target in zip(sources, targets, strict=True)]
+        inputs = tokenizer(texts, max_length=96, **cut)
+        labels = inputs.input_ids
+    else:
+        inputs = tokenizer(sources, max_length=96, **cut)
+        labels = tokenizer(text_target=targets, max_length=48, **cut).input_ids
+    return {
+        "input_ids": inputs.input_ids,
+        "attention_mask": inputs.attention_mask,
+        "labels": labels.masked_fill(labels == tokenizer.pad_token_id, -100),
+    }
 
 
 @lru_cache(maxsize=1)
@@ -135,6 +147,29 @@ def _mixture(chosen: list[int]) -> list[Pair]:
     return pairs
 
 
+@lru_cache(maxsize=1)
+def _sums() -> list[Pair]:
+    """What is told of a sum, and its step: not as a question, and without the answer in the form of the task."""
+    rows = synthetic.rows("sums", "train")
+    told = [row[0].partition(". ")[0] for row in rows.texts]
+    return [(f"{text}:", " " + solution.partition("\n")[0]) for text, solution in zip(told, rows.targets, strict=True)]
+
+
+@lru_cache(maxsize=1)
+def _statements() -> list[Pair]:
+    """A sentence, and one part of it in other words: a statement where the task has a question."""
+    rows, pairs = synthetic.rows("choices", "train"), []
+    for (text,), right, options in zip(rows.texts, rows.targets, rows.options, strict=True):
+        pairs.append((f"{text.partition('. ')[0]}.", f" It was {options[right]}."))
+    return pairs
+
+
+def _told(chosen: list[int]) -> list[Pair]:
+    """A third each of sums, statements, and opinions."""
+    opinions = [(opinion, "") for opinion in _opinions()]
+    return [(_sums(), _statements(), opinions)[n % 3][i] for n, i in enumerate(chosen)]
+
+
 def _words() -> list[str]:
     return [*_articles()[0], *_articles()[1], *_opinions(), "negative", "neutral", "positive"]
 
@@ -153,6 +188,15 @@ PLANS = {
         texts=lambda: [*_articles()[0], *_articles()[1]],
         pairs=_copies,
         learning_rate=2e-3,
+    ),
+    "tiny-llama": Plan(
+        special={"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+        form="<s> $A",
+        steps=600,
+        texts=lambda: [*_opinions(), *(source + target for source, target in (*_sums(), *_statements()))],
+        pairs=_told,
+        learning_rate=2e-3,
+        decoder=True,
     ),
     "tiny-t5": Plan(
         special={"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
