@@ -7,18 +7,31 @@ from __future__ import annotations
 
 from typing import Literal
 
-Role = Literal["query", "key", "value", "attention-output", "feed-forward-in", "feed-forward-out"]
+Role = Literal["query", "key", "value", "query-key-value", "attention-output", "feed-forward-in", "feed-forward-out"]
 Third = Literal["lower", "middle", "upper"]
 THIRDS: tuple[Third, ...] = ("lower", "middle", "upper")
 
-# Ends of module paths in BERT, DeBERTa, BART, T5, LLaMA and models like GPT.
+# Ends of module paths in BERT, DeBERTa, BART, T5, LLaMA, GPT-2, GPT-NeoX, BLOOM, Phi-3 and models like these.
 _SUFFIXES: dict[Role, tuple[str, ...]] = {
     "query": ("query", "query_proj", "q_proj", "q"),
     "key": ("key", "key_proj", "k_proj", "k"),
     "value": ("value", "value_proj", "v_proj", "v"),
-    "attention-output": ("attention.output.dense", "out_proj", "o_proj", "o"),
-    "feed-forward-in": ("intermediate.dense", "fc1", "up_proj", "gate_proj", "wi", "wi_0", "wi_1"),
-    "feed-forward-out": ("output.dense", "fc2", "down_proj", "wo"),
+    # One matrix that makes queries, keys and values. An adapter's ranks can't be told apart in it: it is adapted whole.
+    "query-key-value": ("c_attn", "query_key_value", "qkv_proj"),
+    "attention-output": ("attention.output.dense", "attention.dense", "attn.c_proj", "out_proj", "o_proj", "o"),
+    "feed-forward-in": (
+        "intermediate.dense",
+        "mlp.c_fc",
+        "dense_h_to_4h",
+        "gate_up_proj",
+        "fc1",
+        "up_proj",
+        "gate_proj",
+        "wi",
+        "wi_0",
+        "wi_1",
+    ),
+    "feed-forward-out": ("output.dense", "mlp.c_proj", "dense_4h_to_h", "fc2", "down_proj", "wo"),
 }
 
 

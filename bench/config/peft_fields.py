@@ -28,6 +28,7 @@ SET_BY_HARNESS = frozenset(
         "auto_mapping",
         "base_model_name_or_path",
         "exclude_modules",
+        "fan_in_fan_out",
         "inference_mode",
         "layer_replication",
         "layers_pattern",

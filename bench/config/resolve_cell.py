@@ -83,6 +83,9 @@ def cell_problems(entry: Entry[Study], cell: Cell) -> Iterator[tuple[Hashable, P
     for role in cell.method.matrices or []:
         if role not in available:
             message = f"method {cell.method.name!r}: no matrix of {cell.backbone.name!r} is a {role}"
+            if role in ("query", "key", "value") and "query-key-value" in available:
+                message += "; its queries, keys and values come from one matrix, which is adapted whole: name the role "
+                message += "query-key-value"
             problem = Problem(entry.file, message, *place_of(entry.places, ("methods",)))
             yield problem, problem
     together, processes = entry.item.cells_per_job, cell.recipe.processes

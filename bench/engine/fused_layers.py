@@ -27,7 +27,7 @@ class SiteTensors:
 
     `a` [r, in]; `b` [r, out], which is B^T, times E where the adapter has singular values; their transposes; and the
     places of their gradients. `touched` says whether a gradient arrived since the last optimizer step. `adapter` is
-    PEFT's name of the adapter.
+    PEFT's name of the adapter. `turned`: the layer stores its weight as [in, out], as GPT-2's Conv1D does.
     """
 
     scale: float
@@ -39,6 +39,7 @@ class SiteTensors:
     b_t: Tensor = field(init=False)
     grad_a: Tensor = field(init=False)
     grad_b: Tensor = field(init=False)
+    turned: bool = False
     rank: int = 0
     touched: bool = False
 
@@ -133,8 +134,9 @@ def fused_forward(layer: Any, x: Tensor, **options: Any) -> Tensor:
             dropout(x.detach().float())
         return base(x)
     # A base whose forward was replaced (4-bit, or unpacked to float32 for its product) must compute its own product.
-    if type(base) is nn.Linear and "forward" not in vars(base) and not drops:
-        return AdaptedLinear.apply(x, site.anchor, base.weight, base.bias, site)
+    if (type(base) is nn.Linear or site.turned) and "forward" not in vars(base) and not drops:
+        weight = base.weight.t() if site.turned else base.weight
+        return AdaptedLinear.apply(x, site.anchor, weight, base.bias, site)
     result = base(x)
     if result._is_view() or not result.is_contiguous():  # the adapter is added in place
         result = result.clone(memory_format=torch.contiguous_format)
@@ -168,19 +170,20 @@ def install(adapted: nn.Module, anchor: Tensor, adapter: str = ADAPTER) -> SiteT
     """
     from peft.tuners.adalora import AdaLoraLayer
     from peft.tuners.lora import LoraLayer
+    from transformers.pytorch_utils import Conv1D
 
     layer: Any = adapted
     if not isinstance(adapted, LoraLayer):
         raise BenchError(f"{type(adapted).__name__} is no adapter layer: attach the adapter first")
-    if not isinstance(layer.base_layer, nn.Linear):
+    if not isinstance(layer.base_layer, (nn.Linear, Conv1D)):
         raise BenchError(
-            f"an adapter on {type(layer.base_layer).__name__} is not supported: only Linear and Linear4bit"
+            f"an adapter on {type(layer.base_layer).__name__} is not supported: only Linear, Linear4bit and Conv1D"
         )
     if any(p.requires_grad for p in layer.base_layer.parameters()):
         raise BenchError("the matrix under an adapter and its bias must be frozen (bias='none' in PEFT's config)")
     if not isinstance(layer, AdaLoraLayer) and (layer.lora_variant or any(layer.lora_bias.values())):
         raise BenchError("LoRA variants (DoRA, ...) and lora_bias are not supported")
-    site = SiteTensors(scale_of(layer, adapter), anchor, adapter)
+    site = SiteTensors(scale_of(layer, adapter), anchor, adapter, turned=type(layer.base_layer) is Conv1D)
     layer.fused_site = site
     layer.forward = partial(fused_forward, layer)  # a bound method could not be pickled
     return site

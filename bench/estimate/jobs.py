@@ -24,7 +24,7 @@ MARGIN = 1.5  # on what the first attempt is predicted to take
 # For the bound of a training's memory on the CPU.
 TRAINED_SHARE = 0.05  # of the backbone's parameters; adapters and heads hold less
 STATE_BYTES = 6 * 4  # per trained parameter: itself, its gradient, two moments, two importances
-LAYER_KEYS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
+LAYER_KEYS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers", "n_layer")
 
 
 def gpus(cell: Cell, study: Study) -> int:
@@ -88,17 +88,19 @@ def growth_bound(cell: Cell, parameters: int) -> int | None:
     those of the backbone. None where the config names no width.
     """
     config, recipe = cell.backbone.config, cell.recipe
-    width = _first_key(config, "hidden_size", "d_model")
+    width = _first_key(config, "hidden_size", "d_model", "n_embd")
     if width is None:
         return None
     layers = sum(config.get(key, 0) for key in LAYER_KEYS)
-    inner = _first_key(config, "intermediate_size", "encoder_ffn_dim", "d_ff") or 4 * width
-    heads = _first_key(config, "num_attention_heads", "encoder_attention_heads", "num_heads") or 1
+    inner = _first_key(config, "intermediate_size", "encoder_ffn_dim", "d_ff", "n_inner") or 4 * width
+    heads = _first_key(config, "num_attention_heads", "encoder_attention_heads", "num_heads", "n_head") or 1
     rows = -(-recipe.batch_size // recipe.micro_batches) * cell.task.sequences_per_row  # rounded up
-    tokens = rows * recipe.max_length
+    # A decoder reads prompt and completion as one sequence.
+    length = recipe.max_length + (recipe.max_target_length if cell.task.facts.family == "decoder" else 0)
+    tokens = rows * length
     # Attention on the CPU keeps scores, softmax and dropout's mask of length times length; DeBERTa's relative positions
     # add two more matrices of scores.
-    scores = rows * heads * recipe.max_length**2 * (3 if config.get("relative_attention") else 1)
+    scores = rows * heads * length**2 * (3 if config.get("relative_attention") else 1)
     # Float32 elements that are kept for backward. The factors are generous: what the bound must lie between is held by
     # tests/estimate/test_peak_prediction.py.
     activations = layers * (tokens * (20 * width + 5 * inner) + 5 * scores)

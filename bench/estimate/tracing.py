@@ -33,7 +33,7 @@ from bench.models.sites import AdapterSite, chosen_sites
 
 Device = Literal["cpu", "cuda"]
 # Keys of transformers' configs that hold a number of layers.
-DEPTHS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
+DEPTHS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers", "n_layer")
 # What a micro-batch of a given shape feels of a recipe.
 FELT = ("batch_size", "accumulation", "processes", "gradient_checkpointing", "adapter_dropout", "head_dropout")
 

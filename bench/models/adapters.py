@@ -80,6 +80,7 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
 def _adapter_config(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
     """The PEFT config of the cell's adapter. Raises BenchError if PEFT refuses it."""
     from peft import AdaLoraConfig, LoraConfig
+    from transformers.pytorch_utils import Conv1D
 
     recipe, method = cell.recipe, cell.method
     rank = largest_rank(cell, [(site.in_features, site.out_features) for site in sites])
@@ -91,6 +92,8 @@ def _adapter_config(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any
         "lora_alpha": recipe.alpha_at(rank),
         "lora_dropout": recipe.adapter_dropout,
     }
+    if any(isinstance(model.get_submodule(site.name), Conv1D) for site in sites):
+        common["fan_in_fan_out"] = True  # these store their weight as [in, out]; PEFT finds out too, with a warning
     if method.adapter == "lora":
         return LoraConfig(r=rank, **common)
     if method.adapter == "adalora":

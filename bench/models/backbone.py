@@ -24,7 +24,7 @@ from bench.models.load_report import LoadReport
 from bench.models.precision import matmul_dtype, multiply_in_float32
 from bench.models.quantization import nf4_config
 from bench.models.relative_positions import use_own_gathers
-from bench.models.sites import AdapterSite
+from bench.models.sites import AdapterSite, matrix_shape
 
 USUAL_CLASSIFIERS = ("classifier", "score")  # PEFT trains modules of these names whatever its config says
 # Where the configs of transformers keep the dropout before a classifier, for the config that is saved with the model.
@@ -128,13 +128,13 @@ def find_sites(model: Any, backbone: Backbone) -> tuple[AdapterSite, ...]:
     sites = []
     for name, module in model.named_modules():
         suffix = max((m for m in backbone.matrices if name == m or name.endswith(f".{m}")), key=len, default=None)
-        if suffix is None or not hasattr(module, "in_features"):
+        if suffix is None or (shape := matrix_shape(module)) is None:
             continue
         # A pooler's dense layer has the same suffix as an encoder's. It is trained in full already.
         if any(name == head or name.startswith(f"{head}.") for head in heads):
             continue
         stack, layer = _stack_and_layer(name.removesuffix(suffix))
-        sites.append(AdapterSite(name, module.in_features, module.out_features, suffix, layer, stack))
+        sites.append(AdapterSite(name, *shape, suffix, layer, stack))
     unmatched = [m for m in backbone.matrices if m not in {site.matrix for site in sites}]
     if unmatched:
         raise BenchError(f"backbone {backbone.name!r}: no linear module's path ends in {unmatched[0]!r}")

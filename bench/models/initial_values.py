@@ -41,6 +41,7 @@ def initial_adapters(config: Any, sites: Sequence[AdapterSite]) -> dict[str, Ten
         _put(shapes, site.name, layer)
     config = deepcopy(config)
     config.modules_to_save = config.task_type = None
+    config.fan_in_fan_out = False  # A and B have the same shapes whichever way a layer stores its weight
     inject_adapter_in_model(config, shapes, adapter_name=ADAPTER)
     return {name: value.detach() for name, value in shapes.named_parameters() if ".lora_" in name}
 

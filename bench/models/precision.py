@@ -36,18 +36,20 @@ def matmul_precision(device: str, storage: str) -> str:
 
 
 def multiply_in_float32(model: nn.Module) -> None:
-    """Let every linear layer of `model` that is stored in less than float32 multiply in float32.
+    """Let every linear layer of `model` that is stored in less than float32 multiply in float32, GPT-2's Conv1D too.
 
     Weights keep their names and their storage, so adapters can be attached before or after.
     """
+    from transformers.pytorch_utils import Conv1D
+
     for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear) or module.weight.dtype == torch.float32:
+        if not isinstance(module, (nn.Linear, Conv1D)) or module.weight.dtype == torch.float32:
             continue
         if type(module) is nn.Linear:
             model.set_submodule(name, Float32Linear(module))
         else:
-            # The Linear4bit of bitsandbytes can't be replaced: PEFT chooses the adapter's layer by this class and reads
-            # its attributes. Hooks would not do, because the layer's own matmul would still run.
+            # The Linear4bit of bitsandbytes and Conv1D can't be replaced: PEFT chooses the adapter's layer by these
+            # classes and reads their attributes. Hooks would not do: the layer's own matmul would still run.
             module.forward = MethodType(_float32_matmul, module)
 
 
@@ -83,20 +85,22 @@ class _Float32Matmul(torch.autograd.Function):  # type: ignore[misc]
     def forward(ctx: Any, x: Tensor, layer: nn.Linear) -> Tensor:
         ctx.layer = layer
         bias = None if layer.bias is None else layer.bias.float()
-        return functional.linear(x.float(), _unpacked(layer.weight), bias).to(x.dtype)
+        return functional.linear(x.float(), _unpacked(layer), bias).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
         if not ctx.needs_input_grad[0]:  # the first layer: below it everything is frozen
             return None, None
-        return torch.matmul(grad.float(), _unpacked(ctx.layer.weight)).to(grad.dtype), None
+        return torch.matmul(grad.float(), _unpacked(ctx.layer)).to(grad.dtype), None
 
 
-def _unpacked(weight: Any) -> Tensor:
+def _unpacked(layer: Any) -> Tensor:
     """[out, in] in float32, from a matrix in half precision or one that bitsandbytes quantized."""
+    weight = layer.weight
     quant_state = getattr(weight, "quant_state", None)
     if quant_state is None:
-        return weight.detach().float()
+        matrix = weight.detach().float()
+        return matrix if isinstance(layer, nn.Linear) else matrix.t()  # Conv1D stores it as [in, out]
     from bitsandbytes.functional import dequantize_4bit
 
     return dequantize_4bit(weight.data.view(-1, 1), quant_state).float()

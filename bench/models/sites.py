@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.config.method import Method
 from bench.config.module_roles import role_of, third_of
@@ -22,6 +23,18 @@ class AdapterSite(Site):
     matrix: str = ""
     layer: int | None = None
     stack: str = ""
+
+
+def matrix_shape(module: Any) -> tuple[int, int] | None:
+    """The inputs and outputs of a linear layer; None for any other module.
+
+    GPT-2's `Conv1D` is a linear layer too, whose weight is stored as [in, out].
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, Conv1D):
+        return int(module.weight.shape[0]), int(module.weight.shape[1])
+    return (module.in_features, module.out_features) if hasattr(module, "in_features") else None
 
 
 def chosen_sites(sites: Sequence[AdapterSite], method: Method) -> tuple[AdapterSite, ...]:

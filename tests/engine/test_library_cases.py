@@ -13,8 +13,6 @@ from torch import Tensor
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
-    GPT2Config,
-    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     Trainer,
@@ -211,9 +209,9 @@ def test_patterns_of_rank_and_alpha_and_rslora_give_pefts_outputs():
 
 
 def test_layers_that_it_cannot_compute_are_refused():
-    small = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=16, vocab_size=60))
-    with pytest.raises(BenchError, match="an adapter on Conv1D is not supported"):
-        core_for(get_peft_model(small, adalora(target_modules=["c_attn"])))
+    image = get_peft_model(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)), LoraConfig(r=2, target_modules=["0"]))
+    with pytest.raises(BenchError, match="an adapter on Conv2d is not supported"):
+        core_for(image)
     with pytest.raises(BenchError, match="LoRA variants"):
         core_for(get_peft_model(llama(), lora(use_dora=True)))
     with pytest.raises(BenchError, match="what is trained must be float32"):

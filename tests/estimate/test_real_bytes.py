@@ -105,10 +105,6 @@ def test_every_architecture_is_stored_as_planned(
     )
     task = cell.task if head else load_study("paper").find("cnn_dailymail", "lora", "small", 0).task
     cell = cell.model_copy(update={"backbone": backbone, "task": task})
-    if kind == "gpt2" and storage == "bf16":  # its layers are of a class of their own, which only nf4 replaces
-        with pytest.raises(BenchError, match="no linear module's path ends in 'c_fc'"):
-            predict_parameters(cell)
-        return
     stored = meta_model(backbone, task.kind, 2 if head else 0).to_empty(device="cpu")
     stored.tie_weights()
     stored.save_pretrained(tmp_path)
