@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.analysis.results import Results
 from bench.analysis.rouge_notes import dropped_texts, tokenizers
+from bench.analysis.signature_notes import signatures
 from bench.analysis.stats.comparison import Comparison
 from bench.analysis.stats.limits import Limit, Missing
 from bench.analysis.tuning_notes import recipe_notes, tuning_cautions
@@ -33,7 +34,8 @@ def footnotes(results: Results) -> tuple[str, ...]:
     commits = Counter(str(record.environment.get("commit"))[:SHORT] for record in results.records.values())
     if len(commits) > 1:
         notes.append(f"Commits: {_counts(commits)}.")
-    return (*notes, *recipe_notes(results), *_failed(results), *tokenizers(results), *cautions(results))
+    how_scored = (*tokenizers(results), *signatures(results))
+    return (*notes, *recipe_notes(results), *_failed(results), *how_scored, *cautions(results))
 
 
 def comparison_notes(results: Results, comparisons: Sequence[Comparison], *, bold: bool = True) -> list[str]:

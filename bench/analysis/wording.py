@@ -20,6 +20,8 @@ METRIC_NAMES = {
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
     "rougeLsum": "ROUGE-Lsum",
+    "bleu": "BLEU",
+    "chrf": "chrF",
     "exact_match": "exact match",
     "no_label": "no label",
     "accuracy_normalized": "accuracy per character",

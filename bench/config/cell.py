@@ -29,7 +29,13 @@ _FIELDS_NOT_IDENTITY = {
 _ADDED_LATER: dict[str, dict[str, Any]] = {
     "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
-    "task": {"rouge_tokenizer": "rouge-score", "prompt": None, "extract": None},
+    "task": {
+        "rouge_tokenizer": "rouge-score",
+        "bleu_tokenizer": "13a",
+        "prompt": None,
+        "extract": None,
+        "languages": None,
+    },
     "task.generation": {"repetition_penalty": 1.0, "early_stopping": None, "stop": []},
     "task.data": {
         "files": None,

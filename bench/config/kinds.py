@@ -13,6 +13,7 @@ ModelFamily = Literal["encoder", "encoder-decoder", "decoder"]
 Target = Literal["class", "number", "text", "option"]
 
 ROUGE = frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"})
+CORPUS_METRICS = frozenset({"bleu", "chrf"})  # of all texts of a split together: no means over rows
 CLASS_METRICS = frozenset({"accuracy", "mcc", "f1"})
 
 
@@ -57,10 +58,11 @@ def _decoder(target: Target, metrics: frozenset[str]) -> KindFacts:
 KINDS: dict[str, KindFacts] = {
     "classification": _classifier("class", CLASS_METRICS),
     "regression": _classifier("number", frozenset({"pearson", "spearman", "mean_correlation"})),
-    "summarization": _writer("text", ROUGE),
+    "summarization": _writer("text", ROUGE | CORPUS_METRICS),
+    "translation": _writer("text", CORPUS_METRICS),
     # A classification whose label is generated as text.
     "text-label": _writer("class", CLASS_METRICS | {"exact_match", "no_label"}),
-    "causal-lm": _decoder("text", ROUGE | {"exact_match"}),
+    "causal-lm": _decoder("text", ROUGE | CORPUS_METRICS | {"exact_match"}),
     # Options that a head scores one by one, in place of the likelihood that a decoder gives them.
     "scored-choice": _classifier("option", frozenset({"accuracy"})),
     "multiple-choice": _decoder("option", frozenset({"accuracy", "accuracy_normalized"})),

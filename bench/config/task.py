@@ -12,6 +12,7 @@ from bench.config.evaluate_metric import EvaluateMetric
 from bench.config.extract import Extract
 from bench.config.generation import Generation
 from bench.config.kinds import KINDS, ROUGE, KindFacts
+from bench.config.languages import Languages
 from bench.config.prompt import OPTION, Prompt
 from bench.config.recipe import Recipe
 from bench.config.types import Frozen, KeyName, Kind, Label, Positive, label_field
@@ -28,7 +29,7 @@ def _known_metric(name: str) -> str:
 Metric = Annotated[str, AfterValidator(_known_metric)]
 
 
-_GENERATING = ("summarization", "text-label", "causal-lm")
+_GENERATING = ("summarization", "translation", "text-label", "causal-lm")
 
 
 OPTIONS = 4  # of a row of most data sets with options
@@ -77,14 +78,25 @@ class Task(Frozen):
         description="Which part of a generated text is compared by exact_match: last_number, letter, or after: and a "
         "mark, such as '####'. The default null compares the whole text.",
     )
+    languages: Languages | None = Field(
+        None,
+        description="From which language into which a translation task translates, for tokenizers that write it as a "
+        "token; others are not given it. The default null is for those others.",
+    )
     recipe: Recipe = Field(Recipe(), description="How the task is trained. The default is that of every key.")
     generation: Generation | None = Field(
-        None, description="How text is generated; required for summarization, text-label and causal-lm tasks."
+        None,
+        description="How text is generated; required for summarization, translation, text-label and causal-lm tasks.",
     )
     rouge_tokenizer: Literal["rouge-score", "words"] = Field(
         "rouge-score",
         description="How ROUGE finds words in a summary: rouge-score keeps a to z and 0 to 9 and stems English; words "
         "keeps the letters of any script, one by one where no spaces set words apart. The default is rouge-score.",
+    )
+    bleu_tokenizer: Literal["13a", "intl", "zh", "char"] = Field(
+        "13a",
+        description="How BLEU finds words, by sacrebleu: 13a as published for European languages, intl for words of "
+        "other scripts, zh for Chinese, char letter by letter. The default is 13a.",
     )
     resources: Resources = Field(Resources(), description="What the task's jobs ask for. The default is estimated.")
 
@@ -165,6 +177,10 @@ class Task(Frozen):
             yield f"{wrong[0]!r} is no metric of {self.kind}; it has {sorted(own)}"
         if self.rouge_tokenizer != "rouge-score" and not ROUGE.intersection(self.metrics):
             yield f"rouge_tokenizer {self.rouge_tokenizer!r}: no ROUGE among the metrics {self.metrics}"
+        if self.bleu_tokenizer != "13a" and "bleu" not in self.metrics:
+            yield f"bleu_tokenizer {self.bleu_tokenizer!r}: no bleu among the metrics {self.metrics}"
+        if self.languages is not None and self.kind != "translation":
+            yield f"languages: a {self.kind} task translates nothing"
         if self.extract is not None and (self.kind != "causal-lm" or "exact_match" not in self.metrics):
             yield "extract is for exact_match of causal-lm tasks, which is not among the metrics"
 

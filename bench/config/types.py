@@ -77,7 +77,14 @@ Plain = Annotated[Any, AfterValidator(_is_json)]
 
 # What a task predicts: the keys of bench/config/kinds.py.
 Kind = Literal[
-    "classification", "regression", "summarization", "text-label", "causal-lm", "multiple-choice", "scored-choice"
+    "classification",
+    "regression",
+    "summarization",
+    "translation",
+    "text-label",
+    "causal-lm",
+    "multiple-choice",
+    "scored-choice",
 ]
 
 

@@ -19,12 +19,14 @@ import torch
 
 from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
+from bench.evaluation.corpus_scores import corpus_scores, signatures
 from bench.evaluation.evaluate_modules import score_with_modules
 from bench.evaluation.generation_settings import generation_settings, overruled_settings, warn_once
 from bench.evaluation.metrics import mean_of_rows, score, text_rows
 from bench.evaluation.predictors import NORMALIZED, Predicted, predict_rows
 from bench.evaluation.rouge import dropped, rouge_metrics
 from bench.inputs.collate import Collator
+from bench.inputs.languages import languages_of
 from bench.inputs.splits import Split
 
 # How the allocators of the host and of the device word that memory ran out, where they raise a plain RuntimeError.
@@ -111,6 +113,8 @@ def evaluate(
         result.notes += [
             f"{name}: {loss.warning(task.rouge_tokenizer)}" for name, loss in losses.items() if loss.too_much
         ]
+    if found := signatures(task):
+        result.settings["sacrebleu"] = found
     if process_group.is_main:
         for note in result.notes:
             warn_once(note)
@@ -126,7 +130,9 @@ def _generation_of(task: Task, model: Any, tokenizer: Any, *, warn: bool) -> dic
             f"the checkpoint's generation_config says {said}: not used, since the task's file decides how texts are "
             "generated (the block `generation`)"
         )
-    return {"generation": generation_settings(task, model, tokenizer), "generation_overruled": overruled}
+    about = {"generation": generation_settings(task, model, tokenizer), "generation_overruled": overruled}
+    codes = languages_of(task, tokenizer)
+    return about if codes is None else {**about, "languages": dict(zip(("source", "target"), codes, strict=True))}
 
 
 def score_rows(
@@ -150,6 +156,8 @@ def score_rows(
         pairs = zip(details[NORMALIZED], references, strict=True)
         rows = {"accuracy_normalized": [float(found == right) for found, right in pairs]}
     values = mean_of_rows(rows)
+    if task.facts.target == "text":
+        values |= corpus_scores(task, predictions, references)
     if task.facts.target != "text":
         values |= score(task, predictions, references)
     for metric, scored in score_with_modules(task, predictions, references).items():

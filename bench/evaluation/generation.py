@@ -30,7 +30,10 @@ def generate_texts(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tupl
     cache = _new_cache(model)
     # Computing the loss fills the cross-attention part of the cache, which generation then starts from.
     loss, _ = task_loss(model, replace(batch, inputs={**sources, "past_key_values": cache}), task.kind)
-    with _beams_share_sources(model, cache, task.generation.beams), only_these_settings(task, model) as settings:
+    with (
+        _beams_share_sources(model, cache, task.generation.beams),
+        only_these_settings(task, model, tokenizer) as settings,
+    ):
         ids = model.generate(
             **sources, past_key_values=_new_cache(model, cache.cross_attention_cache), generation_config=settings
         )

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.config.task import Task
 from bench.errors import BenchError
+from bench.inputs.languages import first_token
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def generation_settings(task: Task, model: Any, tokenizer: Any = None) -> dict[s
     """The arguments of `generate`, by the names of transformers: those of the task's file, and the model's token ids.
 
     The decoder of an encoder-decoder starts with the token that training started with. A decoder by itself ends a text
-    as it was trained to, with its `tokenizer`'s end, which only such a model needs.
+    as it was trained to, with its `tokenizer`'s end. A translation begins with the token that the `tokenizer` has for
+    its language, if it has any.
     """
     generation = task.generation
     assert generation is not None  # tasks that generate have the block, which the configuration checks
@@ -73,7 +75,9 @@ def generation_settings(task: Task, model: Any, tokenizer: Any = None) -> dict[s
         lengths = {"max_new_tokens": generation.max_length, "min_new_tokens": generation.min_length}
         lengths |= {"stop_strings": generation.stop} if generation.stop else {}
     else:
-        ids["decoder_start_token_id"] = decoder_start(model)
+        language = first_token(task, tokenizer)
+        ids |= {"decoder_start_token_id": decoder_start(model)}
+        ids |= {} if language is None else {"forced_bos_token_id": language}
     return {
         "num_beams": generation.beams,
         **lengths,

@@ -1,4 +1,5 @@
-"""The harness's own metrics, as fractions: shares and MCC and F1 of classes, correlations of numbers, ROUGE of texts.
+"""The harness's own metrics, as fractions: shares and MCC and F1 of classes, correlations of numbers, ROUGE, BLEU
+and chrF of texts.
 
 A metric is never NaN: a correlation of constants is undefined (None), and constant predictions have an MCC of 0.
 
@@ -17,6 +18,7 @@ from typing import Any
 from bench.config.extract import answer_in
 from bench.config.kinds import ROUGE
 from bench.config.task import Task
+from bench.evaluation.corpus_scores import corpus_scores
 from bench.evaluation.rouge import rouge_rows
 
 OF_DETAILS = frozenset({"accuracy_normalized"})  # metrics of what is predicted beside a row's prediction
@@ -25,14 +27,15 @@ OF_DETAILS = frozenset({"accuracy_normalized"})  # metrics of what is predicted 
 def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
     """Every metric of `task` that is the harness's own.
 
-    `predictions` and `references` hold texts (summarization, causal-lm), numbers (regression) or indices of classes and
-    options (the other kinds, where a prediction of -1 is a text that is no label).
+    `predictions` and `references` hold texts (summarization, translation, causal-lm), numbers (regression) or indices
+    of classes and options (the other kinds, where a prediction of -1 is a text that is no label).
 
     >>> score(task, predictions=[0, 1, 1], references=[0, 1, 0])
     {'accuracy': 0.6666666666666666}
     """
     if task.facts.target == "text":
-        return mean_of_rows(text_rows(task, predictions, references))
+        of_rows = mean_of_rows(text_rows(task, predictions, references))
+        return {**of_rows, **corpus_scores(task, predictions, references)}
     metrics = [metric for metric in own_metrics(task) if metric not in OF_DETAILS]
     if task.facts.target == "number":
         return {metric: _correlation(metric, predictions, references) for metric in metrics}

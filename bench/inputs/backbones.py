@@ -135,7 +135,10 @@ def _advice(folder: Path) -> str:
 
 
 def _save_fast_tokenizer(folder: Path, backbone: Backbone) -> None:
-    """Convert a SentencePiece or vocabulary tokenizer once, so that every cell reads tokenizer.json alone."""
+    """Convert a SentencePiece or vocabulary tokenizer once, so that every cell reads tokenizer.json alone.
+
+    One that has no such form, as M2M100's, is left as it is. Raises BenchError where there is none, or a broken one.
+    """
     from transformers import AutoTokenizer
 
     files = [name for name in TOKENIZERS if (folder / name).is_file()]
@@ -144,7 +147,10 @@ def _save_fast_tokenizer(folder: Path, backbone: Backbone) -> None:
             f"backbone {backbone.name!r}: no tokenizer among its files; expected one of {', '.join(TOKENIZERS)} "
             "(vocab.json goes with merges.txt)"
         )
-    AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        return
+    tokenizer.save_pretrained(folder)
     if not (folder / FAST_TOKENIZER).is_file():
         raise BenchError(f"backbone {backbone.name!r}: its {', '.join(files)} can't be converted to {FAST_TOKENIZER}")
 

@@ -48,6 +48,7 @@ def data_folder(
         "max_length": task.recipe.max_length,
         "max_target_length": task.recipe.max_target_length if task.facts.target_tokens else None,
         **({"prompt": task.prompt.model_dump(mode="json")} if task.prompt else {}),
+        **({"languages": task.languages.model_dump(mode="json")} if task.languages else {}),
         "choice": choice.model_dump(mode="json"),
         "mirror": _mirror_key(mirror) if choice.source == "hub" and not task.data.files else None,
         "folders": [str(folder.resolve()) for folder in task.data.folders] if task.data.files else None,

@@ -24,6 +24,7 @@ from bench.files import canonical_json, digest, digest_json, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.generated import check_generated
+from bench.inputs.languages import set_languages
 from bench.inputs.model_fit import check_prepared
 from bench.inputs.origin import change_of_data, check_unchanged, files_of_data, read_origin, states_of, write_origin
 from bench.inputs.prompts import check_prompts
@@ -95,6 +96,7 @@ def check_reader(task: Task, backbone: Backbone, reader: Reader) -> bool:
     tokenizer = load_tokenizer(reader.tokenizer)
     check_vocabulary(tokenizer, reader)
     check_prompts(task, tokenizer)
+    set_languages(task, tokenizer)
     check_generated(task, reader.model, tokenizer)
     return has_segments(task, tokenizer, reader.model)
 

@@ -21,6 +21,7 @@ from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import write_atomic
 from bench.inputs.formats.rows import Rows
+from bench.inputs.languages import set_languages
 from bench.inputs.option_pairs import OptionPairEncoder
 from bench.inputs.prompts import IDS, PromptEncoder
 from bench.inputs.segments import SEGMENT_IDS
@@ -46,6 +47,7 @@ class Tokenizer:
     def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, *, segments: bool) -> None:
         self.task, self.segments = task, segments
         self._tokenizer = tokenizer
+        set_languages(task, tokenizer)
         self.empty = len(tokenizer("")["input_ids"])  # special tokens alone
 
     def __call__(self, rows: Rows) -> pyarrow.RecordBatch:

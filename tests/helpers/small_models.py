@@ -18,7 +18,7 @@ def save_small_model(model: Path, kind: str) -> None:
     if kind in ("causal-lm", "multiple-choice"):
         save_small_decoder(model)
     elif kind == "summarization":
-        _tokenizer(model, "articles", start="<s>", end="</s>")
+        save_tokenizer_of_words(model, "articles", start="<s>", end="</s>")
         sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
         config = BartConfig(
             d_model=64,
@@ -34,7 +34,7 @@ def save_small_model(model: Path, kind: str) -> None:
         )
         BartForConditionalGeneration(config).save_pretrained(model)
     else:
-        _tokenizer(model, "acceptability", start="[CLS]", end="[SEP]")
+        save_tokenizer_of_words(model, "acceptability", start="[CLS]", end="[SEP]")
         bert = BertConfig(
             hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, pad_token_id=0, **SIZES
         )
@@ -93,7 +93,8 @@ def save_small_decoder(folder: Path, *, chat: bool = False) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def _tokenizer(folder: Path, generator: str, *, start: str, end: str) -> None:
+def save_tokenizer_of_words(folder: Path, generator: str, *, start: str = "<s>", end: str = "</s>") -> None:
+    """Save a tokenizer of the words of the generator's sources, which has 300 at the most."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

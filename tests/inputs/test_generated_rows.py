@@ -35,6 +35,14 @@ def test_the_class_follows_from_the_texts() -> None:
         assert all(len(found) == 1 for found in classes.values()), generator
 
 
+def test_a_sentence_has_one_translation() -> None:
+    for split in ("train", "validation"):
+        rows = synthetic.rows("sentence_pairs", split)
+        assert len({(texts[0], target) for texts, target in zip(rows.texts, rows.targets, strict=True)}) == len(
+            {texts[0] for texts in rows.texts}
+        )
+
+
 def test_all_of_a_summary_but_its_weekday_stands_in_the_article() -> None:
     rows = synthetic.rows("articles", "validation")
     facts, days = zip(*(summary.rstrip(".").rsplit(" on ", 1) for summary in rows.targets), strict=True)

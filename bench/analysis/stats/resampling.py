@@ -1,9 +1,10 @@
 """Bootstrap over examples: the metric of every cell on the same resamples, from the saved predictions.
 
-Every metric is a function of sums over examples: of hits (accuracy), of a confusion matrix (MCC, F1), or of moments
-(Pearson's r; for Spearman's ρ the moments of the ranks). A resample only weights the examples, so one matrix product of
-weights (draws x examples) and per-example columns (examples x columns) gives the metric for all draws and all cells.
-`scipy.stats.bootstrap` would call the metric once per draw and cell.
+Every metric is a function of sums over examples: of hits (accuracy), of a confusion matrix (MCC, F1), of moments
+(Pearson's r; for Spearman's ρ the moments of the ranks), or of matching n-grams (BLEU, chrF). A resample only weights
+the examples, so one matrix product of weights (draws x examples) and per-example columns (examples x columns) gives the
+metric for all draws and all cells. `scipy.stats.bootstrap` would call the metric once per draw and
+cell.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from bench.analysis.stats.corpus import bleu, bleu_counts, chrf, chrf_counts
 from bench.config.task import Task
 
 Array = NDArray[Any]
@@ -47,6 +49,10 @@ def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score:
     if score is not None:
         scores = np.asarray(score, dtype=float)
         return replace(_mean(scores), share=bool(np.isin(scores, (0, 1)).all()))
+    if metric == "bleu":
+        return Sums(bleu_counts(task, prediction.tolist(), reference.tolist()), bleu)
+    if metric == "chrf":
+        return Sums(chrf_counts(prediction.tolist(), reference.tolist()), chrf)
     if task.facts.target == "text" or metric not in task.facts.metrics:
         return None
     if task.facts.target == "number":
