@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from bench.config.backbone import Backbone, PackageSource
 from bench.config.budget import Budget
 from bench.config.data import Columns, Data
+from bench.config.languages import Languages
 from bench.config.method import Growth, Method, PeftChoice
 from bench.config.recipe import RankPhases, Recipe
 from bench.config.study import Grid, Limits, Study
@@ -26,6 +27,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     Generation,
     Grid,
     Growth,
+    Languages,
     Limits,
     Method,
     PackageSource,
