@@ -63,3 +63,21 @@ def test_a_killed_cell_ends_as_if_nothing_had_happened(decoder: Lab, tmp_path: P
     assert decoder.train(cell, out, attempt=2) == 0, (tmp_path / "log.txt").read_text()
     assert outcome(out) == undisturbed(decoder, cell)
     assert all(math.isfinite(loss) for loss in record_of(out).loss.values() if loss is not None)
+
+
+def test_two_processes_predict_what_one_does(shared_choices: Lab, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    lab = replace(shared_choices, cache=tmp_path / "cache")
+    cell, out = lab.prepare(lab.cell("lora", processes=2)), tmp_path / "out"
+    assert lab.train_together(cell, out, every=None) == [0, 0]
+    (model,) = (lab.cache / "models").iterdir()
+    (data,) = (lab.cache / "data").iterdir()
+    loaded = PeftModel.from_pretrained(load_backbone(cell, model, torch.device("cpu")), out / "adapter")
+    found = predict(
+        loaded, cell.task, open_data(data).evaluation["test"], load_tokenizer(model), 8, torch.device("cpu")
+    )
+    recorded = pd.read_parquet(out / "predictions.parquet")
+    assert found.values == recorded["prediction"].tolist()
+    for scores, saved in zip(found.details["loglikelihoods"], recorded["loglikelihoods"], strict=True):
+        assert scores == pytest.approx(list(saved), rel=1e-6)
