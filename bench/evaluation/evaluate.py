@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import math
 import reprlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -104,6 +105,9 @@ def evaluate(
         result.predictions[name], result.details[name] = predicted.values, predicted.details
         result.loss[name] = predicted.loss if math.isfinite(predicted.loss) else None
         result.metrics[name], result.scores[name] = score_rows(task, predicted.values, split.targets, predicted.details)
+    if task.kind == "causal-lm":
+        perplexities = {name: _perplexity(loss) for name, loss in result.loss.items()}
+        result.settings["perplexity"] = perplexities
     if rouge_metrics(task):
         losses = {name: dropped(task, split.targets) for name, split in splits.items()}
         result.settings["rouge"] = {
@@ -119,6 +123,11 @@ def evaluate(
         for note in result.notes:
             warn_once(note)
     return result
+
+
+def _perplexity(loss: float | None) -> float | None:
+    """The perplexity per target token of a mean loss in nats; None where there is no finite one."""
+    return None if loss is None or loss > math.log(sys.float_info.max) else math.exp(loss)
 
 
 def _generation_of(task: Task, model: Any, tokenizer: Any, *, warn: bool) -> dict[str, Any]:

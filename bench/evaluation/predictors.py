@@ -15,6 +15,9 @@ from bench.evaluation.loss import target_loglikelihoods, task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.prompts import OPTION_CHARACTERS, OPTION_LENGTHS
 
+# Columns of a causal-lm task's predictions: the log-likelihood of each target text, in nats, and its tokens, of which
+# the perplexity is made.
+LOGLIKELIHOOD, TOKENS = "loglikelihood", "target_tokens"
 # Columns of a multiple-choice task's predictions: the log-likelihood of each option, in nats, and the option that is
 # best by log-likelihood per character.
 LOGLIKELIHOODS, NORMALIZED = "loglikelihoods", "prediction_normalized"
@@ -56,7 +59,10 @@ def _texts(model: Any, task: Task, collate: Collator, rows: Sequence[int], token
 
 
 def _continuations(model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any) -> Predicted:
-    return Predicted(*continue_prompts(model, task, collate(rows), tokenizer))
+    texts, likelihoods = continue_prompts(model, task, collate(rows), tokenizer)
+    found = likelihoods.double().cpu()
+    tokens = [collate.split.target_lengths[i] for i in rows]
+    return Predicted(texts, -float(found.sum()) / sum(tokens), {LOGLIKELIHOOD: found.tolist(), TOKENS: tokens})
 
 
 def _options(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: Any) -> Predicted:  # noqa: ARG001

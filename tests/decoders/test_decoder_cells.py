@@ -54,6 +54,9 @@ def test_the_adapter_loads_with_peft_and_predicts_what_is_recorded(decoder: Lab,
         assert best == recorded["prediction"].tolist()
     else:
         assert record.evaluation["generation"]["max_new_tokens"] == 8
+        per_token = -recorded["loglikelihood"].sum() / recorded["target_tokens"].sum()
+        assert record.evaluation["perplexity"]["test"] == pytest.approx(math.exp(per_token), rel=1e-6)
+        assert record.loss["test"] == pytest.approx(per_token, rel=1e-6)
 
 
 def test_a_killed_cell_ends_as_if_nothing_had_happened(decoder: Lab, tmp_path: Path, undisturbed: Any) -> None:
