@@ -35,6 +35,7 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
         "prompt": None,
         "extract": None,
         "languages": None,
+        "answers": None,
     },
     "task.generation": {"repetition_penalty": 1.0, "early_stopping": None, "stop": []},
     "task.data": {
@@ -53,6 +54,7 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
 # The kinds of task that a backbone serves, by its file. The first ones are in the hashes of old records; one that was
 # added later changes no cell of another kind.
 _FIRST_KINDS = ("classification", "regression", "summarization", "text-label")
+_HEADS_OF_QUESTIONS = ("qa_outputs",)  # heads that mean nothing to a cell of another kind
 
 # Which step's scores are reported: the last one, or the one with the lowest loss on held-out rows.
 Selection = Literal["last", "best"]
@@ -200,6 +202,8 @@ def spec_hash_of(spec: Mapping[str, Any]) -> str:
             deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}
     backbone = dict(deciding["backbone"])
     backbone["kinds"] = [kind for kind in backbone["kinds"] if kind in _FIRST_KINDS]
+    if deciding["task"]["kind"] != "question-answering":
+        backbone["head"] = [head for head in backbone["head"] if head not in _HEADS_OF_QUESTIONS]
     deciding["backbone"] = backbone
     for path, defaults in _ADDED_LATER.items():
         deciding = _without_defaults(deciding, path.split("."), defaults)

@@ -58,7 +58,8 @@ class Columns(Frozen):
         ),
     ]
     target: str = Field(
-        description="Column that is predicted: the index of a label, a number, a text, or which option is right."
+        description="Column that is predicted: the index of a label, a number, a text, which option is right, or a "
+        "question's answers, {text: [...], answer_start: [...]}."
     )
     options: Options | None = Field(
         None,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 ModelFamily = Literal["encoder", "encoder-decoder", "decoder"]
-Target = Literal["class", "number", "text", "option"]
+Target = Literal["class", "number", "text", "option", "span"]
 
 ROUGE = frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"})
 CORPUS_METRICS = frozenset({"bleu", "chrf"})  # of all texts of a split together: no means over rows
@@ -25,7 +25,8 @@ class KindFacts:
         family: how its model reads and writes. A decoder reads source and target in one sequence.
         auto_class: the class of transformers that builds the model, with the head of the task.
         adapter_task: what PEFT calls such a task (`task_type`).
-        target: what the target column holds: a class, a number, a text, or which of the row's options is right.
+        target: what the target column holds: a class, a number, a text, which of the row's options is right, or spans
+            of the row's second text.
         metrics: the harness's own metrics.
         target_tokens: whether the loss is that of the tokens of a target text, and their mean.
     """
@@ -66,5 +67,14 @@ KINDS: dict[str, KindFacts] = {
     # Options that a head scores one by one, in place of the likelihood that a decoder gives them.
     "scored-choice": _classifier("option", frozenset({"accuracy"})),
     "multiple-choice": _decoder("option", frozenset({"accuracy", "accuracy_normalized"})),
+    # Metrics of SQuAD: here f1 is that of the words that two answers share, a mean over questions.
+    "question-answering": KindFacts(
+        "encoder",
+        "AutoModelForQuestionAnswering",
+        "QUESTION_ANS",
+        "span",
+        frozenset({"exact_match", "f1"}),
+        target_tokens=False,
+    ),
 }
 LOWER_IS_BETTER = frozenset({"no_label"})  # of all metrics; of one of `evaluate` a higher value counts as better

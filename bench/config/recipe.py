@@ -84,7 +84,9 @@ class Recipe(Frozen):
         False, description="Recompute activations in the backward pass to save memory. The default is false."
     )
     holdout_rows: NonNegative = Field(
-        0, description="Training rows that are kept out of the training to watch their loss. The default is 0."
+        0,
+        description="Training rows (of question-answering, questions) that are kept out of the training to watch "
+        "their loss. The default is 0.",
     )
     score_epochs: bool = Field(
         False,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bench.config.answers import Answers
 from bench.config.data import Data
 from bench.config.evaluate_metric import EvaluateMetric
 from bench.config.extract import Extract
@@ -57,7 +58,7 @@ class Task(Frozen):
     version: Positive = Field(1, description="Raise it when the meaning of the scores changes. The default is 1.")
     kind: Kind = Field(
         description="What the task predicts. text-label generates the label of a class as text; causal-lm and "
-        "multiple-choice are for decoders."
+        "multiple-choice are for decoders; question-answering finds the answer in a text."
     )
     description: str = Field("", description="One sentence for readers. The default is empty.")
     data: Data = Field(description="The data set and its splits.")
@@ -82,6 +83,11 @@ class Task(Frozen):
         None,
         description="From which language into which a translation task translates, for tokenizers that write it as a "
         "token; others are not given it. The default null is for those others.",
+    )
+    answers: Answers | None = Field(
+        None,
+        description="Of a question-answering task: how contexts are read and answers chosen. The default null is the "
+        "default of every key.",
     )
     recipe: Recipe = Field(Recipe(), description="How the task is trained. The default is that of every key.")
     generation: Generation | None = Field(
@@ -143,9 +149,15 @@ class Task(Frozen):
         """Whether the target of a row is one of `labels`."""
         return self.facts.target == "class" or (self.facts.target == "option" and self.data.columns.options is None)
 
+    @property
+    def answering(self) -> Answers:
+        """`answers`, with its defaults filled in."""
+        return self.answers or Answers()
+
     @model_validator(mode="after")
     def _consistent(self) -> Task:
-        for fault in (*self._faults_of_labels(), *self._faults_of_metrics(), *self._faults_of_columns()):
+        faults = (self._faults_of_labels, self._faults_of_metrics, self._faults_of_columns, self._faults_of_answers)
+        for fault in (fault for of_part in faults for fault in of_part()):
             raise ValueError(fault)
         if self.generates and self.generation is None:
             raise ValueError(f"a {self.kind} task needs the block `generation`")
@@ -183,6 +195,21 @@ class Task(Frozen):
             yield f"languages: a {self.kind} task translates nothing"
         if self.extract is not None and (self.kind != "causal-lm" or "exact_match" not in self.metrics):
             yield "extract is for exact_match of causal-lm tasks, which is not among the metrics"
+
+    def _faults_of_answers(self) -> Iterator[str]:
+        columns = self.data.columns.text
+        if self.facts.target != "span":
+            if self.answers is not None:
+                yield f"a {self.kind} task finds no answers in a text: remove the block `answers`"
+            return
+        if len(columns) != 2:
+            yield f"data.columns.text: a {self.kind} task reads two columns, question and context, got {columns}"
+        module = next((metric for metric in self.metrics if EvaluateMetric.parse(metric) is not None), None)
+        if module is not None:
+            own = sorted(self.facts.metrics)
+            yield f"{module!r}: answers are not given to modules of `evaluate`; {self.kind} has {own}"
+        if self.answers is not None and self.answers.threshold and not self.answers.no_answer:
+            yield "answers.threshold has no effect without `no_answer: true`"
 
     def _faults_of_columns(self) -> Iterator[str]:
         columns, decoder = self.data.columns, self.facts.family == "decoder"

@@ -85,6 +85,7 @@ Kind = Literal[
     "causal-lm",
     "multiple-choice",
     "scored-choice",
+    "question-answering",
 ]
 
 

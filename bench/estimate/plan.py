@@ -75,11 +75,12 @@ def plan(
 class Lengths:
     """The prepared training rows of a cell.
 
-    rows: their number. longest, longest_target: tokens of the longest source and target. tokens: of all sources and
-    targets together, without padding.
+    rows: their number; trained: of those that are not held out. longest, longest_target: tokens of the longest source
+    and target. tokens: of all sources and targets together, without padding.
     """
 
     rows: int
+    trained: int
     longest: int
     longest_target: int
     tokens: int
@@ -88,14 +89,15 @@ class Lengths:
 def prepared_lengths(cell: Cell, mirror: Path | None, cache: Path) -> Lengths | None:
     """The lengths of the cell's training rows; None if nothing is prepared for it yet."""
     file = split_file(data_folder(cell.task, cell.backbone, cell.data, mirror, cache), "train")
-    return _lengths(file) if file.is_file() else None
+    return _lengths(file, cell.recipe.holdout_rows) if file.is_file() else None
 
 
 @lru_cache(maxsize=64)
-def _lengths(file: Path) -> Lengths:
+def _lengths(file: Path, held_out: int) -> Lengths:
     split = open_split(file)
+    trained, _ = split.held_out(held_out)
     sources, targets = split.lengths, split.target_lengths
-    return Lengths(len(split), max(sources), max(targets), sum(sources) + sum(targets))
+    return Lengths(len(split), len(trained), max(sources), max(targets), sum(sources) + sum(targets))
 
 
 def _row(
@@ -193,10 +195,10 @@ def largest_batch(cell: Cell, lengths: Lengths | None) -> BatchShape:
 
 def _trained_rows(cell: Cell, lengths: Lengths) -> int:
     """Prepared training rows without those that are held out. Raises BenchError if none is left."""
-    held_out = cell.recipe.holdout_rows
-    if held_out >= lengths.rows:
+    if not lengths.trained:
+        held_out = cell.recipe.holdout_rows
         raise BenchError(f"{cell.id}: {held_out} rows held out of {lengths.rows} leave none to train on")
-    return lengths.rows - held_out
+    return lengths.trained
 
 
 def _tokens(cell: Cell, steps: int | None, lengths: Lengths | None) -> dict[str, Any] | None:

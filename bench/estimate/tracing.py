@@ -177,7 +177,8 @@ def _meta_batch(cell: Cell, batch: BatchShape) -> Batch:
     with torch.device("meta"):
         length = batch.length + batch.target if facts.family == "decoder" else -(-batch.length // options)
         ids = torch.ones(batch.rows * options, length, dtype=torch.long)
-        size = (batch.rows, batch.target) if facts.target_tokens else (batch.rows,)
+        size: tuple[int, ...] = (batch.rows, batch.target) if facts.target_tokens else (batch.rows,)
+        size = (batch.rows, 2) if facts.target == "span" else size
         targets = torch.zeros(size, dtype=torch.float32 if facts.target == "number" else torch.long)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if facts.family == "decoder":

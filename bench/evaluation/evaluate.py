@@ -11,7 +11,7 @@ import math
 import reprlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -20,12 +20,14 @@ import torch
 
 from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
+from bench.evaluation.answers import answer_rows
 from bench.evaluation.corpus_scores import corpus_scores, signatures
 from bench.evaluation.evaluate_modules import score_with_modules
 from bench.evaluation.generation_settings import generation_settings, overruled_settings, warn_once
 from bench.evaluation.metrics import mean_of_rows, score, text_rows
 from bench.evaluation.predictors import NORMALIZED, Predicted, predict_rows
 from bench.evaluation.rouge import dropped, rouge_metrics
+from bench.evaluation.spans import example_answers
 from bench.inputs.collate import Collator
 from bench.inputs.languages import languages_of
 from bench.inputs.splits import Split
@@ -70,7 +72,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of one split: a class, a number, a text or an option per row, and the mean loss."""
+    """The predictions of one split: a class, number, text or option per example, and the mean loss of its rows."""
 
     values: list[Any]
     loss: float
@@ -104,7 +106,8 @@ def evaluate(
         result.batch_size, result.halvings = predicted.batch_size, result.halvings + predicted.halvings
         result.predictions[name], result.details[name] = predicted.values, predicted.details
         result.loss[name] = predicted.loss if math.isfinite(predicted.loss) else None
-        result.metrics[name], result.scores[name] = score_rows(task, predicted.values, split.targets, predicted.details)
+        references = split.examples.targets
+        result.metrics[name], result.scores[name] = score_rows(task, predicted.values, references, predicted.details)
     if task.kind == "causal-lm":
         perplexities = {name: _perplexity(loss) for name, loss in result.loss.items()}
         result.settings["perplexity"] = perplexities
@@ -152,22 +155,24 @@ def score_rows(
 ) -> tuple[dict[str, float | None], dict[str, list[float]]]:
     """Every metric of `task`, and the score of each row for those that are means over rows.
 
-    Predictions and references are those of a split: classes, numbers, texts or options; `details` is what else was
-    found of its rows. A metric of the second result is the mean of its rows. Raises BenchError where a module of
-    `evaluate` fails.
+    Predictions and references are those of a split: classes, numbers, texts, options or answers; `details` is what
+    else was found of its rows. A metric of the second result is the mean of its rows. Raises BenchError where a module
+    of `evaluate` fails.
     """
     rows: dict[str, list[float]] = {}
     if task.kind == "text-label":
         predictions, references = as_classes(task, predictions), as_classes(task, references)
     if task.facts.target == "text":
         rows = text_rows(task, predictions, references)
+    elif task.facts.target == "span":
+        rows = answer_rows(task, predictions, references)
     elif "accuracy_normalized" in task.metrics:
         pairs = zip(details[NORMALIZED], references, strict=True)
         rows = {"accuracy_normalized": [float(found == right) for found, right in pairs]}
     values = mean_of_rows(rows)
     if task.facts.target == "text":
         values |= corpus_scores(task, predictions, references)
-    if task.facts.target != "text":
+    if task.facts.target not in ("text", "span"):
         values |= score(task, predictions, references)
     for metric, scored in score_with_modules(task, predictions, references).items():
         values[metric] = scored.value
@@ -186,7 +191,7 @@ def predict(
     check: Callable[[int], None] = lambda _: None,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Predictions:
-    """Predict every row of `split`; each process of the group takes a part of the batches, and all return the same.
+    """Predict every example of `split`; each process takes a part of the batches of rows, and all return the same.
 
     Where memory runs out the batch is halved; a single row that does not fit raises. `check` is called with the number
     of rows that are done before each batch, and may raise to stop. The model is left in the mode it was in.
@@ -218,7 +223,11 @@ def predict(
             done += len(rows)
     finally:
         model.train(was_training)
-    return _join(process_group.all_gather_object(_Part(values, details, loss, weight, batch_size, halvings)))
+    joined = _join(process_group.all_gather_object(_Part(values, details, loss, weight, batch_size, halvings)))
+    if task.facts.target != "span":
+        return joined
+    texts, of_examples = example_answers(split, joined.values, task.answering)
+    return replace(joined, values=texts, details=of_examples)
 
 
 @dataclass(frozen=True)

@@ -22,18 +22,32 @@ def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
 
     Classes: cross-entropy over rows, with logits [n, classes]; [n, most options], with -inf where a row has fewer, for
     options that an encoder scores. Numbers (regression): squared error, with logits [n, 1].
-    Texts: cross-entropy over target tokens without padding, with logits [n, longest target, vocabulary].
+    Texts: cross-entropy over target tokens without padding, with logits [n, longest target, vocabulary]. Spans: the
+    mean of the cross-entropies of start and end, over the tokens of a window, with logits [n, 2, longest window].
     """
     facts = KINDS[kind]
     if facts.target_tokens:
         logits = _decoder_logits(model, batch) if facts.family == "decoder" else _seq2seq_logits(model, batch)
         return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED), logits
+    if facts.target == "span":
+        logits = _span_logits(model, batch)
+        return functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten()), logits
     logits = model(**batch.inputs).logits.float()
     if batch.sequences is not None:  # a score for each option: those of a row are its logits
         logits = pad_sequence(logits.squeeze(-1).split(batch.sequences), batch_first=True, padding_value=-torch.inf)
     if facts.target == "number":
         return functional.mse_loss(logits.squeeze(-1), batch.targets), logits
     return functional.cross_entropy(logits, batch.targets), logits
+
+
+def _span_logits(model: Any, batch: Batch) -> Tensor:
+    """The logits of start and end of every token, [n, 2, longest window].
+
+    Models give some to padding too. A window's loss would then depend on the batch that it is in.
+    """
+    output = model(**batch.inputs)
+    logits = torch.stack([output.start_logits, output.end_logits], dim=1).float()
+    return logits.masked_fill(batch.inputs["attention_mask"][:, None] == 0, -torch.inf)
 
 
 def target_loglikelihoods(model: Any, batch: Batch) -> Tensor:

@@ -18,6 +18,7 @@ from typing import Any
 from bench.config.extract import answer_in
 from bench.config.kinds import ROUGE
 from bench.config.task import Task
+from bench.evaluation.answers import answer_rows
 from bench.evaluation.corpus_scores import corpus_scores
 from bench.evaluation.rouge import rouge_rows
 
@@ -27,12 +28,14 @@ OF_DETAILS = frozenset({"accuracy_normalized"})  # metrics of what is predicted 
 def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
     """Every metric of `task` that is the harness's own.
 
-    `predictions` and `references` hold texts (summarization, translation, causal-lm), numbers (regression) or indices
-    of classes and options (the other kinds, where a prediction of -1 is a text that is no label).
+    `predictions` and `references` hold texts (summarization, translation, causal-lm), answers (question-answering),
+    numbers (regression) or indices of classes and options (the others, where -1 is a text that is no label).
 
     >>> score(task, predictions=[0, 1, 1], references=[0, 1, 0])
     {'accuracy': 0.6666666666666666}
     """
+    if task.facts.target == "span":
+        return mean_of_rows(answer_rows(task, predictions, references))
     if task.facts.target == "text":
         of_rows = mean_of_rows(text_rows(task, predictions, references))
         return {**of_rows, **corpus_scores(task, predictions, references)}

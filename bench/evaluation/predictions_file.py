@@ -1,4 +1,4 @@
-"""predictions.parquet: one row per evaluated row. Paired statistics of two methods are computed from it."""
+"""predictions.parquet: one row per evaluated example. Paired statistics of two methods are computed from it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ def write_predictions(
     `evaluate` has the column only if its module gave values for the rows of every split. Each of the `details` by split
     is a column too, under its own name.
     """
+    examples = {name: splits[name].examples for name in predictions}
     names = [name for name in predictions for _ in predictions[name]]
     columns: dict[str, Any] = {
         "split": names,
-        "row": [row for name in predictions for row in splits[name].rows],
-        "reference": [target for name in predictions for target in splits[name].targets],
+        "row": [row for name in predictions for row in examples[name].rows],
+        "reference": [target for name in predictions for target in examples[name].targets],
         "prediction": [value for name in predictions for value in predictions[name]],
     }
     first = next(iter(predictions), "")

@@ -12,6 +12,7 @@ from bench.config.task import Task
 from bench.evaluation.continuations import continue_prompts
 from bench.evaluation.generation import generate_texts
 from bench.evaluation.loss import target_loglikelihoods, task_loss
+from bench.evaluation.spans import window_answer
 from bench.inputs.collate import Collator
 from bench.inputs.prompts import OPTION_CHARACTERS, OPTION_LENGTHS
 
@@ -25,7 +26,7 @@ LOGLIKELIHOODS, NORMALIZED = "loglikelihoods", "prediction_normalized"
 
 @dataclass(frozen=True)
 class Predicted:
-    """The predictions of some rows: a class, a number, a text or the index of an option per row.
+    """The predictions of some rows: a class, a number, a text, the index of an option or a `WindowAnswer` per row.
 
     `loss` is the task's own: their mean, over rows or target tokens. `details` are further values per row, by name.
     """
@@ -84,6 +85,15 @@ def _options(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: 
     )
 
 
+def _spans(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: Any) -> Predicted:
+    batch = collate(rows)
+    loss, logits = task_loss(model, batch, task.kind)
+    is_token = batch.inputs["attention_mask"].bool()
+    own = [of_row[:, kept].cpu().numpy() for of_row, kept in zip(logits, is_token, strict=True)]
+    windows = [window_answer(collate.split, i, found, task.answering) for i, found in zip(rows, own, strict=True)]
+    return Predicted(windows, float(loss))
+
+
 def _best(scores: torch.Tensor) -> int:
     return -1 if bool(scores.isnan().any()) else int(scores.argmax())
 
@@ -96,4 +106,5 @@ _PREDICTORS: dict[tuple[str, str], Predictor] = {
     ("class", "encoder-decoder"): _texts,
     ("text", "decoder"): _continuations,
     ("option", "decoder"): _options,
+    ("span", "encoder"): _spans,
 }

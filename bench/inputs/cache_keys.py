@@ -49,6 +49,7 @@ def data_folder(
         "max_target_length": task.recipe.max_target_length if task.facts.target_tokens else None,
         **({"prompt": task.prompt.model_dump(mode="json")} if task.prompt else {}),
         **({"languages": task.languages.model_dump(mode="json")} if task.languages else {}),
+        **({"answers": _answers_key(task)} if task.facts.target == "span" else {}),
         "choice": choice.model_dump(mode="json"),
         "mirror": _mirror_key(mirror) if choice.source == "hub" and not task.data.files else None,
         "folders": [str(folder.resolve()) for folder in task.data.folders] if task.data.files else None,
@@ -56,6 +57,10 @@ def data_folder(
         "tokenizer": dict(reader) if reader else _backbone_key(backbone, mirror),
     }
     return CachePaths(cache).data(f"{task.name}-{digest_json(decides)[:KEY_LENGTH]}")
+
+
+def _answers_key(task: Task) -> dict[str, Any]:
+    return task.answering.model_dump(mode="json", include={"stride", "no_answer"})
 
 
 def backbone_folder(backbone: Backbone, mirror: Path | None, cache: Path) -> Path:

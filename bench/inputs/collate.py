@@ -15,6 +15,7 @@ from bench.inputs.prompts import OPTION_IDS, OPTION_LENGTHS
 from bench.inputs.segments import SEGMENT_IDS
 from bench.inputs.sequences import IGNORED, sequences
 from bench.inputs.splits import Column, Part, Split
+from bench.inputs.windows import SPAN
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,9 +27,9 @@ class Batch:
 
     `inputs` are the model's arguments: input_ids, attention_mask and, where the model is told segments, token_type_ids,
     all [n, longest source]. Those of a decoder hold the targets too (bench/inputs/sequences.py). `targets` are classes
-    [n], numbers [n], or token ids [n, longest target] with IGNORED at the padding. `tokens` counts source and target
-    tokens without padding. Where a row has several sequences, one for each of its options, `sequences` counts them, and
-    the inputs are [sum of these, longest].
+    [n], numbers [n], the first and the last token of answers [n, 2], or token ids [n, longest target] with IGNORED at
+    the padding. `tokens` counts source and target tokens without padding. Where a row has several sequences, one for
+    each of its options, `sequences` counts them, and the inputs are [sum of these, longest].
     """
 
     inputs: dict[str, Any]
@@ -68,6 +69,10 @@ class Collator:
             labels = [self.split.label_ids[i] for i in rows]
             tokens += sum(len(label) for label in labels)
             targets = _padded(labels, IGNORED)
+        elif KINDS[self.kind].target == "span":
+            before = [max(map(len, sources)) - len(source) if self._left else 0 for source in sources]
+            spans = [self.split.more[SPAN][i].astype(np.int64) for i in rows]
+            targets = torch.from_numpy(np.stack(spans) + np.array(before)[:, None])
         else:
             dtype = torch.float32 if KINDS[self.kind].target == "number" else torch.long
             targets = torch.tensor([self.split.targets[i] for i in rows], dtype=dtype)

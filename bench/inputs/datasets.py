@@ -1,8 +1,8 @@
 """Tokenized rows: written once per task and tokenizer by `prepare_task`, and only read by cells (`open_data`).
 
 A folder in the cache holds one Arrow file per split, with the columns input_ids, target, label_ids (empty where the
-model generates nothing), row, where the model is told segments token_type_ids, and where rows have options these
-(bench/inputs/prompts.py). A manifest is written last. The
+model generates nothing), row, where the model is told segments token_type_ids, and those of options
+(bench/inputs/prompts.py) or windows (bench/inputs/windows.py) where rows have these. A manifest is written last. The
 same rows and tokenizer give the same fingerprint. A file that no longer matches the manifest is refused.
 """
 
@@ -32,7 +32,8 @@ from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
 from bench.inputs.segments import has_segments
 from bench.inputs.sources import Source, read_source
 from bench.inputs.splits import Split, open_split, split_file
-from bench.inputs.tokenize import Tokenizer, check_lengths, join_blocks, rows_digest, write_blocks
+from bench.inputs.tokenize import Tokenizer, check_lengths, count_rows, join_blocks, rows_digest, write_blocks
+from bench.inputs.windows import check_windows
 from bench.lease import lease
 from bench.log import progress_bar
 from bench.paths import MANIFEST, CachePaths
@@ -97,6 +98,7 @@ def check_reader(task: Task, backbone: Backbone, reader: Reader) -> bool:
     check_vocabulary(tokenizer, reader)
     check_prompts(task, tokenizer)
     set_languages(task, tokenizer)
+    check_windows(task, tokenizer)
     check_generated(task, reader.model, tokenizer)
     return has_segments(task, tokenizer, reader.model)
 
@@ -133,7 +135,7 @@ def _prepare(
             file = split_file(new, name)
             join_blocks(files, file)
             check_lengths(file, tokenizer, f"{task.data_title}, split {name!r}")
-            splits[name] = {"rows": len(source.splits[name]), "sha256": digest(file), "content": rows_digest(file)}
+            splits[name] = {"rows": count_rows(file), "sha256": digest(file), "content": rows_digest(file)}
         content = {
             "splits": splits,
             "evaluation": list(task.data.evaluation),

@@ -16,7 +16,9 @@ def auto_class(kind: str) -> Any:
 
 
 def head_outputs(task: Task) -> int:
-    """Outputs of the task's head: 1 for a number or the score of an option, 0 where the model has no such head."""
+    """Outputs of the task's head: 1 for a number or the score of an option, 2 for spans, 0 without such a head."""
     if not task.facts.has_head:
         return 0
-    return len(task.labels) if task.facts.target == "class" else 1
+    if task.facts.target == "class":
+        return len(task.labels)
+    return 2 if task.facts.target == "span" else 1  # start and end

@@ -10,7 +10,8 @@ import pyarrow
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.inputs.formats.rows import Rows
-from bench.inputs.prompts import IDS, OPTION_LENGTHS
+from bench.inputs.portions import IDS
+from bench.inputs.prompts import OPTION_LENGTHS
 from bench.inputs.segments import SEGMENT_IDS
 
 if TYPE_CHECKING:

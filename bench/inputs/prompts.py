@@ -12,11 +12,11 @@ from bench.config.prompt import OPTION, filled
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.inputs.formats.rows import Rows
+from bench.inputs.portions import IDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-IDS = pyarrow.list_(pyarrow.int32())
 # Columns of multiple-choice rows: the tokens of all options one after the other, and of each its tokens and characters.
 OPTION_IDS, OPTION_LENGTHS, OPTION_CHARACTERS = "option_ids", "option_lengths", "option_characters"
 Ids = list[int]

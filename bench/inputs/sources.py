@@ -17,6 +17,7 @@ from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import digest
 from bench.inputs import synthetic
+from bench.inputs.answers import row_answers
 from bench.inputs.formats.row_files import class_names_of, read_blocks
 from bench.inputs.formats.rows import BLOCK, Block, Rows
 from bench.inputs.locate.dataset_card import Card
@@ -122,6 +123,8 @@ class SourceSplit:
             for value in values[: len(self.task.data.columns.text)]:
                 texts.append(check_text(value))
                 column = next(unread)
+            if self.task.facts.target == "span":
+                return texts, [], row_answers(self.task, values[-1], texts[-1])
             if self.task.facts.target != "option":
                 return texts, [], target(self.task, values[-1], has_names=self.has_class_names)
             options = row_options(self.task, values[len(texts) : -1])

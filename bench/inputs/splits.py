@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow
 import pyarrow.ipc
 
 from bench.inputs.segments import SEGMENT_IDS
+from bench.inputs.windows import SPAN
 
 
 class Column(Sequence[Any]):
@@ -84,7 +86,7 @@ class Split:
     """The rows of one split, or a part of them."""
 
     input_ids: Column | Part  # one int32 array per row
-    targets: Column | Part  # class indices, numbers or target texts
+    targets: Column | Part  # class indices, numbers, target texts or answers
     label_ids: Column | Part  # tokens of the target texts; empty arrays where the model generates nothing
     rows: Column | Part  # number of each row in the source
     segment_ids: Column | Part | None = None  # beside each token id; None where the model is told no segments
@@ -104,6 +106,29 @@ class Split:
         """Tokens of each row's target text; 0 where the model generates nothing."""
         lengths: list[int] = self.label_ids.lengths.tolist()
         return lengths
+
+    @cached_property
+    def first_windows(self) -> list[int]:
+        """The index of the first row of each example: of every row, unless rows are windows of longer ones."""
+        if SPAN not in self.more:
+            return list(range(len(self)))
+        numbers = [self.rows[i] for i in range(len(self))]
+        return [i for i, number in enumerate(numbers) if i == 0 or number != numbers[i - 1]]
+
+    @property
+    def examples(self) -> Split:
+        """One row per example, the first of its windows: whatever is said of an example stands in each of them."""
+        return self if SPAN not in self.more else self.part(self.first_windows)
+
+    def held_out(self, examples: int) -> tuple[list[int], list[int]]:
+        """The indices of all rows but those of so many `examples`, and of these, which are evenly spread."""
+        firsts = [*self.first_windows, len(self)]
+        of_examples = [range(start, end) for start, end in pairwise(firsts)]
+        held = {(k * len(of_examples)) // examples for k in range(examples)}
+        parts: tuple[list[int], list[int]] = ([], [])
+        for number, rows in enumerate(of_examples):
+            parts[number in held].extend(rows)
+        return parts
 
     def part(self, rows: Sequence[int]) -> Split:
         """The rows at these indices, in this order."""

@@ -23,25 +23,25 @@ from bench.files import write_atomic
 from bench.inputs.formats.rows import Rows
 from bench.inputs.languages import set_languages
 from bench.inputs.option_pairs import OptionPairEncoder
-from bench.inputs.prompts import IDS, PromptEncoder
+from bench.inputs.portions import IDS, portions
+from bench.inputs.prompts import PromptEncoder
 from bench.inputs.segments import SEGMENT_IDS
 from bench.inputs.sources import SourceSplit
+from bench.inputs.windows import WindowEncoder
 
 if TYPE_CHECKING:
     from tqdm import tqdm
     from transformers import PreTrainedTokenizerBase
 
 LISTS = ("input_ids", "label_ids")
-# A tokenizer keeps about 200 bytes per token until the rows of a call are returned, cut-off tokens included.
-CALL_ROWS = 256  # rows in one call
-CALL_CHARACTERS = 2**17  # characters in one call, of which a single row may have more
 TABLE_TOKENS = 2**24  # tokens up to which a digest takes all rows as one table
 
 
 class Tokenizer:
     """Turns rows of a task into the columns input_ids, target, label_ids, row and, if `segments`, token_type_ids.
 
-    Rows of a decoder's task have the columns of PromptEncoder.
+    Rows of a decoder's task have the columns of PromptEncoder, those of a question-answering task the columns of
+    WindowEncoder, where one row of the source may become several.
     """
 
     def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, *, segments: bool) -> None:
@@ -52,6 +52,9 @@ class Tokenizer:
 
     def __call__(self, rows: Rows) -> pyarrow.RecordBatch:
         """The columns of a block of rows."""
+        if self.task.facts.target == "span":
+            windows = WindowEncoder(self.task, self._tokenizer, segments=self.segments)
+            return pyarrow.RecordBatch.from_pydict(windows(rows))
         numbers = pyarrow.array(rows.numbers, pyarrow.int64())
         if self.task.facts.family == "decoder":
             columns = PromptEncoder(self.task, self._tokenizer)(rows)
@@ -80,7 +83,7 @@ class Tokenizer:
     def _encoded(self, texts: list[list[str]], length: int, *, as_target: bool = False) -> dict[str, pyarrow.Array]:
         """What the tokenizer makes of each row's text or pair of texts, by its name, as one array of lists."""
         parts: dict[str, list[pyarrow.Array]] = {}
-        for call in _calls(texts):
+        for call in portions(texts):
             columns = [list(column) for column in zip(*call, strict=True)]
             given = (
                 {"text_target": columns[0]} if as_target else dict(zip(("text", "text_pair"), columns, strict=False))
@@ -110,6 +113,11 @@ def join_blocks(blocks: list[Path], file: Path) -> None:
         for block in blocks:
             for batch in _Batches(block):
                 writer.write_batch(batch)
+
+
+def count_rows(file: Path) -> int:
+    """The rows in `file`: windows, where those of the source are read in several."""
+    return sum(batch.num_rows for batch in _Batches(file))
 
 
 def check_lengths(file: Path, tokenizer: Tokenizer, where: str) -> None:
@@ -154,25 +162,11 @@ class _Hashing(io.RawIOBase):
         return len(data)
 
 
-def _calls(texts: list[list[str]]) -> Iterator[list[list[str]]]:
-    """The rows in the portions that a tokenizer takes at once."""
-    call: list[list[str]] = []
-    characters = 0
-    for row in texts:
-        length = sum(map(len, row))
-        if call and (len(call) == CALL_ROWS or characters + length > CALL_CHARACTERS):
-            yield call
-            call, characters = [], 0
-        call.append(row)
-        characters += length
-    if call:
-        yield call
-
-
 def _holds(file: Path, rows: int) -> bool:
-    """Whether `file` is a block of so many rows."""
+    """Whether `file` is a block of so many rows of the source."""
     try:
-        return bool(sum(batch.num_rows for batch in _Batches(file)) == rows)
+        found = sum(pyarrow.compute.count_distinct(batch.column("row")).as_py() for batch in _Batches(file))
+        return bool(found == rows)
     except (FileNotFoundError, pyarrow.ArrowInvalid):
         return False
 

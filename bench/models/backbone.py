@@ -26,7 +26,7 @@ from bench.models.quantization import nf4_config
 from bench.models.relative_positions import use_own_gathers
 from bench.models.sites import AdapterSite, matrix_shape
 
-USUAL_CLASSIFIERS = ("classifier", "score")  # PEFT trains modules of these names whatever its config says
+USUAL_CLASSIFIERS = ("classifier", "score", "qa_outputs")  # PEFT trains modules of these names whatever its config says
 # Where the configs of transformers keep the dropout before a classifier, for the config that is saved with the model.
 HEAD_DROPOUT_KEYS = ("classifier_dropout", "cls_dropout", "seq_classif_dropout", "classifier_dropout_prob")
 

@@ -33,7 +33,10 @@ class Forecasts:
 
     def steps(self, cell: Cell) -> int | None:
         """Optimizer steps of the whole training; None while the number of its rows is not known."""
-        rows = cell.declared_train_rows or self._prepared_rows(cell)
+        rows = cell.declared_train_rows
+        # Where a row of the data set may become several windows, the task's file does not say how many.
+        if rows is None or cell.task.facts.target == "span":
+            rows = self._prepared_rows(cell) or rows
         return cell.recipe.total_steps(rows - cell.recipe.holdout_rows) if rows else None
 
     def whole(self, cell: Cell) -> Forecast | None:

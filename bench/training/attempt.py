@@ -141,7 +141,7 @@ class Attempt:
         self.base = base_bytes(model)
         initial_hash, frozen = adapter_hash(model), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
-        schedule = schedule_of(self.cell, len(rows.train) + len(rows.held_out), shapes)
+        schedule = schedule_of(self.cell, len(rows.train) + self.cell.recipe.holdout_rows, shapes)
         heads = trained_heads(model, self.cell)
         core = self.core = build_core(model, sites, self.cell, schedule, self.process_group)
         self.best = BestStep.of(core, self.cell)

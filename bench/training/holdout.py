@@ -55,9 +55,9 @@ class Rows:
 
 
 def hold_out(split: Split, rows: int) -> tuple[Split, Split]:
-    """`split` without `rows` of its rows, and these: evenly spread, so the same for every method and seed."""
-    held = {(k * len(split)) // rows for k in range(rows)}
-    return split.part([i for i in range(len(split)) if i not in held]), split.part(sorted(held))
+    """`split` without `rows` of its examples, and these: evenly spread, so the same for every method and seed."""
+    trained, held = split.held_out(rows)
+    return split.part(trained), split.part(held)
 
 
 @dataclass(frozen=True)

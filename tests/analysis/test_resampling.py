@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from sklearn import metrics
 
 from bench.analysis.stats.resampling import replicates, sums_of
 from bench.config.task import Task
+from bench.evaluation.evaluate import score_rows
 from bench.evaluation.metrics import score
 
 ROWS, DRAWS = 60, 25
@@ -65,6 +67,21 @@ def test_metrics_of_classes(metric: str, classes: int) -> None:
     }[metric]
     task = make_task("classification", [metric], classes)
     assert resampled(task, metric, truth, guess) == pytest.approx(expected(library_metric, truth, guess))
+
+
+def test_scores_of_answers_are_means_over_questions() -> None:
+    draw, words = np.random.default_rng(0), ["red", "blue", "green"]
+    truth = np.array([json.dumps([" ".join(draw.choice(words, 2))]) for _ in range(ROWS)])
+    guess = np.array([" ".join(draw.choice(words, 2)) for _ in range(ROWS)])
+    data = {"hub": "a/b", "columns": {"text": ["q", "c"], "target": "y"}}
+    task = Task(name="t", kind="question-answering", data=data, metrics=["exact_match", "f1"])
+    _, rows = score_rows(task, guess, truth)
+    for metric in task.metrics:
+        assert sums_of(task, metric, truth, guess) is None  # not without the scores of the examples
+        sums = sums_of(task, metric, truth, guess, np.asarray(rows[metric]))
+        assert sums is not None
+        found = list(replicates([sums], "t/validation", DRAWS)[:, 0])
+        assert found == pytest.approx(expected(lambda y, p, of=metric: score(task, p, y)[of], truth, guess))
 
 
 def test_text_that_is_no_label_counts_as_wrong() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.fixtures import shared_lab, shared_summaries, undisturbed
+from helpers.fixtures import shared_lab, shared_questions, shared_summaries, undisturbed
 from helpers.saved_models import World
 
-__all__ = ["shared_lab", "shared_summaries", "undisturbed"]
+__all__ = ["shared_lab", "shared_questions", "shared_summaries", "undisturbed"]
 
 
 @pytest.fixture(scope="session")

@@ -28,11 +28,12 @@ from bench.models.backbone import load_backbone
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("kind", ["classification", "summarization"])
+@pytest.mark.parametrize("kind", ["classification", "summarization", "question-answering"])
 def test_order_and_values_do_not_depend_on_the_batch(
-    shared_lab: Lab, shared_summaries: Lab, tmp_path: Path, kind: str
+    shared_lab: Lab, shared_summaries: Lab, shared_questions: Lab, tmp_path: Path, kind: str
 ) -> None:
-    lab = replace(shared_lab if kind == "classification" else shared_summaries, cache=tmp_path)
+    labs = {lab.kind: lab for lab in (shared_lab, shared_summaries, shared_questions)}
+    lab = replace(labs[kind], cache=tmp_path)
     cell = lab.prepare(lab.cell("lora"))
     model_folder = backbone_folder(cell.backbone, None, tmp_path)
     torch.manual_seed(0)

@@ -38,6 +38,12 @@ def shared_choices(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return make_lab(tmp_path_factory.mktemp("choices"), "multiple-choice")
 
 
+@pytest.fixture(scope="session")
+def shared_questions(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A two-layer encoder for questions, with one cache for all tests."""
+    return make_lab(tmp_path_factory.mktemp("questions"), "question-answering")
+
+
 @pytest.fixture
 def lab(shared_lab: Lab, tmp_path: Path) -> Lab:
     """The encoder with the test's own cache."""
@@ -48,6 +54,12 @@ def lab(shared_lab: Lab, tmp_path: Path) -> Lab:
 def summaries(shared_summaries: Lab, tmp_path: Path) -> Lab:
     """The BART with the test's own cache."""
     return replace(shared_summaries, cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def questions(shared_questions: Lab, tmp_path: Path) -> Lab:
+    """The encoder for questions with the test's own cache."""
+    return replace(shared_questions, cache=tmp_path / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.config.answers import Answers
 from bench.config.backbone import Backbone
 from bench.config.budget import Budget
 from bench.config.catalog import WORKFLOW, load_catalog
@@ -58,6 +59,12 @@ MODELS = {
         "cola", ("query", "intermediate.dense", "output.dense"), ("pooler", "classifier"), {"head_dropout": 0.1}
     ),
     "summarization": Made("cnn_dailymail", ("q_proj", "fc1")),
+    "question-answering": Made(
+        "squad",
+        ("query", "intermediate.dense", "output.dense"),
+        ("pooler", "classifier", "qa_outputs"),
+        {"max_length": 40, "max_steps": STEPS},
+    ),
     "causal-lm": Made("gsm8k", _DECODER, recipe=_LONGER),
     "scored-choice": Made("arc_easy_encoder", ("query", "output.dense"), ("pooler", "classifier")),
     "multiple-choice": Made("arc_easy", _DECODER, recipe=_LONGER),
@@ -102,6 +109,8 @@ class Lab:
         changes: dict[str, Any] = {"recipe": chosen}
         if task.generation is not None:
             changes["generation"] = task.generation.model_copy(update={"beams": 2, "max_length": 8})
+        if self.kind == "question-answering":  # contexts of two windows
+            changes["answers"] = Answers(stride=8)
         task = task.model_copy(update=changes)
         backbone = Backbone(
             name="small",

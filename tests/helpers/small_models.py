@@ -34,7 +34,8 @@ def save_small_model(model: Path, kind: str) -> None:
         )
         BartForConditionalGeneration(config).save_pretrained(model)
     else:
-        save_tokenizer_of_words(model, "acceptability", start="[CLS]", end="[SEP]")
+        words = "reports" if kind == "question-answering" else "acceptability"
+        save_tokenizer_of_words(model, words, start="[CLS]", end="[SEP]")
         bert = BertConfig(
             hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, pad_token_id=0, **SIZES
         )

@@ -16,7 +16,7 @@ from helpers.small_models import save_small_model
 from bench.config.backbone import Backbone
 from bench.config.catalog import load_catalog
 from bench.config.cell import DataChoice
-from bench.inputs import tokenize
+from bench.inputs import portions, tokenize
 from bench.inputs.backbones import prepare_backbone
 from bench.inputs.datasets import open_data, prepare_task
 from bench.inputs.splits import Column, Split
@@ -72,7 +72,7 @@ def test_an_interrupted_preparation_goes_on_to_the_same_bytes(
 def test_portions_do_not_decide_tokens(
     backbone: Backbone, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenize, "CALL_CHARACTERS", 100)
+    monkeypatch.setattr(portions, "CALL_CHARACTERS", 100)
     other = prepared(backbone, tmp_path / "other")
     assert (whole / "train.arrow").read_bytes() == (other / "train.arrow").read_bytes()
 

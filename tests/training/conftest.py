@@ -1,3 +1,3 @@
-from helpers.fixtures import lab, shared_lab, shared_summaries, summaries, undisturbed
+from helpers.fixtures import lab, questions, shared_lab, shared_questions, shared_summaries, summaries, undisturbed
 
-__all__ = ["lab", "shared_lab", "shared_summaries", "summaries", "undisturbed"]
+__all__ = ["lab", "questions", "shared_lab", "shared_questions", "shared_summaries", "summaries", "undisturbed"]

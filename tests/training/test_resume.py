@@ -59,6 +59,16 @@ def test_killed_around_the_end_of_an_epoch(
     assert outcome(out) == undisturbed(lab, cell)
 
 
+def test_questions_interrupted_between_the_windows_of_an_example(
+    questions: Lab, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    cell, out = questions.prepare(questions.cell("adalora", rows=24)), tmp_path / "out"
+    assert questions.train(cell, out, Moment("step", 7), every=None) == EXIT_TRY_AGAIN
+    assert questions.train(cell, out, Moment("evaluation", 2, signal.SIGKILL), every=None) == -signal.SIGKILL
+    assert questions.train(cell, out) == 0
+    assert outcome(out) == undisturbed(questions, cell)
+
+
 @pytest.mark.parametrize("method", ["lora", "adalora"])
 def test_summaries_interrupted_while_they_are_generated(
     summaries: Lab, tmp_path: Path, undisturbed: Undisturbed, method: str

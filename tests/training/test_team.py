@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from helpers.small_cells import METHODS, Lab, Moment, outcome, record_of, run_out_of_memory, without_dropout
 
@@ -33,12 +34,16 @@ def together(lab: Lab, tmp_path: Path) -> Callable[[Cell], dict[str, Any]]:
     return run
 
 
-@pytest.mark.parametrize(("kind", "method"), [("classification", m) for m in METHODS] + [("summarization", "adalora")])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [*(("classification", m) for m in METHODS), ("summarization", "adalora"), ("question-answering", "lora")],
+)
 def test_as_one_process_with_as_many_micro_batches(
-    lab: Lab, summaries: Lab, tmp_path: Path, kind: str, method: str
+    lab: Lab, summaries: Lab, questions: Lab, tmp_path: Path, kind: str, method: str
 ) -> None:
     """Rows of unequal length, a last batch of 1 row of 12: one of two processes has none of it."""
-    place = without_dropout(lab if kind == "classification" else summaries, tmp_path / "model")
+    labs = {place.kind: place for place in (lab, summaries, questions)}
+    place = without_dropout(labs[kind], tmp_path / "model")
     alone, both = (
         place.prepare(place.cell(method, rows=37, head_dropout=0.0, **parts))
         for parts in ({"accumulation": 2}, {"processes": 2})
@@ -58,6 +63,8 @@ def test_as_one_process_with_as_many_micro_batches(
     assert found.ranks == expected.ranks
     for split, loss in expected.loss.items():
         assert found.loss[split] == pytest.approx(loss, rel=1e-3)
+    one, two = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("alone", "both"))
+    assert two[["split", "row", "reference"]].equals(one[["split", "row", "reference"]])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -44,7 +44,7 @@ def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score:
     """How `metric` is computed from one cell's predictions; None where these do not hold enough to compute it.
 
     `reference` and `prediction` are arrays over the examples. `score` is the metric of each example, where it is saved:
-    for ROUGE, and for those metrics of the library `evaluate` that are means over examples.
+    for ROUGE, for metrics of answers, and for those metrics of the library `evaluate` that are means over examples.
     """
     if score is not None:
         scores = np.asarray(score, dtype=float)
@@ -53,7 +53,7 @@ def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score:
         return Sums(bleu_counts(task, prediction.tolist(), reference.tolist()), bleu)
     if metric == "chrf":
         return Sums(chrf_counts(prediction.tolist(), reference.tolist()), chrf)
-    if task.facts.target == "text" or metric not in task.facts.metrics:
+    if task.facts.target in ("text", "span") or metric not in task.facts.metrics:
         return None
     if task.facts.target == "number":
         predicted, truth = np.asarray(prediction, dtype=float), np.asarray(reference, dtype=float)

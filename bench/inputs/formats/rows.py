@@ -13,7 +13,7 @@ class Rows:
     """Some rows of one split: a block of what `SourceSplit.blocks` reads, or all rows of a generator."""
 
     texts: list[list[str]]  # those of the text columns, per row
-    targets: list[Any]  # labels, numbers, texts or the index of the right option
+    targets: list[Any]  # labels, numbers, texts, the index of the right option, or answers
     numbers: list[int]  # number of each row in the source
     options: list[list[str]] = field(default_factory=list)  # of multiple-choice tasks, per row; else empty
 
