@@ -61,8 +61,8 @@ class Backbone(Frozen):
     )
     parameters: int | None = Field(
         None,
-        description="Number of parameters of the released checkpoint, compared when the model is loaded. "
-        "The default null skips the comparison.",
+        description="Number of parameters of the released checkpoint, a tied matrix counted once. A job's time and "
+        "memory are estimated from it where nothing better is known; the default null stands for a small model.",
     )
     untie_head: bool = Field(
         False,

@@ -30,6 +30,7 @@ from bench.inputs.model_files import (
     local_folder,
 )
 from bench.inputs.origin import FileState, change_of_model, check_unchanged, states_of, write_origin
+from bench.inputs.padding import settle_padding
 from bench.lease import lease
 from bench.paths import MANIFEST, MODEL_CONFIG, MODEL_WEIGHTS, CachePaths
 
@@ -74,13 +75,13 @@ def _prepare(folder: Path, backbone: Backbone, mirror: Path | None) -> None:
             taken = _take(backbone, source, new)
         converted = {name: state.sha256 for name, state in taken.items() if name.endswith(CONVERTED)}
         _check_weights(new, backbone.name)
-        sources = [state.sha256 for name, state in taken.items() if name.endswith(WEIGHTS)]
-        if backbone.package and sources[:1] != [backbone.package.sha256]:
-            raise BenchError(f"backbone {backbone.name!r}: its weights do not have the SHA-256 of its file")
         if not (new / FAST_TOKENIZER).is_file():
             _save_fast_tokenizer(new, backbone)
+        pad = settle_padding(new)
         files = {path.name: digest(path) for path in sorted(new.iterdir())}
         manifest = {"revision": revision, "files": files, **({"converted": converted} if converted else {})}
+        if pad is not None:
+            manifest["pad_token"] = pad
         write_origin(new, taken if revision is None else {})  # a commit of the hub stays what it is
         (new / MANIFEST).write_bytes(canonical_json(manifest))
 
@@ -92,6 +93,9 @@ def _take(backbone: Backbone, source: Path, folder: Path) -> dict[str, FileState
     if missing is not None:
         raise BenchError(f"backbone {backbone.name!r}: {missing} is missing")
     states = states_of(files, {})
+    weights = [state.sha256 for name, state in states.items() if name.endswith(WEIGHTS)]
+    if backbone.package and weights[:1] != [backbone.package.sha256]:  # before anything in them is read
+        raise BenchError(f"backbone {backbone.name!r}: its weights do not have the SHA-256 of its file")
     for name, file in files.items():
         if name == PICKLED_WEIGHTS:
             _convert_pickle(file, folder / MODEL_WEIGHTS)

@@ -68,6 +68,8 @@ MODELS = {
     "causal-lm": Made("gsm8k", _DECODER, recipe=_LONGER),
     "scored-choice": Made("arc_easy_encoder", ("query", "output.dense"), ("pooler", "classifier")),
     "multiple-choice": Made("arc_easy", _DECODER, recipe=_LONGER),
+    "classifying-llama": Made("cola", _DECODER, ("score",)),
+    "classifying-gpt2": Made("cola", ("c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"), ("score",)),
 }
 
 

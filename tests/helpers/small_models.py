@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bench.inputs import synthetic
 
@@ -15,8 +16,10 @@ def save_small_model(model: Path, kind: str) -> None:
     from transformers import BartConfig, BartForConditionalGeneration, BertConfig, BertModel
 
     torch.manual_seed(0)
-    if kind in ("causal-lm", "multiple-choice"):
+    if kind in ("causal-lm", "multiple-choice", "classifying-llama"):
         save_small_decoder(model)
+    elif kind == "classifying-gpt2":
+        save_small_gpt2(model)
     elif kind == "summarization":
         save_tokenizer_of_words(model, "articles", start="<s>", end="</s>")
         sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
@@ -61,13 +64,10 @@ def save_bert_of_pairs(folder: Path, rows: int = 12) -> None:
 def save_small_decoder(folder: Path, *, chat: bool = False) -> None:
     """Save a Llama with grouped queries and a byte-level tokenizer of generated sums and choices in `folder`."""
     import torch
-    from tokenizers import ByteLevelBPETokenizer, processors
+    from tokenizers import processors
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    texts = [row[0] for name in ("sums", "choices") for row in synthetic.rows(name, "train").texts]
-    trainer = ByteLevelBPETokenizer()
-    trainer.train_from_iterator(texts, vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"], show_progress=False)
-    tokenizer = trainer._tokenizer
+    tokenizer = _byte_level_tokenizer(["<pad>", "<s>", "</s>"])
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     if chat:
@@ -92,6 +92,29 @@ def save_small_decoder(folder: Path, *, chat: bool = False) -> None:
         eos_token_id=2,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def save_small_gpt2(folder: Path) -> None:
+    """Save a GPT-2 as it is published, without a token for padding: neither tokenizer nor config names one."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    end = "<|endoftext|>"
+    fast = PreTrainedTokenizerFast(tokenizer_object=_byte_level_tokenizer([end]), bos_token=end, eos_token=end)
+    fast.padding_side = "left"
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.2}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(fast), bos_token_id=0, eos_token_id=0, **sizes)).save_pretrained(folder)
+
+
+def _byte_level_tokenizer(special: list[str]) -> Any:
+    from tokenizers import ByteLevelBPETokenizer
+
+    texts = [row[0] for name in ("sums", "choices") for row in synthetic.rows(name, "train").texts]
+    trainer = ByteLevelBPETokenizer()
+    trainer.train_from_iterator(texts, vocab_size=400, special_tokens=special, show_progress=False)
+    return trainer._tokenizer
 
 
 def save_tokenizer_of_words(folder: Path, generator: str, *, start: str = "<s>", end: str = "</s>") -> None:
