@@ -85,8 +85,8 @@ class Recipe(Frozen):
     )
     holdout_rows: NonNegative = Field(
         0,
-        description="Training rows (of question-answering, questions) that are kept out of the training to watch "
-        "their loss. The default is 0.",
+        description="Training rows (of a question-answering task, questions) that are kept out of the training to "
+        "watch their loss. The default is 0.",
     )
     score_epochs: bool = Field(
         False,
