@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from bench.config.kinds import KINDS, Input
 from bench.config.types import CommitHash, Frozen, HubId, Kind, Name, Plain
 
 
@@ -73,8 +74,21 @@ class Backbone(Frozen):
         "sdpa", description="Attention implementation of transformers. The default is sdpa."
     )
 
+    @property
+    def input(self) -> Input:
+        """What the model reads."""
+        return KINDS[self.kinds[0]].input
+
+    @property
+    def image_tokens(self) -> int | None:
+        """Places of an image in the model, by its `config`: patches and the class token; None if that is unknown."""
+        size, patch = (self.config.get(key) for key in ("image_size", "patch_size"))
+        return (size // patch) ** 2 + 1 if isinstance(size, int) and isinstance(patch, int) else None
+
     @model_validator(mode="after")
     def _consistent(self) -> Backbone:
+        if len({KINDS[kind].input for kind in self.kinds}) > 1:
+            raise ValueError(f"kinds {self.kinds} mix texts and images, but a model reads one of them")
         sources = [name for name in ("hub", "package", "path", "built") if getattr(self, name) is not None]
         if len(sources) != 1:
             raise ValueError(f"give exactly one of hub, package, path, built; got {sources or 'none'}")

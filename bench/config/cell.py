@@ -46,8 +46,9 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
         "quotes": None,
         "field": None,
         "evaluation_from": None,
+        "installed": None,
     },
-    "task.data.columns": {"options": None, "option_names": None},
+    "task.data.columns": {"options": None, "option_names": None, "image": None},
     "backbone.package": {"gguf": None, "install": None},
 }
 

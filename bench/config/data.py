@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
@@ -50,13 +50,16 @@ Options = str | Annotated[list[str], Field(min_length=2)]
 class Columns(Frozen):
     """The columns that are read from the data set."""
 
-    text: Annotated[
-        list[str],
-        Field(
-            min_length=1,
-            description="Text columns in the order in which they are read: one or two; any number with a `prompt`.",
-        ),
-    ]
+    text: list[str] = Field(
+        [],
+        description="Text columns in the order in which they are read: one or two; any number with a `prompt`. "
+        "The default is none, for images.",
+    )
+    image: str | None = Field(
+        None,
+        description="Column of images, as the library datasets stores them or as the bytes of a PNG or JPEG file, for "
+        "image-classification tasks. The default null is for texts.",
+    )
     target: str = Field(
         description="Column that is predicted: the index of a label, a number, a text, which option is right, or a "
         "question's answers, {text: [...], answer_start: [...]}."
@@ -73,6 +76,11 @@ class Columns(Frozen):
     )
 
     @property
+    def inputs(self) -> list[str]:
+        """The columns that a model reads."""
+        return [*self.text, *([self.image] if self.image else [])]
+
+    @property
     def option_columns(self) -> list[str]:
         """The columns of options and of their names."""
         options = [self.options] if isinstance(self.options, str) else self.options or []
@@ -80,7 +88,9 @@ class Columns(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Columns:
-        names = [*self.text, *self.option_columns, self.target]
+        if bool(self.text) == bool(self.image):
+            raise ValueError("give either `text`, the columns of texts, or `image`, the column of images")
+        names = [*self.inputs, *self.option_columns, self.target]
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated is not None:
             raise ValueError(f"column {repeated!r} is named twice: each text and the target is a column of its own")
@@ -117,6 +127,11 @@ class Data(Frozen):
         description="Files of your own, by split: a path or a list of paths, in which * and ** stand for any name and "
         "any folders. They are looked up beside the task's file, then in the working folder. The default null is for "
         "data sets of the hub.",
+    )
+    installed: Literal["digits"] | None = Field(
+        None,
+        description="Data set that an installed package holds: digits, the handwritten digits of scikit-learn. "
+        "The default null is for data sets of the hub and files.",
     )
     config: str | None = Field(
         None, description="Configuration of the data set, such as cola. The default null is for sets that have none."
@@ -183,8 +198,8 @@ class Data(Frozen):
 
     @property
     def title(self) -> str:
-        """What messages call a data set of the hub."""
-        return f"data set {self.hub}"
+        """What messages call a data set that has a name."""
+        return f"data set {self.hub or self.installed}"
 
     @property
     def for_evaluation(self) -> Data:
@@ -208,10 +223,12 @@ class Data(Frozen):
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Data:
         self._folder = (info.context or {}).get("folder")
-        if (self.hub is None) == (self.files is None):
-            raise ValueError("give either `hub`, a data set, or `files`, the paths of your own files by split")
+        if sum(source is not None for source in (self.hub, self.files, self.installed)) != 1:
+            raise ValueError(
+                "give one of `hub`, a data set, `files`, the paths of your own files by split, and `installed`"
+            )
         other = self.evaluation_from
-        if other is not None and self.files is not None:
+        if other is not None and self.hub is None:
             raise ValueError("`evaluation_from` is for data sets of the hub: name the other files in `files`")
         if other is not None and other.columns is not None and len(other.columns.text) != len(self.columns.text):
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Literal
 
 ModelFamily = Literal["encoder", "encoder-decoder", "decoder"]
 Target = Literal["class", "number", "text", "option", "span"]
+Input = Literal["text", "image"]
 
 ROUGE = frozenset({"rouge1", "rouge2", "rougeL", "rougeLsum"})
 CORPUS_METRICS = frozenset({"bleu", "chrf"})  # of all texts of a split together: no means over rows
@@ -24,19 +25,21 @@ class KindFacts:
     Attributes:
         family: how its model reads and writes. A decoder reads source and target in one sequence.
         auto_class: the class of transformers that builds the model, with the head of the task.
-        adapter_task: what PEFT calls such a task (`task_type`).
+        adapter_task: what PEFT calls such a task (`task_type`); None where it has no name for it.
         target: what the target column holds: a class, a number, a text, which of the row's options is right, or spans
             of the row's second text.
         metrics: the harness's own metrics.
         target_tokens: whether the loss is that of the tokens of a target text, and their mean.
+        input: what the model reads. A tokenizer prepares texts, the model's own image processor images.
     """
 
     family: ModelFamily
     auto_class: str
-    adapter_task: str
+    adapter_task: str | None
     target: Target
     metrics: frozenset[str]
     target_tokens: bool
+    input: Input = "text"
 
     @property
     def has_head(self) -> bool:
@@ -58,6 +61,15 @@ def _decoder(target: Target, metrics: frozenset[str]) -> KindFacts:
 
 KINDS: dict[str, KindFacts] = {
     "classification": _classifier("class", CLASS_METRICS),
+    "image-classification": KindFacts(
+        "encoder",
+        "AutoModelForImageClassification",
+        None,
+        "class",
+        CLASS_METRICS,
+        target_tokens=False,
+        input="image",
+    ),
     "regression": _classifier("number", frozenset({"pearson", "spearman", "mean_correlation"})),
     "summarization": _writer("text", ROUGE | CORPUS_METRICS),
     "translation": _writer("text", CORPUS_METRICS),

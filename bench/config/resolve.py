@@ -229,7 +229,7 @@ def _task_problems(catalog: Catalog, entry: Entry[Study], task: Task) -> Iterato
         if task.kind not in backbone.kinds:
             message = f"backbone {backbone.name!r} serves {', '.join(backbone.kinds)}, not {task.kind}"
             yield Problem(entry.file, message, *place_of(entry.places, ("backbones", task.kind)))
-    if entry.item.data == "embedded" and task.data.embedded is None:
+    if entry.item.data == "embedded" and task.data.embedded is None and task.data.installed is None:
         message = f"task {task.name!r} has no embedded rows (data.embedded): this study can't hold it"
         yield Problem(entry.file, message, *place_of(entry.places, ("tasks",)))
 

@@ -109,7 +109,7 @@ class Task(Frozen):
     @property
     def data_title(self) -> str:
         """What messages call the task's data."""
-        return self.data.title if self.data.hub else f"files of task {self.name!r}"
+        return self.data.title if self.data.files is None else f"files of task {self.name!r}"
 
     @property
     def for_evaluation(self) -> Task:
@@ -213,6 +213,10 @@ class Task(Frozen):
 
     def _faults_of_columns(self) -> Iterator[str]:
         columns, decoder = self.data.columns, self.facts.family == "decoder"
+        if (columns.image is not None) != (self.facts.input == "image"):
+            yield f"data.columns.{'image' if columns.image else 'text'}: a {self.kind} task reads {self.facts.input}s"
+        if self.facts.input == "image" and self.prefix:
+            yield f"prefix: a {self.kind} task reads no texts"
         if columns.options is not None and self.facts.target != "option":
             yield f"data.columns.options: a {self.kind} task has no options"
         if not decoder and self.facts.target != "option" and len(columns.text) > 2:

@@ -78,6 +78,7 @@ Plain = Annotated[Any, AfterValidator(_is_json)]
 # What a task predicts: the keys of bench/config/kinds.py.
 Kind = Literal[
     "classification",
+    "image-classification",
     "regression",
     "summarization",
     "translation",

@@ -13,6 +13,7 @@ from typing import Any
 from bench.config.cell import Cell
 from bench.config.study import Study
 from bench.estimate.duration import Forecaster
+from bench.estimate.lengths import longest_source
 
 PROCESS_MB = 3000  # interpreter, torch, and what a CUDA context takes on the host
 DEFAULT_PARAMETERS = 30_000_000  # the demo's models; the files of the hub's backbones say their own number
@@ -73,8 +74,7 @@ def minutes(cell: Cell, study: Study, attempt: int = 1, times: Forecaster | None
         seconds = forecast.seconds
     else:
         target_length = recipe.max_target_length if cell.task.facts.target_tokens else 0
-        length = recipe.max_length * cell.task.sequences_per_row + target_length
-        tokens = steps * recipe.batch_size * length / 2  # half of it padding, say
+        tokens = steps * recipe.batch_size * (longest_source(cell) + target_length) / 2  # half of it padding, say
         rate = SUSTAINED_FLOPS * recipe.processes
         seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / rate
     estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(MARGIN * seconds / 60))
@@ -96,7 +96,8 @@ def growth_bound(cell: Cell, parameters: int) -> int | None:
     heads = _first_key(config, "num_attention_heads", "encoder_attention_heads", "num_heads", "n_head") or 1
     rows = -(-recipe.batch_size // recipe.micro_batches) * cell.task.sequences_per_row  # rounded up
     # A decoder reads prompt and completion as one sequence.
-    length = recipe.max_length + (recipe.max_target_length if cell.task.facts.family == "decoder" else 0)
+    behind = recipe.max_target_length if cell.task.facts.family == "decoder" else 0
+    length = longest_source(cell) // cell.task.sequences_per_row + behind
     tokens = rows * length
     # Attention on the CPU keeps scores, softmax and dropout's mask of length times length; DeBERTa's relative positions
     # add two more matrices of scores.

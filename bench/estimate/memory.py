@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.config.cell import Cell
 from bench.device import CUBLAS_WORKSPACE
+from bench.estimate.lengths import longest_source
 from bench.estimate.parameters import Prediction
 from bench.estimate.tracing import BatchShape, Device, trace
 
@@ -49,7 +50,7 @@ def declared_batch(cell: Cell) -> BatchShape:
     recipe = cell.recipe
     rows = -(-recipe.batch_size // recipe.micro_batches)  # rounded up
     target = recipe.max_target_length if cell.task.facts.target_tokens else 0
-    return BatchShape(rows, recipe.max_length * cell.task.sequences_per_row, target)
+    return BatchShape(rows, longest_source(cell), target)
 
 
 def predict_peak(cell: Cell, predicted: Prediction, batch: BatchShape, device: Device) -> PredictedPeak:

@@ -14,6 +14,7 @@ from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.estimate.duration import Forecaster, forecaster
 from bench.estimate.jobs import gpus, memory_mb, minutes
+from bench.estimate.lengths import longest_source
 from bench.estimate.memory import declared_batch, predict_peak
 from bench.estimate.parameters import Prediction, Unpredictable, predict_parameters
 from bench.estimate.tracing import BatchShape, Device
@@ -209,5 +210,4 @@ def _tokens(cell: Cell, steps: int | None, lengths: Lengths | None) -> dict[str,
     if lengths:  # `rows` repeat over the epochs, so the average length of the split is what is expected
         return {"count": round(rows * lengths.tokens / lengths.rows), "is": "expected"}
     target = cell.recipe.max_target_length if cell.task.facts.target_tokens else 0
-    source = cell.recipe.max_length * cell.task.sequences_per_row
-    return {"count": rows * (source + target), "is": "at most"}
+    return {"count": rows * (longest_source(cell) + target), "is": "at most"}

@@ -23,7 +23,7 @@ from bench.config.recipe import Recipe
 from bench.estimate.counters import FusedKernels, LiveBytes, MatmulOperations
 from bench.estimate.parameters import Unpredictable, label_count, meta_model, model_shape
 from bench.evaluation.loss import task_loss
-from bench.inputs.collate import Batch
+from bench.inputs.collate import PIXEL_VALUES, Batch
 from bench.inputs.sequences import POSITION_IDS
 from bench.models.adapters import attach
 from bench.models.backbone import find_sites, prepare_for_training
@@ -180,6 +180,9 @@ def _meta_batch(cell: Cell, batch: BatchShape) -> Batch:
         size: tuple[int, ...] = (batch.rows, batch.target) if facts.target_tokens else (batch.rows,)
         size = (batch.rows, 2) if facts.target == "span" else size
         targets = torch.zeros(size, dtype=torch.float32 if facts.target == "number" else torch.long)
+        if facts.input == "image":
+            channels, size = cell.backbone.config.get("num_channels", 3), cell.backbone.config["image_size"]
+            return Batch({PIXEL_VALUES: torch.zeros(batch.rows, channels, size, size)}, targets, 0)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if facts.family == "decoder":
             inputs[POSITION_IDS] = torch.ones_like(ids)

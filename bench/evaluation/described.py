@@ -16,7 +16,7 @@ from bench.files import canonical_json
 # Names that only number the classes, as transformers makes them up where none were given.
 NUMBERED = re.compile(r"(?:label[ _-]?)?(\d+)", re.IGNORECASE)
 SINGLE_LABEL, REGRESSION = "single_label_classification", "regression"
-PROBLEM = {"classification": SINGLE_LABEL, "regression": REGRESSION}
+PROBLEM = {"classification": SINGLE_LABEL, "image-classification": SINGLE_LABEL, "regression": REGRESSION}
 
 
 def read_description(file: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from bench.device import make_deterministic, usable_device
 from bench.errors import BenchError
 from bench.evaluation.described import (
     PROBLEM,
+    SINGLE_LABEL,
     check_adapter_config,
     check_checkpoint,
     check_same_vocabulary,
@@ -32,7 +33,7 @@ from bench.files import digest
 from bench.inputs.backbones import check_backbone, open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import open_data, recorded_data
-from bench.inputs.reader import Reader, has_tokenizer, load_tokenizer
+from bench.inputs.reader import Reader, has_tokenizer, load_processor
 from bench.models.adapters import reload_adapter, saved_tensors
 from bench.models.backbone import head_modules, load_reported
 from bench.models.load_report import check_heads, listed
@@ -122,7 +123,7 @@ def fit_of(cell: Cell, saved: Saved, stated: Stated, base: Path) -> Fit:
         reader = Reader(saved.folder, base if saved.is_adapter else saved.folder)
     elif not saved.is_adapter:
         check_same_vocabulary(saved.config, config, prepared, cell.backbone.name)
-    if reader is None and stated.recorded is None:
+    if reader is None and stated.recorded is None and cell.task.facts.input == "text":
         notes.append(f"{saved.folder}: no tokenizer in it, so that of backbone {cell.backbone.name!r} is used")
     recorded = stated.recorded
     same_rows = recorded and (cell.task, cell.backbone, cell.data) == (recorded.task, recorded.backbone, recorded.data)
@@ -131,13 +132,13 @@ def fit_of(cell: Cell, saved: Saved, stated: Stated, base: Path) -> Fit:
 
 def _order(cell: Cell, saved: Saved, stated: Stated, names: Sequence[str] | None) -> list[int] | None:
     """By the names on the command line, else those in the model's config, else those of the record beside it."""
-    if stated.labels and cell.task.kind != "classification":
+    if stated.labels and PROBLEM.get(cell.task.kind) != SINGLE_LABEL:
         raise BenchError(f"--label names classes, but task {cell.task.name!r} is {cell.task.kind}")
     if stated.labels:
         return class_order("the model, as --label says,", stated.labels, cell.task)
     recorded = stated.recorded.task if stated.recorded else None
     if recorded is not None and recorded.kind in PROBLEM and (names is None or only_numbers(names)):
-        labels = recorded.labels if recorded.kind == "classification" else ["a number"]
+        labels = recorded.labels if PROBLEM[recorded.kind] == SINGLE_LABEL else ["a number"]
         return class_order(f"{saved.folder}, by the record beside it,", labels, cell.task)
     return class_order(f"{saved.config}: the model", names, cell.task)
 
@@ -167,7 +168,7 @@ def evaluate_saved(cell: Cell, saved: Saved, fit: Fit, *, out: Path, cache: Path
         model.register_forward_hook(_in_order(fit.order))
     load_seconds = time.monotonic() - began
     batch_size = cell.recipe.evaluation_batch_size
-    tokenizer = load_tokenizer(fit.reader.tokenizer if fit.reader else base)
+    tokenizer = load_processor(cell.task, fit.reader.tokenizer if fit.reader else base)
     evaluated = evaluate(model, cell.task, data.evaluation, tokenizer, batch_size, device)
     try:
         out.mkdir(parents=True, exist_ok=True)

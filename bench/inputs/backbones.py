@@ -22,6 +22,7 @@ from bench.inputs.hub import fetch_model
 from bench.inputs.model_files import (
     FAST_TOKENIZER,
     FILES,
+    IMAGE_PROCESSOR,
     PICKLED_WEIGHTS,
     SAFETENSORS,
     SHARD_INDEX,
@@ -75,7 +76,9 @@ def _prepare(folder: Path, backbone: Backbone, mirror: Path | None) -> None:
             taken = _take(backbone, source, new)
         converted = {name: state.sha256 for name, state in taken.items() if name.endswith(CONVERTED)}
         _check_weights(new, backbone.name)
-        if not (new / FAST_TOKENIZER).is_file():
+        if backbone.input == "image":
+            _check_image_processor(new, backbone.name)
+        elif not (new / FAST_TOKENIZER).is_file():
             _save_fast_tokenizer(new, backbone)
         pad = settle_padding(new)
         files = {path.name: digest(path) for path in sorted(new.iterdir())}
@@ -157,6 +160,12 @@ def _save_fast_tokenizer(folder: Path, backbone: Backbone) -> None:
     tokenizer.save_pretrained(folder)
     if not (folder / FAST_TOKENIZER).is_file():
         raise BenchError(f"backbone {backbone.name!r}: its {', '.join(files)} can't be converted to {FAST_TOKENIZER}")
+
+
+def _check_image_processor(folder: Path, name: str) -> None:
+    """Raises BenchError where nothing says how the backbone `name` wants its images."""
+    if not (folder / IMAGE_PROCESSOR).is_file():
+        raise BenchError(f"backbone {name!r}: no {IMAGE_PROCESSOR} among its files, which says how images are read")
 
 
 def _convert_pickle(file: Path, target: Path) -> None:

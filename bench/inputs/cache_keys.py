@@ -36,7 +36,8 @@ def data_folder(
     """
     columns = task.data.columns.model_dump(mode="json", exclude_none=True)
     # What is not set of the keys that were added later leaves the name as it was.
-    excluded = {"rows", *(() if task.data.evaluation_from else ("evaluation_from",))}
+    later = ("evaluation_from", "installed")
+    excluded = {"rows", *(key for key in later if getattr(task.data, key) is None)}
     data = task.data.model_dump(mode="json", exclude=excluded)
     decides = {
         "format": DATA_FORMAT,
@@ -45,13 +46,13 @@ def data_folder(
         "data": {**data, "columns": columns},
         "labels": task.labels,
         "prefix": task.prefix,
-        "max_length": task.recipe.max_length,
+        "max_length": task.recipe.max_length if task.facts.input == "text" else None,
         "max_target_length": task.recipe.max_target_length if task.facts.target_tokens else None,
         **({"prompt": task.prompt.model_dump(mode="json")} if task.prompt else {}),
         **({"languages": task.languages.model_dump(mode="json")} if task.languages else {}),
         **({"answers": _answers_key(task)} if task.facts.target == "span" else {}),
         "choice": choice.model_dump(mode="json"),
-        "mirror": _mirror_key(mirror) if choice.source == "hub" and not task.data.files else None,
+        "mirror": _mirror_key(mirror) if choice.source == "hub" and task.data.hub else None,
         "folders": [str(folder.resolve()) for folder in task.data.folders] if task.data.files else None,
         **({"generated": GENERATED} if choice.source == "embedded" else {}),
         "tokenizer": dict(reader) if reader else _backbone_key(backbone, mirror),

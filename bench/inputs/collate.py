@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.config.kinds import KINDS
+from bench.inputs.images import PIXELS, SHAPE, Scaling
 from bench.inputs.prompts import OPTION_IDS, OPTION_LENGTHS
 from bench.inputs.segments import SEGMENT_IDS
 from bench.inputs.sequences import IGNORED, sequences
@@ -21,15 +22,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+PIXEL_VALUES = "pixel_values"  # the name that transformers gives the numbers of images
+
+
 @dataclass(frozen=True)
 class Batch:
     """One batch of n rows on the device.
 
     `inputs` are the model's arguments: input_ids, attention_mask and, where the model is told segments, token_type_ids,
-    all [n, longest source]. Those of a decoder hold the targets too (bench/inputs/sequences.py). `targets` are classes
-    [n], numbers [n], the first and the last token of answers [n, 2], or token ids [n, longest target] with IGNORED at
-    the padding. `tokens` counts source and target tokens without padding. Where a row has several sequences, one for
-    each of its options, `sequences` counts them, and the inputs are [sum of these, longest].
+    all [n, longest source]; of images pixel_values [n, channels, height, width]. Those of a decoder hold the targets
+    too (bench/inputs/sequences.py). `targets` are classes [n], numbers [n], the first and the last token of answers
+    [n, 2], or token ids [n, longest target] with IGNORED at the padding. `tokens` counts source and target tokens
+    without padding; an image has none. Where a row has several sequences, one for each of its options, `sequences`
+    counts them, and the inputs are [sum of these, longest].
     """
 
     inputs: dict[str, Any]
@@ -44,8 +49,13 @@ class Collator:
     Targets are padded on the right.
     """
 
-    def __init__(self, split: Split, kind: str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+    def __init__(self, split: Split, kind: str, processor: Any, device: torch.device) -> None:
+        """`processor`: the tokenizer of texts, or of images the model's image processor."""
         self.split, self.kind, self.device = split, kind, device
+        if KINDS[kind].input == "image":
+            self._scaling = Scaling.of(processor)
+            return
+        tokenizer: PreTrainedTokenizerBase = processor
         self._pad_id, self._pad_segment = tokenizer.pad_token_id, tokenizer.pad_token_type_id
         self._left = tokenizer.padding_side == "left"
 
@@ -53,9 +63,10 @@ class Collator:
         """The batch of the rows at these indices of the split."""
         if KINDS[self.kind].family == "decoder":
             return self._sequences([self.split.input_ids[i] for i in rows], [self.split.label_ids[i] for i in rows])
-        counts = None
-        if OPTION_LENGTHS in self.split.more:
-            counts = tuple(len(self.split.more[OPTION_LENGTHS][i]) for i in rows)
+        if KINDS[self.kind].input == "image":
+            pixels, shapes = self.split.more[PIXELS], self.split.more[SHAPE]
+            images = np.stack([self._scaling(pixels[i], shapes[i]) for i in rows])
+            return self._batch({PIXEL_VALUES: torch.from_numpy(images)}, rows, [])
         sources = self._sources(self.split.input_ids, rows)
         inputs = {
             "input_ids": _padded(sources, self._pad_id, left=self._left),
@@ -64,7 +75,13 @@ class Collator:
         if self.split.segment_ids is not None:
             segments = self._sources(self.split.segment_ids, rows)
             inputs[SEGMENT_IDS] = _padded(segments, self._pad_segment, left=self._left)
-        tokens = sum(len(source) for source in sources)
+        return self._batch(inputs, rows, sources)
+
+    def _batch(self, inputs: dict[str, Tensor], rows: Sequence[int], sources: list[np.ndarray]) -> Batch:
+        """The batch of these rows, whose `inputs` are made of the tokens in `sources`, of which images have none."""
+        tokens, counts = sum(map(len, sources)), None
+        if OPTION_LENGTHS in self.split.more:
+            counts = tuple(len(self.split.more[OPTION_LENGTHS][i]) for i in rows)
         if KINDS[self.kind].target_tokens:
             labels = [self.split.label_ids[i] for i in rows]
             tokens += sum(len(label) for label in labels)

@@ -1,9 +1,10 @@
 """Tokenized rows: written once per task and tokenizer by `prepare_task`, and only read by cells (`open_data`).
 
 A folder in the cache holds one Arrow file per split, with the columns input_ids, target, label_ids (empty where the
-model generates nothing), row, where the model is told segments token_type_ids, and those of options
-(bench/inputs/prompts.py) or windows (bench/inputs/windows.py) where rows have these. A manifest is written last. The
-same rows and tokenizer give the same fingerprint. A file that no longer matches the manifest is refused.
+model generates nothing), row, where the model is told segments token_type_ids, and what rows with options
+(bench/inputs/prompts.py), windows (bench/inputs/windows.py) and images (bench/inputs/images.py) have beside these. A
+manifest is written last. The same rows and tokenizer give the same fingerprint. A file that no longer matches the
+manifest is refused.
 """
 
 from __future__ import annotations
@@ -24,19 +25,28 @@ from bench.files import canonical_json, digest, digest_json, folder_in_one_step
 from bench.inputs.backbones import open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.generated import check_generated
+from bench.inputs.images import ImageEncoder, check_image_size
 from bench.inputs.languages import set_languages
 from bench.inputs.model_fit import check_prepared
 from bench.inputs.origin import change_of_data, check_unchanged, files_of_data, read_origin, states_of, write_origin
 from bench.inputs.prompts import check_prompts
-from bench.inputs.reader import Reader, check_vocabulary, load_tokenizer
+from bench.inputs.reader import Reader, check_vocabulary, load_image_processor, load_processor, load_tokenizer
 from bench.inputs.segments import has_segments
 from bench.inputs.sources import Source, read_source
 from bench.inputs.splits import Split, open_split, split_file
-from bench.inputs.tokenize import Tokenizer, check_lengths, count_rows, join_blocks, rows_digest, write_blocks
+from bench.inputs.tokenize import (
+    RowEncoder,
+    Tokenizer,
+    check_lengths,
+    count_rows,
+    join_blocks,
+    rows_digest,
+    write_blocks,
+)
 from bench.inputs.windows import check_windows
 from bench.lease import lease
 from bench.log import progress_bar
-from bench.paths import MANIFEST, CachePaths
+from bench.paths import MANIFEST, MODEL_CONFIG, CachePaths
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,10 @@ def check_reader(task: Task, backbone: Backbone, reader: Reader) -> bool:
     not fit.
     """
     check_prepared(task, backbone, reader.model)
+    if task.facts.input == "image":
+        config = json.loads((reader.model / MODEL_CONFIG).read_bytes())
+        check_image_size(task, load_image_processor(reader.tokenizer), config)
+        return False
     tokenizer = load_tokenizer(reader.tokenizer)
     check_vocabulary(tokenizer, reader)
     check_prompts(task, tokenizer)
@@ -125,8 +139,9 @@ def _prepare(
     origin_files = files_of_data(task, choice, mirror)
     origin = states_of(origin_files, read_origin(folder))
     source = read_source(task, choice, mirror)
-    plain = load_tokenizer(reader.tokenizer)
-    tokenizer = Tokenizer(task, plain, segments=segments)
+    plain = load_processor(task, reader.tokenizer)
+    images = task.facts.input == "image"
+    tokenizer: RowEncoder = ImageEncoder(task, plain) if images else Tokenizer(task, plain, segments=segments)
     blocks = _tokenized(source, tokenizer, preparing / _key(source, reader))
     check_unchanged(origin_files, origin)
     with folder_in_one_step(folder) as new:
@@ -148,7 +163,7 @@ def _prepare(
             "dropped_unlabelled": {name: split.dropped for name, split in source.splits.items() if split.dropped},
             "reader": reader.key,
             # Only where it is not the usual side, so that the fingerprints of other rows stay what they were.
-            **({"padding_side": "left"} if plain.padding_side == "left" else {}),
+            **({"padding_side": "left"} if getattr(plain, "padding_side", None) == "left" else {}),
         }
         content["fingerprint"] = _fingerprint(content)
         write_origin(new, origin)
@@ -223,7 +238,7 @@ def _key(source: Source, reader: Reader) -> str:
     return digest_json({"files": source.files, "rows": rows, "reader": reader.key, "versions": versions})[:12]
 
 
-def _tokenized(source: Source, tokenizer: Tokenizer, folder: Path) -> dict[str, list[Path]]:
+def _tokenized(source: Source, tokenizer: RowEncoder, folder: Path) -> dict[str, list[Path]]:
     """The files of each split's blocks below `folder`. Blocks of another source or tokenizer are removed first."""
     _remove_blocks(folder.parent, but=folder)
     total = sum(len(split) for split in source.splits.values())

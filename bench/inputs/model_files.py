@@ -14,6 +14,7 @@ SAFETENSORS = "*.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 PICKLED_WEIGHTS = "pytorch_model.bin"
 FAST_TOKENIZER = "tokenizer.json"
+IMAGE_PROCESSOR = "preprocessor_config.json"
 TOKENIZERS = [
     FAST_TOKENIZER,
     "vocab.txt",
@@ -27,6 +28,7 @@ FILES = [
     MODEL_CONFIG,
     "generation_config.json",
     "tokenizer_config.json",
+    IMAGE_PROCESSOR,
     "special_tokens_map.json",
     "chat_template.jinja",
     "merges.txt",

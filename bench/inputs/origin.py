@@ -70,11 +70,11 @@ def check_unchanged(files: Mapping[str, Path], states: Mapping[str, FileState]) 
 
 
 def files_of_data(task: Task, choice: DataChoice, mirror: Path | None) -> dict[str, Path]:
-    """The files on this machine that decide the rows of `task`; none for those of a generator or the hub.
+    """The files on this machine that decide the rows of `task`; none for those of a generator, of a package or the hub.
 
     No row is read. Raises BenchError where files are missing.
     """
-    if choice.source == "embedded" or (mirror is None and task.data.files is None):
+    if choice.source == "embedded" or task.data.installed or (mirror is None and task.data.files is None):
         return {}
     files = locate(task, mirror).files
     if mirror is not None and task.data.files is None:
@@ -118,7 +118,7 @@ def change_of_data(
     """As `change_of_model`, of the files that the rows in `folder` were prepared from."""
     if not (folder / MANIFEST).is_file():
         return None
-    is_mirrored = choice.source == "hub" and task.data.files is None
+    is_mirrored = choice.source == "hub" and task.data.hub is not None
     if is_mirrored and mirror and not all(folder.is_dir() for folder in _mirrored(task, mirror).values()):
         return None
     try:

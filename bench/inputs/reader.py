@@ -7,15 +7,16 @@ import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import digest, digest_json
-from bench.inputs.model_files import FAST_TOKENIZER, FILES, TOKENIZERS
+from bench.inputs.model_files import FAST_TOKENIZER, FILES, IMAGE_PROCESSOR, TOKENIZERS
 from bench.paths import MODEL_CONFIG
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,25 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     except Exception as error:  # what stands in its files may raise anything
         said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
         raise BenchError(f"{folder}: its tokenizer can't be read: {said}") from error
+
+
+def load_image_processor(folder: Path) -> BaseImageProcessor:
+    """The image processor in `folder`: no network, and no code of the model's own. Raises BenchError.
+
+    It computes with PIL, whether or not torchvision is installed, so that the pixels are the same.
+    """
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False, backend="pil")
+    except Exception as error:  # what stands in its file may raise anything
+        said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
+        raise BenchError(f"{folder / IMAGE_PROCESSOR}: the image processor can't be read: {said}") from error
+
+
+def load_processor(task: Task, folder: Path) -> Any:
+    """What prepares the rows of `task` for a model: its tokenizer, or its image processor. Raises BenchError."""
+    return load_image_processor(folder) if task.facts.input == "image" else load_tokenizer(folder)
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, reader: Reader) -> None:

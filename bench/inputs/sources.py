@@ -1,4 +1,5 @@
-"""Read the rows of a task: from the hub, from a mirror folder in the hub's layout, from files, or from a generator.
+"""Read the rows of a task: from the hub, from a mirror folder in the hub's layout, from files, or from a generator, or
+from an installed package.
 
 Everything about the rows is checked here, before any model is loaded: files, columns, labels, missing texts.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from bench.inputs import synthetic
 from bench.inputs.answers import row_answers
 from bench.inputs.formats.row_files import class_names_of, read_blocks
 from bench.inputs.formats.rows import BLOCK, Block, Rows
+from bench.inputs.images import check_image
+from bench.inputs.installed import installed_rows
 from bench.inputs.locate.dataset_card import Card
 from bench.inputs.locate.located import locate
 from bench.inputs.options import right_option, row_options
@@ -33,6 +36,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # the names of generated options
 # so that every method and seed is trained on the same rows.
 ORDER_SEED = 20230310
 
+# How a value of an input column is checked, by what the model reads.
+_CHECKED: dict[str, Callable[[Any], Any]] = {"text": check_text, "image": check_image}
+
 
 @dataclass(frozen=True)
 class SourceSplit:
@@ -41,7 +47,7 @@ class SourceSplit:
     task: Task
     name: str
     files: Sequence[Path]
-    generated: Rows | None = None  # by a generator, in place of files
+    generated: Rows | None = None  # by a generator, or of a package, in place of files
     numbers: Sequence[int] = ()  # numbers of the rows that are used, ascending
     dropped: int = 0  # rows without a target, which are left out
     has_class_names: bool = False  # whether the files name the classes, so that their numbers are indices of names
@@ -61,9 +67,9 @@ class SourceSplit:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read: those of texts, of options, and the target."""
+        """The columns that are read: those of texts or images, of options, and the target."""
         columns = self.task.data.columns
-        return [*columns.text, *columns.option_columns, columns.target]
+        return [*columns.inputs, *columns.option_columns, columns.target]
 
     def blocks(self) -> Iterator[Rows]:
         """The rows in order, in blocks of at most BLOCK rows, read anew from the source at each call.
@@ -112,16 +118,16 @@ class SourceSplit:
             part = slice(start, start + BLOCK)
             yield start, None, Block([column[part] for column in [*columns, targets]])
 
-    def _checked(self, block: Block, at: int, number: int, file: Path | None) -> tuple[list[str], list[str], Any]:
-        """Texts, options and target of one row of a block. Raises BenchError that names row, column, file and line."""
+    def _checked(self, block: Block, at: int, number: int, file: Path | None) -> tuple[list[Any], list[str], Any]:
+        """Texts or images, options and target of one row. Raises BenchError that names row, column, file and line."""
         values = [column[at] for column in block.columns]
-        texts: list[str] = []
+        texts: list[Any] = []
         options: list[str] = []
         unread = iter(self.columns)
         column = next(unread)  # the one that a fault is about
         try:
-            for value in values[: len(self.task.data.columns.text)]:
-                texts.append(check_text(value))
+            for value in values[: len(self.task.data.columns.inputs)]:
+                texts.append(_CHECKED[self.task.facts.input](value))
                 column = next(unread)
             if self.task.facts.target == "span":
                 return texts, [], row_answers(self.task, values[-1], texts[-1])
@@ -155,11 +161,15 @@ def read_source(task: Task, choice: DataChoice, mirror: Path | None) -> Source:
     names = {"train": task.data.train, **task.data.evaluation}
     tasks = {name: task if name == "train" else task.for_evaluation for name in names}
     splits = {}
-    if choice.source == "embedded":
+    if task.data.installed is not None or choice.source == "embedded":
         for name, split in names.items():
-            generated = synthetic.rows(task.data.embedded or "", split)
-            splits[name] = _checked(SourceSplit(tasks[name], name, [], generated), choice, None)
-        return Source(splits, None, {}, synthetic=True)
+            found_rows = (
+                installed_rows(task.data.installed, split)
+                if task.data.installed is not None
+                else synthetic.rows(task.data.embedded or "", split)
+            )
+            splits[name] = _checked(SourceSplit(tasks[name], name, [], found_rows), choice, None)
+        return Source(splits, None, {}, synthetic=task.data.installed is None)
     located = locate(task, mirror)
     for name, split in names.items():
         found, card = SourceSplit(tasks[name], name, list(located.splits[name].values())), located.card_of(name)

@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow
 import pyarrow.compute
@@ -21,6 +21,7 @@ from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import write_atomic
 from bench.inputs.formats.rows import Rows
+from bench.inputs.images import PIXELS
 from bench.inputs.languages import set_languages
 from bench.inputs.option_pairs import OptionPairEncoder
 from bench.inputs.portions import IDS, portions
@@ -33,8 +34,18 @@ if TYPE_CHECKING:
     from tqdm import tqdm
     from transformers import PreTrainedTokenizerBase
 
-LISTS = ("input_ids", "label_ids")
+LISTS = ("input_ids", "label_ids", PIXELS)  # of these columns a batch has the first two, or all
 TABLE_TOKENS = 2**24  # tokens up to which a digest takes all rows as one table
+
+
+class RowEncoder(Protocol):
+    """Turns rows of a task into columns. A row without any token has `empty` tokens at the most."""
+
+    task: Task
+    empty: int
+
+    def __call__(self, rows: Rows) -> pyarrow.RecordBatch:
+        """The columns of a block of rows."""
 
 
 class Tokenizer:
@@ -95,7 +106,7 @@ class Tokenizer:
         return {name: pyarrow.concat_arrays(arrays) for name, arrays in parts.items()}
 
 
-def write_blocks(split: SourceSplit, tokenizer: Tokenizer, folder: Path, bar: tqdm[Any]) -> list[Path]:
+def write_blocks(split: SourceSplit, tokenizer: RowEncoder, folder: Path, bar: tqdm[Any]) -> list[Path]:
     """Tokenize `split` block by block into files below `folder`, except those that are there; return them in order."""
     files = []
     for number, rows in enumerate(split.blocks()):
@@ -120,7 +131,7 @@ def count_rows(file: Path) -> int:
     return sum(batch.num_rows for batch in _Batches(file))
 
 
-def check_lengths(file: Path, tokenizer: Tokenizer, where: str) -> None:
+def check_lengths(file: Path, tokenizer: RowEncoder, where: str) -> None:
     """Raises BenchError where truncation leaves no row in `file` a token."""
     longest = max(
         pyarrow.compute.max(pyarrow.compute.list_value_length(batch.column("input_ids"))).as_py()
@@ -137,7 +148,8 @@ def rows_digest(file: Path) -> str:
     all rows in one group, which takes memory: with more than TABLE_TOKENS tokens each block is a group of its own.
     """
     batches = _Batches(file)
-    if sum(len(batch.column(name).values) for batch in batches for name in LISTS) <= TABLE_TOKENS:
+    lists = [name for name in LISTS if name in batches.schema.names]
+    if sum(len(batch.column(name).values) for batch in batches for name in lists) <= TABLE_TOKENS:
         groups: Iterable[pyarrow.Table] = [pyarrow.Table.from_batches(batches).combine_chunks()]
     else:
         groups = (pyarrow.Table.from_batches([batch]) for batch in batches)

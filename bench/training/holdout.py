@@ -20,15 +20,16 @@ from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.datasets import open_data
 from bench.inputs.generated import check_generated
-from bench.inputs.reader import load_tokenizer
+from bench.inputs.reader import load_processor
 from bench.inputs.splits import Split
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The tokenized rows of a cell and their tokenizer. `held_out` rows are of the training split, not in `train`.
+    """The prepared rows of a cell and their tokenizer, or of images the image processor.
 
-    `evaluation` are the splits that the cell is scored on: those of its task; of a trial the held-out rows alone.
+    `held_out` rows are of the training split, not in `train`. `evaluation` are the splits that the cell is scored on:
+    those of its task; of a trial the held-out rows alone.
     """
 
     train: Split
@@ -44,7 +45,7 @@ class Rows:
         """
         prepared = open_data(data, evaluation=cell.trial is None)
         train, held_out = hold_out(prepared.train, cell.recipe.holdout_rows)
-        tokenizer = load_tokenizer(model)
+        tokenizer = load_processor(cell.task, model)
         # What is prepared stays when a study changes how texts are generated, so this is asked again.
         check_generated(cell.task, model, tokenizer)
         return cls(train, held_out, {HELD_OUT: held_out} if cell.trial else prepared.evaluation, tokenizer)

@@ -133,3 +133,14 @@ def save_tokenizer_of_words(folder: Path, generator: str, *, start: str = "<s>",
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", bos_token=start, eos_token=end
     ).save_pretrained(folder)
+
+
+def save_small_vit(folder: Path) -> None:
+    """Save a vision transformer for images of 16 x 16 pixels, and its image processor."""
+    import torch
+    from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    ViTModel(ViTConfig(image_size=16, patch_size=4, **sizes)).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)

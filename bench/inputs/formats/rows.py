@@ -12,7 +12,7 @@ BLOCK = 1000  # rows that are in memory at once
 class Rows:
     """Some rows of one split: a block of what `SourceSplit.blocks` reads, or all rows of a generator."""
 
-    texts: list[list[str]]  # those of the text columns, per row
+    texts: list[list[Any]]  # those of the text columns, per row; of an image column the bytes of its file
     targets: list[Any]  # labels, numbers, texts, the index of the right option, or answers
     numbers: list[int]  # number of each row in the source
     options: list[list[str]] = field(default_factory=list)  # of multiple-choice tasks, per row; else empty
