@@ -204,8 +204,8 @@ def test_a_saved_data_set_is_a_folder_per_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"hub": None}, "either `hub`.*or `files`"),
-        ({"files": {"train": "a.csv", "dev": "b.csv"}, "hub": "own/set"}, "either `hub`.*or `files`"),
+        ({"hub": None}, "`hub`, a data set, `files`, .* and `installed`"),
+        ({"files": {"train": "a.csv", "dev": "b.csv"}, "hub": "own/set"}, "a data set, `files`, .* and `installed`"),
         ({"files": {"train": "a.csv", "dev": "b.csv"}, "config": "c"}, "`config` is for a data set of the hub"),
         ({"files": {"train": "a.csv"}}, "names no file of split 'validation'"),
         ({"files": {"train": "a.csv", "dev": "b.csv"}, "evaluation": {"dev": "deb"}}, "did you mean 'dev'"),
