@@ -34,8 +34,10 @@ ALBERT = Backbone(
 
 def cell_on(backbone: Backbone, adapter: str) -> Cell:
     cell = cell_of(adapter=adapter, allocator="fixed", rank=RANK)
-    writes = KINDS[backbone.kinds[0]].family == "encoder-decoder"
-    task = CATALOG.tasks["cnn_dailymail"].item if writes else cell.task
+    kind = KINDS[backbone.kinds[0]]
+    writes = kind.family == "encoder-decoder"
+    task = CATALOG.tasks["digits" if kind.input == "image" else "cnn_dailymail"].item
+    task = task if writes or kind.input == "image" else cell.task
     return cell.model_copy(update={"backbone": backbone, "task": task})
 
 
