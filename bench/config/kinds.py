@@ -46,6 +46,11 @@ class KindFacts:
         """Whether the task puts a head of its own, which starts at random, on the pretrained model."""
         return not self.target_tokens
 
+    @property
+    def writes(self) -> bool:
+        """Whether the model writes a text in its evaluation; options are scored as they are."""
+        return self.target_tokens and self.target != "option"
+
 
 def _classifier(target: Target, metrics: frozenset[str]) -> KindFacts:
     return KindFacts("encoder", "AutoModelForSequenceClassification", "SEQ_CLS", target, metrics, target_tokens=False)

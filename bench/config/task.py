@@ -30,9 +30,6 @@ def _known_metric(name: str) -> str:
 Metric = Annotated[str, AfterValidator(_known_metric)]
 
 
-_GENERATING = ("summarization", "translation", "text-label", "causal-lm")
-
-
 OPTIONS = 4  # of a row of most data sets with options
 
 
@@ -134,7 +131,7 @@ class Task(Frozen):
     @property
     def generates(self) -> bool:
         """Whether the model writes a text in its evaluation, so that `generation` applies."""
-        return self.kind in _GENERATING
+        return self.facts.writes
 
     @property
     def sequences_per_row(self) -> int:

@@ -20,11 +20,11 @@ import torch
 
 from bench.config.task import Task
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
-from bench.evaluation.answers import answer_rows
-from bench.evaluation.corpus_scores import corpus_scores, signatures
+from bench.evaluation.corpus_scores import signatures
 from bench.evaluation.evaluate_modules import score_with_modules
 from bench.evaluation.generation_settings import generation_settings, overruled_settings, warn_once
-from bench.evaluation.metrics import mean_of_rows, score, text_rows
+from bench.evaluation.loss import loss_weight
+from bench.evaluation.metrics import mean_of_rows, own_rows, score_together
 from bench.evaluation.predictors import NORMALIZED, Predicted, predict_rows
 from bench.evaluation.rouge import dropped, rouge_metrics
 from bench.evaluation.spans import example_answers
@@ -159,21 +159,13 @@ def score_rows(
     else was found of its rows. A metric of the second result is the mean of its rows. Raises BenchError where a module
     of `evaluate` fails.
     """
-    rows: dict[str, list[float]] = {}
     if task.kind == "text-label":
         predictions, references = as_classes(task, predictions), as_classes(task, references)
-    if task.facts.target == "text":
-        rows = text_rows(task, predictions, references)
-    elif task.facts.target == "span":
-        rows = answer_rows(task, predictions, references)
-    elif "accuracy_normalized" in task.metrics:
+    rows = own_rows(task, predictions, references)
+    if "accuracy_normalized" in task.metrics:
         pairs = zip(details[NORMALIZED], references, strict=True)
-        rows = {"accuracy_normalized": [float(found == right) for found, right in pairs]}
-    values = mean_of_rows(rows)
-    if task.facts.target == "text":
-        values |= corpus_scores(task, predictions, references)
-    if task.facts.target not in ("text", "span"):
-        values |= score(task, predictions, references)
+        rows["accuracy_normalized"] = [float(found == right) for found, right in pairs]
+    values = {**mean_of_rows(rows), **score_together(task, predictions, references)}
     for metric, scored in score_with_modules(task, predictions, references).items():
         values[metric] = scored.value
         if scored.rows is not None:
@@ -218,7 +210,7 @@ def predict(
             values.update(zip(rows, predicted.values, strict=True))
             for name, found in predicted.details.items():
                 details.setdefault(name, {}).update(zip(rows, found, strict=True))
-            batch_weight = sum(split.target_lengths[i] for i in rows) if task.facts.target_tokens else len(rows)
+            batch_weight = loss_weight(split, rows, task.kind)
             loss, weight = loss + predicted.loss * batch_weight, weight + batch_weight
             done += len(rows)
     finally:

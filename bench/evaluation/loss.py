@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench.config.kinds import KINDS
 from bench.evaluation.generation_settings import decoder_start
 from bench.inputs.collate import Batch
 from bench.inputs.sequences import IGNORED
+from bench.inputs.splits import Split
 
 
 def task_loss(model: Any, batch: Batch, kind: str) -> tuple[Tensor, Tensor]:
@@ -48,6 +50,11 @@ def _span_logits(model: Any, batch: Batch) -> Tensor:
     output = model(**batch.inputs)
     logits = torch.stack([output.start_logits, output.end_logits], dim=1).float()
     return logits.masked_fill(batch.inputs["attention_mask"][:, None] == 0, -torch.inf)
+
+
+def loss_weight(split: Split, rows: Sequence[int], kind: str) -> int:
+    """What the mean loss of a batch of these rows of `split` counts in a mean over more: its target tokens, or rows."""
+    return sum(split.target_lengths[i] for i in rows) if KINDS[kind].target_tokens else len(rows)
 
 
 def target_loglikelihoods(model: Any, batch: Batch) -> Tensor:

@@ -34,11 +34,23 @@ def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> 
     >>> score(task, predictions=[0, 1, 1], references=[0, 1, 0])
     {'accuracy': 0.6666666666666666}
     """
+    of_rows = mean_of_rows(own_rows(task, predictions, references))
+    return {**of_rows, **score_together(task, predictions, references)}
+
+
+def own_rows(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, list[float]]:
+    """The score of each row, by metric, for those of the harness's own that are means over rows of texts or answers."""
     if task.facts.target == "span":
-        return mean_of_rows(answer_rows(task, predictions, references))
+        return answer_rows(task, predictions, references)
+    return text_rows(task, predictions, references) if task.facts.target == "text" else {}
+
+
+def score_together(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
+    """The harness's own metrics that are computed from all rows at once."""
+    if task.facts.target == "span":
+        return {}
     if task.facts.target == "text":
-        of_rows = mean_of_rows(text_rows(task, predictions, references))
-        return {**of_rows, **corpus_scores(task, predictions, references)}
+        return corpus_scores(task, predictions, references)
     metrics = [metric for metric in own_metrics(task) if metric not in OF_DETAILS]
     if task.facts.target == "number":
         return {metric: _correlation(metric, predictions, references) for metric in metrics}

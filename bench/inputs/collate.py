@@ -100,16 +100,20 @@ class Collator:
         """What these rows have in `column`: one sequence for each row, or for each of its options."""
         if OPTION_LENGTHS not in self.split.more:
             return [column[i] for i in rows]
-        ends = [np.cumsum(self.split.more[OPTION_LENGTHS][i])[:-1] for i in rows]
-        return [part for i, end in zip(rows, ends, strict=True) for part in np.split(column[i], end)]
+        return [part for i in rows for part in self._of_options(column, i)]
+
+    def _of_options(self, column: Column | Part, row: int) -> list[np.ndarray]:
+        """What `column` holds of each option of the row at this index."""
+        return np.split(column[row], np.cumsum(self.split.more[OPTION_LENGTHS][row])[:-1])
 
     def options(self, rows: Sequence[int], size: int) -> Iterator[Batch]:
         """Every option of these rows as a target of its own, one after the other, in batches of at most `size`."""
-        prompts, options = [], []
+        prompts: list[np.ndarray] = []
+        options: list[np.ndarray] = []
         for i in rows:
-            lengths = self.split.more[OPTION_LENGTHS][i]
-            options += np.split(self.split.more[OPTION_IDS][i], np.cumsum(lengths)[:-1])
-            prompts += [self.split.input_ids[i]] * len(lengths)
+            of_row = self._of_options(self.split.more[OPTION_IDS], i)
+            options += of_row
+            prompts += [self.split.input_ids[i]] * len(of_row)
         for start in range(0, len(options), size):
             yield self._sequences(prompts[start : start + size], options[start : start + size])
 

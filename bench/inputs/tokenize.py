@@ -66,13 +66,10 @@ class Tokenizer:
         if self.task.facts.target == "span":
             windows = WindowEncoder(self.task, self._tokenizer, segments=self.segments)
             return pyarrow.RecordBatch.from_pydict(windows(rows))
-        numbers = pyarrow.array(rows.numbers, pyarrow.int64())
         if self.task.facts.family == "decoder":
-            columns = PromptEncoder(self.task, self._tokenizer)(rows)
-            return pyarrow.RecordBatch.from_pydict({**columns, "target": pyarrow.array(rows.targets), "row": numbers})
+            return _of_rows(PromptEncoder(self.task, self._tokenizer)(rows), rows)
         if self.task.facts.target == "option":
-            columns = OptionPairEncoder(self.task, self._tokenizer, segments=self.segments)(rows)
-            return pyarrow.RecordBatch.from_pydict({**columns, "target": pyarrow.array(rows.targets), "row": numbers})
+            return _of_rows(OptionPairEncoder(self.task, self._tokenizer, segments=self.segments)(rows), rows)
         recipe, targets = self.task.recipe, rows.targets
         texts = [[self.task.prefix + row[0], *row[1:]] for row in rows.texts]
         columns = self._encoded(texts, recipe.max_length)
@@ -85,7 +82,7 @@ class Tokenizer:
             "input_ids": columns["input_ids"],
             "target": pyarrow.array(targets),
             "label_ids": labels,
-            "row": numbers,
+            "row": pyarrow.array(rows.numbers, pyarrow.int64()),
         }
         if self.segments:
             table[SEGMENT_IDS] = columns[SEGMENT_IDS]
@@ -104,6 +101,12 @@ class Tokenizer:
                 if name in found:
                     parts.setdefault(name, []).append(pyarrow.array(found[name], IDS))
         return {name: pyarrow.concat_arrays(arrays) for name, arrays in parts.items()}
+
+
+def _of_rows(columns: dict[str, pyarrow.Array], rows: Rows) -> pyarrow.RecordBatch:
+    """These columns, and what else every row has."""
+    numbers = pyarrow.array(rows.numbers, pyarrow.int64())
+    return pyarrow.RecordBatch.from_pydict({**columns, "target": pyarrow.array(rows.targets), "row": numbers})
 
 
 def write_blocks(split: SourceSplit, tokenizer: RowEncoder, folder: Path, bar: tqdm[Any]) -> list[Path]:

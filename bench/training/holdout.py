@@ -16,7 +16,7 @@ from bench.config.cell import Cell
 from bench.config.task import Task
 from bench.config.tuning import HELD_OUT
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
-from bench.evaluation.loss import task_loss
+from bench.evaluation.loss import loss_weight, task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.datasets import open_data
 from bench.inputs.generated import check_generated
@@ -81,7 +81,7 @@ class HeldOut:
             for start in self.process_group.shard(range(0, len(order), self.batch_size)):
                 rows = order[start : start + self.batch_size]
                 loss, _ = task_loss(model, self.collate(rows), self.task.kind)
-                share = sum(self.split.target_lengths[i] for i in rows) if self.task.facts.target_tokens else len(rows)
+                share = loss_weight(self.split, rows, self.task.kind)
                 total, weight = total + float(loss) * share, weight + share
         model.train(was_training)
         shares = self.process_group.all_gather_object((total, weight))

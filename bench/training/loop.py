@@ -12,7 +12,7 @@ import torch
 from bench.config.cell import Cell
 from bench.engine.report import StepReport
 from bench.engine.step import Core
-from bench.evaluation.loss import task_loss
+from bench.evaluation.loss import loss_weight, task_loss
 from bench.inputs.collate import Collator
 from bench.inputs.splits import Split
 from bench.log import progress_bar
@@ -194,4 +194,4 @@ class Loop:
             yield
 
     def _weight(self, rows: Sequence[int]) -> int:
-        return sum(self.split.target_lengths[i] for i in rows) if self.cell.task.facts.target_tokens else len(rows)
+        return loss_weight(self.split, rows, self.cell.task.kind)

@@ -14,7 +14,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,44 +33,13 @@ from bench.inputs.sources import read_source
 from bench.records.io import read_record
 from bench.records.schema import Record, result_of
 from bench.training.checkpoints import Interval
+from helpers.lab_models import MODELS
 from helpers.rows import all_rows
 from helpers.small_models import save_small_model
 
 METHODS = ("lora", "adalora", "qlora", "qlora_adalora")
-STEPS = 12  # ranks are pruned after step 3 and frozen at step 8
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["bench.training.run", "transformers", "peft", "bitsandbytes", "sklearn.metrics"])
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a lab's kind of task decides: the task, and what is adapted and trained of its small model."""
-
-    task: str
-    matrices: tuple[str, ...]
-    head: tuple[str, ...] = ()
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-
-
-_DECODER = ("q_proj", "v_proj", "down_proj")
-_LONGER = {"max_length": 48, "max_target_length": 24}
-MODELS = {
-    "classification": Made(
-        "cola", ("query", "intermediate.dense", "output.dense"), ("pooler", "classifier"), {"head_dropout": 0.1}
-    ),
-    "summarization": Made("cnn_dailymail", ("q_proj", "fc1")),
-    "question-answering": Made(
-        "squad",
-        ("query", "intermediate.dense", "output.dense"),
-        ("pooler", "classifier", "qa_outputs"),
-        {"max_length": 40, "max_steps": STEPS},
-    ),
-    "causal-lm": Made("gsm8k", _DECODER, recipe=_LONGER),
-    "scored-choice": Made("arc_easy_encoder", ("query", "output.dense"), ("pooler", "classifier")),
-    "multiple-choice": Made("arc_easy", _DECODER, recipe=_LONGER),
-    "classifying-llama": Made("cola", _DECODER, ("score",)),
-    "classifying-gpt2": Made("cola", ("c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"), ("score",)),
-}
 
 
 @dataclass(frozen=True)

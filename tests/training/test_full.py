@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers.small_cells import STEPS, Lab, Moment, outcome, record_of
+from helpers.lab_models import STEPS
+from helpers.small_cells import Lab, Moment, outcome, record_of
 
 from bench.config.resolve import load_study
 from bench.estimate.parameters import predict_parameters

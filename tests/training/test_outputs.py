@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers.small_cells import METHODS, STEPS, Lab, record_of
+from helpers.lab_models import STEPS
+from helpers.small_cells import METHODS, Lab, record_of
 
 from bench.evaluation.evaluate import predict
 from bench.evaluation.metrics import score

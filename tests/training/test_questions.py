@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.small_cells import STEPS, Lab, record_of
+from helpers.lab_models import STEPS
+from helpers.small_cells import Lab, record_of
 
 from bench.cli.app import main
 from bench.config.resolve import load_study

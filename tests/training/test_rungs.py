@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.small_cells import STEPS, Lab, Moment, outcome, record_of
+from helpers.lab_models import STEPS
+from helpers.small_cells import Lab, Moment, outcome, record_of
 
 from bench.config.cell import Cell, Halving, Trial
 from bench.config.tuning import HELD_OUT

@@ -3,8 +3,7 @@
 Every metric is a function of sums over examples: of hits (accuracy), of a confusion matrix (MCC, F1), of moments
 (Pearson's r; for Spearman's ρ the moments of the ranks), or of matching n-grams (BLEU, chrF). A resample only weights
 the examples, so one matrix product of weights (draws x examples) and per-example columns (examples x columns) gives the
-metric for all draws and all cells. `scipy.stats.bootstrap` would call the metric once per draw and
-cell.
+metric for all draws and all cells. `scipy.stats.bootstrap` would call the metric once per draw and cell.
 """
 
 from __future__ import annotations
