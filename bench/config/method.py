@@ -5,24 +5,24 @@ One YAML file per method in workflow/methods/.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
 from bench.config.module_roles import Role, Third
 from bench.config.recipe import Recipe
 from bench.config.types import Frozen, KeyName, Label, NonNegative, Plain, Positive, label_field
+from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
 from bench.errors import nearest
 
 Storage = Literal["fp32", "bf16", "nf4"]
 Adapter = Literal["lora", "adalora", "peft", "full"]
 
-# An allocator is named here by what it does with the ranks, and in `ALLOCATORS` (bench/engine/allocators/registry.py).
-# Pruning: ranks start above the budget, and singular values are masked until it is met.
-PruningAllocator = Literal["adalora"]
-# Growing: ranks start below the budget, as the block `growth` says, and never exceed it.
-GrowingAllocator = Literal["plateau", "interval", "random", "increlora"]
-AllocatorName = Literal["fixed", PruningAllocator, GrowingAllocator]
+# The names of bench/engine/allocators/names.py, which a type checker can't read there.
+if TYPE_CHECKING:
+    AllocatorName = str
+else:
+    AllocatorName = Literal[tuple(ALLOCATORS)]
 
 # Rows are tokenized once for all methods of a task, so a method can't change these keys of the recipe.
 _TOKENIZATION_KEYS = ("max_length", "max_target_length")
@@ -97,8 +97,8 @@ class Growth(Frozen):
         2.0,
         ge=1,
         le=1e6,
-        description="For the allocator increlora: largest rank of a matrix, as a multiple of the average rank at the "
-        "end. The default is 2.",
+        description="For allocators that grow matrices apart, such as increlora: largest rank of a matrix, as a "
+        "multiple of the average rank at the end. The default is 2.",
     )
 
     def check_steps(self, total: int) -> list[int]:
@@ -169,9 +169,14 @@ class Method(Frozen):
         return self.adapter == "adalora" if self.regularizer is None else self.regularizer
 
     @property
+    def moves(self) -> AllocatorFacts:
+        """What its allocator does with the ranks."""
+        return ALLOCATORS[self.allocator]
+
+    @property
     def prunes(self) -> bool:
         """Whether ranks are pruned during the training."""
-        return self.allocator in get_args(PruningAllocator)
+        return self.moves.ranks == "pruned"
 
     @property
     def grows(self) -> bool:
@@ -180,12 +185,11 @@ class Method(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Method:
-        # These allocators mask or score singular values, and only the adapter adalora has any.
-        if (self.prunes or self.allocator == "increlora") and self.adapter != "adalora":
-            raise ValueError(
-                f"allocator {self.allocator!r} ranks singular values: adapter must be adalora, not {self.adapter}"
-            )
-        if (self.allocator in get_args(GrowingAllocator)) != self.grows:
+        # Some allocators mask or score singular values, and only the adapter adalora has any.
+        if self.lean and self.adapter not in self.moves.adapters:
+            allowed = " or ".join(self.moves.adapters)
+            raise ValueError(f"allocator {self.allocator!r}: adapter must be {allowed}, not {self.adapter}")
+        if (self.moves.ranks == "grown") != self.grows:
             raise ValueError(
                 f"allocator {self.allocator!r}: the block `growth` and an allocator that grows go together"
             )

@@ -29,7 +29,7 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
     no_row_left = most_rows is not None and held_out >= most_rows
     if no_row_left:
         yield ("recipe", "holdout_rows"), f"{held_out} rows held out of {most_rows} leave none to train on"
-    if cell.method.allocator == "plateau" and not held_out:
+    if cell.method.moves.held_out and not held_out:
         yield ("methods",), f"method {cell.method.name!r} watches held-out rows, the recipe's holdout_rows is 0"
     if cell.selection == "best" and not held_out:
         yield ("selection",), "the best step is chosen by held-out rows, and the recipe's holdout_rows is 0"
@@ -42,7 +42,7 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
         return
     place: KeyPath = ("budgets", cell.budget_name, "rank")
     # Ranks that stay fixed are the same in every matrix. Where they vary, their average may be a fraction.
-    if cell.method.allocator == "fixed" and rank != int(rank):
+    if cell.method.moves.ranks == "fixed" and rank != int(rank):
         yield place, _fractional_rank_fault(cell, rank)
     if cell.method.prunes and rank < _initial_rank(cell, rank) and train_rows and not no_row_left:
         total = recipe.total_steps(train_rows - held_out)
@@ -81,8 +81,8 @@ def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
             raise BenchError(
                 f"{cell.id}: ranks start at {growth.start_rank}, the budget {cell.budget_name!r} allows {average:g}"
             )
-        return math.floor(average * growth.ceiling if cell.method.allocator == "increlora" else average)
-    if cell.method.allocator != "fixed":
+        return math.floor(average * growth.ceiling if cell.method.moves.uneven else average)
+    if cell.method.moves.ranks != "fixed":
         return _initial_rank(cell, average)
     if cell.budget.rank is not None and average != int(average):
         raise BenchError(f"{cell.id}: {_fractional_rank_fault(cell, average)}")
@@ -115,7 +115,7 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> RankSch
         return RankSchedule(initial_budget=cap, target_budget=cap, total_steps=total)
     costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
     initial = rank * sum(costs)
-    if cell.method.allocator == "fixed":
+    if cell.method.moves.ranks == "fixed":
         return RankSchedule(initial_budget=initial, target_budget=initial, total_steps=total)
     phases = cell.recipe.rank_schedule_at(total)
     try:
@@ -179,7 +179,7 @@ def _ranks_within(cell: Cell, parameters: int, shapes: Sequence[Shape]) -> int:
     assert cell.method.growth is not None  # fixed ranks have no target, and pruned ones are refused
     start, most = cell.method.growth.start_rank, largest_rank(cell, shapes)
     costs = sorted((rank_cost(cell, shape) for shape in shapes), reverse=True)
-    if cell.method.allocator != "increlora":
+    if not cell.method.moves.uneven:
         return len(shapes) * (parameters // sum(costs))
     left, ranks = parameters - start * sum(costs), start * len(shapes)
     for cost in costs:
@@ -196,7 +196,7 @@ def _average_rank(cell: Cell, shapes: Sequence[Shape]) -> float:
         return cell.budget.rank
     assert cell.budget.parameters is not None  # a budget has a rank or parameters
     ranks = cell.budget.parameters / sum(rank_cost(cell, shape) for shape in shapes)
-    return math.floor(ranks) if cell.method.allocator == "fixed" else ranks
+    return math.floor(ranks) if cell.method.moves.ranks == "fixed" else ranks
 
 
 def _initial_rank(cell: Cell, average: float) -> int:

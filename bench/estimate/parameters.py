@@ -254,10 +254,10 @@ def _adapter_at_end(
 
 def _importance_bytes(cell: Cell, schedule: RankSchedule) -> int:
     """Bytes that the allocator keeps per parameter of the adapter; none where it keeps no importance."""
-    if cell.method.allocator == "increlora":  # it always ranks by both, whatever the method's `importance` says
-        return IMPORTANCE_BYTES["sensitivity-uncertainty"]
-    # Pruning alone takes none: an allocator may choose ranks without averages.
-    return IMPORTANCE_BYTES[cell.method.importance] if schedule.prunes and cell.method.allocator == "adalora" else 0
+    method = cell.method
+    if not schedule.prunes and not method.grows:
+        return 0
+    return IMPORTANCE_BYTES[method.importance] if method.moves.averages is None else method.moves.averages
 
 
 def _base_bytes(cell: Cell, shape: ModelShape, sites: Sequence[AdapterSite], labels: int) -> BaseBytes:

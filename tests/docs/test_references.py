@@ -72,7 +72,7 @@ def test_the_three_errands_need_one_file_each() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     for file, content in {
         "bench/engine/schedule.py": "def budget",
-        "bench/engine/allocators/registry.py": "ALLOCATORS",
+        "bench/engine/allocators/names.py": "ALLOCATORS",
         "bench/records/io.py": "def write_record",
     }.items():
         assert f"({'../' + file})" in page

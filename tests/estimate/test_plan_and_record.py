@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from helpers.small_cells import Lab, record_of
 
-import bench.config.method as method_file
 from bench.config.cell import Cell
 from bench.config.rank_schedule import schedule_of
 from bench.config.resolve import ResolvedStudy, load_study
+from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
 from bench.errors import BenchError
 from bench.estimate.parameters import predict_parameters
 from bench.estimate.plan import plan
@@ -64,7 +63,7 @@ def test_bytes_of_a_base_with_buffers_of_fractions(summaries: Lab, tmp_path: Pat
 
 
 def test_an_allocator_that_prunes_without_importance_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(method_file, "PruningAllocator", Literal["adalora", "shortest"])
+    monkeypatch.setitem(ALLOCATORS, "shortest", AllocatorFacts("adalora:adalora", "pruned"))
     cell = load_study("demo").find("sst2", "adalora", "small", 0)
     other = cell.model_copy(update={"method": cell.method.model_copy(update={"allocator": "shortest"})})
     planned, published = predict_parameters(other), predict_parameters(cell)

@@ -16,8 +16,21 @@ from bench.engine.allocators.base import Allocator, StepFacts
 from bench.engine.flat import FlatParameters
 from bench.engine.importance import Importance
 from bench.engine.layout import Kept, Layout
-from bench.engine.options import BudgetUnit, ImportanceKind
+from bench.engine.options import AllocatorOptions, BudgetUnit, ImportanceKind
 from bench.engine.schedule import RankSchedule
+
+
+def adalora(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
+    """AdaLoRA's allocator with the importance and the unit of `options`."""
+    return AdaLora(
+        flat,
+        schedule,
+        unit=options.unit,
+        importance=options.importance,
+        betas=options.importance_betas,
+        gradient=options.importance_gradient,
+        compact=options.compact,
+    )
 
 
 class AdaLora(Allocator):

@@ -8,7 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from bench.engine.flat import FlatParameters
 from bench.engine.layout import Kept, Layout
+from bench.engine.options import AllocatorOptions
+from bench.engine.schedule import RankSchedule
 
 
 @dataclass(frozen=True)
@@ -74,3 +77,8 @@ class Allocator:
 
 class Fixed(Allocator):
     """Ranks that never change: LoRA, and SVD layers without pruning."""
+
+
+def fixed(_flat: FlatParameters, _schedule: RankSchedule, _options: AllocatorOptions) -> Allocator:
+    """Ranks that never change."""
+    return Fixed()

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from bench.engine.allocators.base import Allocator, StepFacts
-from bench.engine.allocators.triggers import Trigger
+from bench.engine.allocators.triggers import AtSteps, Plateau, Trigger, at_random, evenly
 from bench.engine.carry import carry
 from bench.engine.flat import FlatParameters
 from bench.engine.importance import Importance
 from bench.engine.layout import Kept, Layout
-from bench.engine.options import GrowthOptions
+from bench.engine.options import AllocatorOptions, GrowthOptions
+from bench.engine.schedule import RankSchedule
+from bench.errors import BenchError
 
 
 class Growing(Allocator):
@@ -164,3 +166,42 @@ class IncreLora(Growing):
             sum(scores[first : first + rank]) / rank
             for first, rank in zip(layout.first_triplets, layout.ranks, strict=True)
         ]
+
+
+def plateau(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
+    """All matrices grow alike, when the loss on held-out rows stands still."""
+    growth = _growth(options)
+    return Growing(flat, growth, Plateau(growth.patience, growth.margin), schedule.target_budget)
+
+
+def interval(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
+    """All matrices grow alike, at evenly spread steps."""
+    growth = _growth(options)
+    steps = evenly(sorted(growth.checks), _growths_needed(flat, growth, schedule))
+    return Growing(flat, growth, AtSteps(steps, "evenly spread steps"), schedule.target_budget)
+
+
+def random_steps(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
+    """All matrices grow alike, at steps that the seed draws."""
+    growth = _growth(options)
+    steps = at_random(sorted(growth.checks), _growths_needed(flat, growth, schedule), options.seed)
+    return Growing(flat, growth, AtSteps(steps, "random steps"), schedule.target_budget)
+
+
+def increlora(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
+    """The most important matrices grow at every check."""
+    growth = _growth(options)
+    every_check = AtSteps(growth.checks, "the most important matrices")
+    return IncreLora(flat, growth, every_check, schedule.target_budget, options.importance_betas)
+
+
+def _growth(options: AllocatorOptions) -> GrowthOptions:
+    if options.growth is None:
+        raise BenchError(f"allocator {options.name!r} lets ranks grow: it needs growth options")
+    return options.growth
+
+
+def _growths_needed(flat: FlatParameters, growth: GrowthOptions, schedule: RankSchedule) -> int:
+    """How many growths fill the budget, if every matrix grows alike."""
+    missing = schedule.target_budget // len(flat.layout.sites) - growth.start_rank
+    return -(-missing // growth.ranks_per_growth)
