@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from bench.engine.options import BudgetUnit
+
 Kept = tuple[tuple[int, ...], ...]  # per site, which of its initial ranks are left
 
 
@@ -102,6 +104,10 @@ class Layout:
                 blocks.append(block)
                 offset, row, triplet = block.end, row + block.rows, triplet + block.rows - block.first_b
         return tuple(blocks)
+
+    def costs(self, unit: BudgetUnit) -> list[int]:
+        """What a rank of each site costs: 1, or its parameters, a singular value among them where there are any."""
+        return [site.parameters_per_rank + self.svd if unit == "parameters" else 1 for site in self.sites]
 
     @property
     def row_elements(self) -> int:

@@ -43,6 +43,11 @@ class FlatAdamW:
         self.newcomers: list[Newcomers] = []
         self.reshape()
 
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Both moments, without bias correction."""
+        return self.moment, self.square
+
     def reshape(self) -> None:
         """Make room for the present layout; all moments are zero."""
         self.moment = torch.zeros_like(self._flat.data)
@@ -59,6 +64,13 @@ class FlatAdamW:
         """From now on `ranks` count their own steps, so that bias correction and warm-up begin at their entry."""
         count = torch.zeros((), device=self._flat.device) if steps is None else steps.to(self._flat.device).clone()
         self.newcomers.append(Newcomers(ranks, warmup, age, count, self._places(ranks)))
+
+    def forget(self, ranks: Kept, warmup: int) -> None:
+        """The moments of `ranks` are zero, and they count their steps anew: their values mean something else now."""
+        places = self._places(ranks)
+        self.moment[places] = 0
+        self.square[places] = 0
+        self.admit(ranks, warmup)
 
     def step(self, learning_rate: float, found_inf: Tensor, hold: Sequence[slice] = ()) -> None:
         """One update of every parameter; none if found_inf [] is 1.

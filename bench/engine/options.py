@@ -64,7 +64,7 @@ class AllocatorOptions:
     unit: what the schedule's budgets count. importance, importance_betas, importance_gradient: how AdaLoRA scores a
     rank (equations 7 to 11); `clipped` gradients are what the published code sees, `raw` undoes the clipping. compact:
     ranks that are pruned when the allocation freezes leave parameters and optimizer state. growth: for allocators that
-    let ranks grow. seed: for allocators that draw random steps.
+    let ranks grow. seed: for allocators that draw random steps. ranks: for `given`, the rank of each site.
     """
 
     name: str = "fixed"
@@ -75,3 +75,4 @@ class AllocatorOptions:
     compact: bool = True
     growth: GrowthOptions | None = None
     seed: int = 0
+    ranks: tuple[int, ...] | None = None

@@ -142,7 +142,8 @@ class Core:
 
         self.completed += 1
         # The importance needs this step's gradient, so the allocator comes before the gradients are cleared.
-        masked = self.allocator.after_step(self.completed, StepFacts(1 - skipped, clip, loss, hold))
+        facts = StepFacts(1 - skipped, clip, loss, hold, rate, self.optimizer.moments)
+        masked = self.allocator.after_step(self.completed, facts)
         if masked:
             self._follow()
         flat.fold()
@@ -292,9 +293,8 @@ class Core:
         self.optimizer.carry(old)
         self.allocator.follow_layout(old)
         self.flat.fold()
-        new = self.flat.layout.new_since(old)
-        if any(new):
-            growth = self._allocator_options.growth
-            self.optimizer.admit(new, growth.warmup_steps if growth else 0)
+        growth = self._allocator_options.growth
+        for ranks in filter(any, (self.flat.layout.new_since(old), self.allocator.renewed() or ())):
+            self.optimizer.forget(ranks, growth.warmup_steps if growth else 0)
         if self._regularizer is not None:
             self._regularizer.rebuild()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.engine.allocators.adalora import affordable_ranks, top_ranks
+from bench.engine.allocators.cut import affordable_ranks, top_ranks
 
 SCORES = st.lists(st.sampled_from([0.0, 1e-12, 0.5, 1.0, 2.0]) | st.floats(0, 1e6, width=32), min_size=1, max_size=60)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.engine.allocators.base import Allocator, StepFacts
+from bench.engine.allocators.cut import Cut
 from bench.engine.flat import FlatParameters
 from bench.engine.importance import Importance
 from bench.engine.layout import Kept, Layout
@@ -52,14 +53,8 @@ class AdaLora(Allocator):
         compact: bool = True,
     ) -> None:
         self._flat, self._schedule = flat, schedule
-        self._unit, self._raw, self._compact = unit, gradient == "raw", compact
-        layout = flat.layout
-        # Among equal scores the first ranks of every matrix win, not all ranks of the first matrices.
-        pairs = layout.ranks_of_triplets
-        order = sorted(range(layout.triplets), key=lambda t: (pairs[t][1], pairs[t][0]))
-        self._tie_order = torch.tensor(order, device=flat.device, dtype=torch.long)
-        costs = [layout.sites[site].parameters_per_rank + 1 for site, _ in pairs]
-        self._costs = torch.tensor(costs, device=flat.device, dtype=torch.long)
+        self._raw, self._compact = gradient == "raw", compact
+        self._cut = Cut(flat, unit)
         self._averages = (importance, betas)
         self._importance = Importance(flat, *self._averages) if schedule.prunes else None
         self._mask: Tensor | None = None  # the last mask, until the ranks that it prunes leave the layout
@@ -90,10 +85,7 @@ class AdaLora(Allocator):
             return self._mask
         if budget >= self._schedule.initial_budget:
             return None  # before the first decrease every rank lives; sorting would be wasted
-        scores = self._importance.of_triplets()
-        if self._unit == "parameters":
-            return affordable_ranks(scores, self._costs, budget, self._tie_order)
-        return top_ranks(scores, budget, self._tie_order)
+        return self._cut.mask(self._importance.of_triplets(), budget)
 
     def kept(self) -> Kept | None:
         if not (self.frozen and self._compact) or self._mask is None:
@@ -126,29 +118,3 @@ class AdaLora(Allocator):
     def _prune(self) -> None:
         if self._mask is not None:
             self._flat.singular.mul_(self._mask)
-
-
-def top_ranks(scores: Tensor, count: int, tie_order: Tensor) -> Tensor:
-    """A mask [triplets] of exactly the `count` largest `scores` [triplets], without host synchronization.
-
-    Among equal scores the first in `tie_order` [triplets] (a permutation) wins.
-    """
-    best = torch.sort(scores[tie_order], descending=True, stable=True).indices[:count]
-    mask = torch.zeros_like(scores, dtype=torch.bool)
-    mask[tie_order[best]] = True
-    return mask
-
-
-def affordable_ranks(scores: Tensor, costs: Tensor, limit: int, tie_order: Tensor) -> Tensor:
-    """A mask [triplets] of the ranks with the most importance per parameter, at most `limit` parameters in all.
-
-    costs [triplets]: parameters of each rank. Greedy by scores / costs; a rank that no longer fits is passed over for a
-    cheaper one. It takes one host synchronization.
-    """
-    order = tie_order[torch.sort((scores / costs)[tie_order], descending=True, stable=True).indices]
-    kept, remaining = [False] * len(scores), limit
-    for triplet, cost in torch.stack([order, costs[order]]).t().tolist():
-        if cost <= remaining:
-            kept[triplet] = True
-            remaining -= cost
-    return torch.tensor(kept, device=scores.device)

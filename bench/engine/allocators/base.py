@@ -19,13 +19,17 @@ class StepFacts:
     """What an allocator may know of the optimizer step that was just made, all without host synchronization.
 
     finite []: 1, or 0 if the step was skipped. clip []: what the gradient was multiplied with; None without clipping.
-    loss []: the task's loss alone. hold: elements of adapters that got no gradient.
+    loss []: the task's loss alone. hold: elements of adapters that got no gradient. rate: the step's learning rate.
+    moments: Adam's averages of the gradient and of its square, each [elements] in the order of the flat parameters and
+    without bias correction; they are the optimizer's own, to be read only.
     """
 
     finite: Tensor
     clip: Tensor | None
     loss: Tensor
     hold: Sequence[slice] = field(default=())
+    rate: float = 0.0
+    moments: tuple[Tensor, Tensor] | None = None
 
 
 class Allocator:
@@ -58,6 +62,13 @@ class Allocator:
 
     def follow_layout(self, old: Layout) -> None:
         """Called after the flat parameters took on the layout that `kept` asked for. New ranks are zeros."""
+
+    def renewed(self) -> Kept | None:
+        """Ranks in `kept` that got values of another meaning in this change, such as a new basis.
+
+        Asked after `follow_layout`. The optimizer forgets its moments of them, as of ranks that have just entered.
+        """
+        return None
 
     def growths(self) -> list[dict[str, Any]]:
         """When ranks grew and why: step, ranks (of all matrices together, afterwards), reason."""

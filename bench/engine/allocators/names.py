@@ -38,6 +38,7 @@ class AllocatorFacts:
 
 ALLOCATORS: dict[str, AllocatorFacts] = {
     "fixed": AllocatorFacts("base:fixed", "fixed"),
+    "given": AllocatorFacts("given:Given", "given"),
     "adalora": AllocatorFacts("adalora:adalora", "pruned", SVD, averages=None),
     "plateau": AllocatorFacts("growing:plateau", "grown", held_out=True),
     "interval": AllocatorFacts("growing:interval", "grown"),
