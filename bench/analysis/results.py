@@ -19,6 +19,7 @@ from bench.paths import StudyPaths
 from bench.records.io import read_record
 from bench.records.schema import CellKey, Record
 from bench.tuning.choose import with_these_choices
+from bench.tuning.donors import with_known_ranks, with_recorded_ranks
 
 ORDER = ["task", "method", "budget", "seed", "split", "metric"]  # of the rows of the tidy data frame
 # Fields that no table uses. They are nine tenths of a record's bytes.
@@ -125,12 +126,14 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
     paths = StudyPaths(results, study.name)
     tuning = read_tuning(study, paths)
     study = with_these_choices(study, {"/".join(name): group.choice for name, group in tuning.groups.items()})
+    study = with_known_ranks(study, results)
     records, outdated, cells = {}, [], []
     for cell in study.cells:
         file = paths.cell(cell.id).record
         if file.is_file():
             record = read_record(file)
             cell = with_recorded_choice(cell, record) if study.awaits_choice(cell) else cell
+            cell = with_recorded_ranks(cell, record) if study.awaits_ranks(cell) else cell
             if record.cell.spec_hash == cell.spec_hash:
                 records[cell.id] = _summary(record)
             else:

@@ -29,6 +29,7 @@ from bench.trackers.available import check_tracker
 from bench.trackers.feed import feed
 from bench.training.launch import launch
 from bench.tuning.choose import chosen_cell
+from bench.tuning.donors import with_ranks
 
 if TYPE_CHECKING:
     from bench.config.cell import Cell
@@ -101,13 +102,16 @@ def find_cell(
     The cell's record says from which trials it was chosen when it was trained. Trials that were made again since then
     and chose the same values change nothing of the cell, and it is not trained again to name their new hashes.
 
-    Raises BenchError if there is none, or if a trial that decides the cell's values has no record.
+    A cell that takes over the ranks of another one has them from its record.
+
+    Raises BenchError if there is none, or if a trial that decides the cell's values, or the cell that decides its
+    ranks, has no record.
     """
     if point is None:
         cell = study.find(task, method, budget, seed)
         if rung is not None:
             raise BenchError(f"--rung {rung}: {cell.id} is no trial")
-        return chosen_cell(study, cell, options.results)
+        return with_ranks(study, chosen_cell(study, cell, options.results), options.results)
     trial = study.find_trial(task, method, budget, point, seed)
     rungs = trial.trial.halving.rungs if trial.trial and trial.trial.halving else []
     if rung is not None and rung > len(rungs):

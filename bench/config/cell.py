@@ -22,12 +22,13 @@ _FIELDS_NOT_IDENTITY = {
     "backbone": {"description"},
     "method": {"description", "label", "recipe"},
     "trial": {"point", "values", "choose_by"},
+    "given": {"cell", "hash"},
 }
 
 # Keys that were added after the first records. At these values (the behavior before the key existed) they are left out
 # of the hash, so that the cells of old records keep their hashes.
 _ADDED_LATER: dict[str, dict[str, Any]] = {
-    "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None},
+    "method": {"regularizer": None, "peft": None, "matrices": None, "depth": None, "growth": None, "pattern": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
     "task": {
         "rouge_tokenizer": "rouge-score",
@@ -113,6 +114,18 @@ class Choice(Frozen):
     sha256: str | None = None
 
 
+class GivenRanks(Frozen):
+    """The ranks that another cell has learned, for a method that holds them from the start.
+
+    cell, hash: the id of that cell and the hash of its record (`Cell.identity`). ranks: by the name of the matrix's
+    module; empty if that cell ended without ranks.
+    """
+
+    cell: str
+    hash: str
+    ranks: dict[str, int]
+
+
 class Cell(Frozen):
     """Everything that decides one training run, and the study that it belongs to."""
 
@@ -129,6 +142,7 @@ class Cell(Frozen):
     selection: Selection = "last"
     trial: Trial | None = None  # set: the cell tunes the recipe, and is no result
     choice: Choice | None = None  # set: the recipe has tuned values
+    given: GivenRanks | None = None  # set: the method holds another cell's ranks, and they are known
 
     @property
     def id(self) -> str:
@@ -140,6 +154,13 @@ class Cell(Frozen):
     def group(self) -> str:
         """Task, method and budget: 'cola/lora/small'. Cells of a group differ in seed and, if trials, in point."""
         return f"{self.task.name}/{self.method.name}/{self.budget_name}"
+
+    @property
+    def tuned_group(self) -> str:
+        """The group whose trials choose its values: its own, or that of the method whose ranks it takes over."""
+        pattern = self.method.pattern
+        method = self.method.name if pattern is None or pattern.source is None else pattern.source
+        return f"{self.task.name}/{method}/{self.budget_name}"
 
     @property
     def spec_hash(self) -> str:
@@ -196,8 +217,9 @@ _CORRECTIONS: dict[str, Callable[[Cell], bool]] = {
 def spec_hash_of(spec: Mapping[str, Any]) -> str:
     """`Cell.spec_hash` of a cell as JSON data (`Cell.model_dump(mode="json")`), as a record stores it."""
     deciding = {part: fields for part, fields in spec.items() if part not in _PARTS_NOT_IDENTITY}
-    if deciding.get("trial") is None:
-        deciding.pop("trial", None)
+    for part in ("trial", "given"):
+        if deciding.get(part) is None:
+            deciding.pop(part, None)
     for part, names in _FIELDS_NOT_IDENTITY.items():
         if part in deciding:
             deciding[part] = {name: value for name, value in deciding[part].items() if name not in names}

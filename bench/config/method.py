@@ -106,6 +106,38 @@ class Growth(Frozen):
         return sorted({max(1, round(total * self.until * k / self.checks)) for k in range(1, self.checks + 1)})
 
 
+class Pattern(Frozen):
+    """Where the ranks come from that the allocator `given` holds from the first step: exactly one of the two."""
+
+    source: KeyName | None = Field(
+        None,
+        description="Method whose finished cell has the ranks: of the same study, budget and, where `cell` says no "
+        "other, task and seed. Where the study tunes, its values are taken over too.",
+    )
+    draw: Literal["random", "stable-rank"] | None = Field(
+        None,
+        description="How ranks are drawn: `random` lets the seed choose among all ranks up to the initial rank; "
+        "`stable-rank` gives each matrix a share by the stable rank of its pretrained weight.",
+    )
+    cell: Literal["same", "next-task", "next-seed"] = Field(
+        "same",
+        description="Which cell of `source`: the same, or that of the next task (of the same backbone) or seed in the "
+        "study's order; the last one takes the first. The default is same.",
+    )
+    shuffle: bool = Field(
+        False,
+        description="Permute the ranks of `source` over matrices of equal shape, by the seed. The default is false.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Pattern:
+        if (self.source is None) == (self.draw is None):
+            raise ValueError("give exactly one of source, draw")
+        if self.source is None and (self.shuffle or self.cell != "same"):
+            raise ValueError("cell and shuffle need a source")
+        return self
+
+
 class Method(Frozen):
     """One way to fine-tune: storage of the base, adapter, allocator."""
 
@@ -134,6 +166,9 @@ class Method(Frozen):
     )
     growth: Growth | None = Field(
         None, description="How ranks grow; required for the allocators that let ranks grow, and only for these."
+    )
+    pattern: Pattern | None = Field(
+        None, description="Where given ranks come from; required for the allocator given, and only for it."
     )
     unit: Literal["ranks", "parameters"] = Field(
         "ranks", description="What the allocator counts against the budget. The default is ranks."
@@ -193,6 +228,10 @@ class Method(Frozen):
             raise ValueError(
                 f"allocator {self.allocator!r}: the block `growth` and an allocator that grows go together"
             )
+        if (self.moves.ranks == "given") != (self.pattern is not None):
+            raise ValueError("allocator 'given' and the block `pattern` go together")
+        if self.pattern is not None and self.pattern.source is not None and self.recipe:
+            raise ValueError(f"it trains as {self.pattern.source!r} does, but for the ranks: no recipe of its own")
         # A growth adds whole ranks, which cost more parameters in a large matrix than in a small one.
         if self.grows and self.unit != "ranks":
             raise ValueError(f"allocator {self.allocator!r} counts ranks: unit must be ranks")

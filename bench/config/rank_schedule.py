@@ -63,8 +63,8 @@ def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
 
     The layers are made for this rank, and alpha is divided by it. It is
 
-    - where ranks shrink, the budget's `initial_rank`, or 1.5 times the average rank at the end (Zhang et al. 2023,
-      section 4.1), and never below that average;
+    - where ranks shrink or are given, the budget's `initial_rank`, or 1.5 times the average rank at the end (Zhang et
+      al. 2023, section 4.1), and never below that average;
     - where ranks are fixed, or grow by the same amount everywhere, the rank at the end;
     - where ranks grow by importance (IncreLoRA), a multiple of the average rank at the end.
 
@@ -110,7 +110,7 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> RankSch
         whole = sum(map(min, shapes))
         return RankSchedule(initial_budget=whole, target_budget=whole, total_steps=total)
     rank = largest_rank(cell, shapes)
-    if cell.method.grows:  # the cap holds from the first step, and the allocator grows the ranks up to it
+    if cell.method.moves.ranks in ("grown", "given"):  # the cap holds from the first step
         cap = _target(cell, shapes)
         return RankSchedule(initial_budget=cap, target_budget=cap, total_steps=total)
     costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
@@ -149,7 +149,7 @@ def _cap_fault(cell: Cell) -> str:
         return ""
     if method.adapter == "peft":
         return f"what a rank of {method.name!r} costs is PEFT's: give the budget {cell.budget_name!r} as a rank"
-    if method.prunes and method.unit == "ranks":
+    if method.moves.ranks in ("pruned", "given") and method.unit == "ranks":
         return (
             f"method {method.name!r} counts ranks and can't promise a cap of {parameters} parameters: give the budget "
             f"{cell.budget_name!r} as a rank, or take a method with unit: parameters"

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.config.catalog import WORKFLOW, Catalog, Entry, load_catalog, read_study
 from bench.config.cell import Cell
+from bench.config.donors import donor_of, donor_problems, names_of
 from bench.config.overrides import COMMAND_LINE, apply_overrides, merge, recipe_overrides
 from bench.config.recipe import Recipe
 from bench.config.renamed import suggestion
@@ -70,9 +71,21 @@ class ResolvedStudy:
             raise BenchError(f"study {self.name!r} has no trial {name}{nearest(name, [trial.id for trial in trials])}")
         return cell
 
+    def donor(self, cell: Cell) -> Cell | None:
+        """The cell whose ranks `cell` takes over; None if it takes over none."""
+        return donor_of(cell, self._by_names) if cell.trial is None else None
+
     def awaits_choice(self, cell: Cell) -> bool:
         """Whether `cell` is no trial and its recipe is not known yet: its trials decide it."""
-        return cell.trial is None and cell.choice is None and bool(self.trials.get(cell.group))
+        return cell.trial is None and cell.choice is None and bool(self.trials.get(cell.tuned_group))
+
+    def awaits_ranks(self, cell: Cell) -> bool:
+        """Whether `cell` takes over the ranks of another one, and they are not known yet."""
+        return cell.given is None and self.donor(cell) is not None
+
+    def awaits(self, cell: Cell) -> bool:
+        """Whether the spec of `cell` is not complete yet: its trials decide its recipe, or another cell its ranks."""
+        return self.awaits_choice(cell) or self.awaits_ranks(cell)
 
     @cached_property
     def _trials_by_id(self) -> dict[str, Cell]:
@@ -81,7 +94,7 @@ class ResolvedStudy:
     @cached_property
     def _by_names(self) -> dict[tuple[str, str, str, int], Cell]:
         """A pipeline asks for every cell many times."""
-        return {(cell.task.name, cell.method.name, cell.budget_name, cell.seed): cell for cell in self.cells}
+        return {names_of(cell): cell for cell in self.cells}
 
 
 def load_study(
@@ -155,7 +168,7 @@ def resolve(
                 if tuned:
                     cell = with_choice(entry, cell, tuned, recipe_overrides(given, name))
                 elif name in points:
-                    if cell.group not in trials:
+                    if cell.group == cell.tuned_group and cell.group not in trials:
                         trials[cell.group] = tuple(trials_of(entry, cell, points[name], recipes))
                     cell = cell.model_copy(update={"recipe": with_values(cell.recipe, points[name][0], entry)})
             except SpecError as error:
@@ -171,9 +184,10 @@ def resolve(
             cells.setdefault(cell.id, cell)
             sources.setdefault(cell.id, source)
     if tuned:
-        groups = dict.fromkeys(cell.group for cell in cells.values())
+        groups = dict.fromkeys(cell.tuned_group for cell in cells.values())
         problems |= {problem: problem for problem in missing_values(entry, tuned, groups)}
     problems |= {problem: problem for problem in tuning_problems(entry, given, [cell.seed for cell in cells.values()])}
+    problems |= {problem: problem for problem in donor_problems(catalog, entry, list(cells.values()))}
     problems |= {problem: problem for problem in same_labels(cells.values(), entry.places, entry.file)}
     if problems:
         raise SpecError(problems.values())

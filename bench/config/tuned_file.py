@@ -35,8 +35,9 @@ class TunedFile(Stored):
         return digest_json(self.model_dump(mode="json", exclude={"sha256"}))
 
     def choice(self, cell: Cell) -> Choice | None:
-        """The choice of the cell's group."""
-        return self.choices.get(cell.task.name, {}).get(cell.method.name, {}).get(cell.budget_name)
+        """The choice of the group that is tuned for the cell."""
+        task, method, budget = cell.tuned_group.split("/")
+        return self.choices.get(task, {}).get(method, {}).get(budget)
 
     @property
     def groups(self) -> list[str]:

@@ -71,7 +71,8 @@ class Prediction:
     """What a cell will hold: parameters first, then bytes, then what both were computed from.
 
     Attributes:
-        adapter_start: parameters of the adapter (A, B and E) before the first step.
+        adapter_start: parameters of the adapter (A, B and E) before the first step; at the most, where another cell or
+            the seed gives the ranks.
         adapter_end: the same after the last step, at the least and at the most. The two differ where ranks move between
             matrices of different sizes.
         head: parameters that are trained in full beside the adapter, by module.
@@ -121,6 +122,8 @@ def predict_parameters(cell: Cell) -> Prediction:
     # Ranks at the end don't depend on the number of rows, so any number that allows a schedule serves an unknown one.
     schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size + cell.recipe.holdout_rows, sizes)
     end = _adapter_at_end(cell, sizes, start, schedule)
+    if cell.method.moves.ranks == "given":
+        start = end[1]
     largest_adapter = max(start, end[1]) if cell.method.grows else start
     # Pruned ranks keep their memory until the allocation is final, so shrinking adapters are largest at the start.
     trainable = largest_adapter + sum(shape.head.values())
@@ -243,7 +246,7 @@ def _adapter_at_end(
     Which matrices keep their ranks is decided in training. The bounds are reached where the schedule's ranks all go to
     the matrices that cost least, or most, per rank.
     """
-    if not schedule.prunes and not cell.method.grows:
+    if not schedule.prunes and cell.method.moves.ranks not in ("grown", "given"):
         return start, start
     if cell.method.unit == "parameters":
         return 0, schedule.target_budget

@@ -109,7 +109,7 @@ def _row(
     batch = largest_batch(cell, lengths)
     expected: float | None = steps
     if cell.trial is not None and steps is not None:
-        points = len({trial.trial.point for trial in study.trials[cell.group] if trial.trial})
+        points = len({trial.trial.point for trial in study.trials[cell.tuned_group] if trial.trial})
         expected = steps * expected_fraction(cell.trial.halving, points)
     forecast = times.forecast(cell, expected)
     # Float32. The heads are in the same file, pruned ranks are not.

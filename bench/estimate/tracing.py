@@ -93,9 +93,9 @@ def _share(cell: Cell, sites: Sequence[AdapterSite]) -> float:
 
 
 def _plain_lora(method: Method) -> Method:
-    """`method` without anything that leaves a micro-batch's activations and operations as they are."""
-    same = {"adapter": "lora", "allocator": "fixed", "growth": None}
-    return method.model_copy(update={**same, "unit": "ranks", "regularizer": None, "depth": None})
+    """LoRA with what of `method` a micro-batch's activations and operations depend on."""
+    felt = {key: getattr(method, key) for key in ("storage", "double_quantization", "matrices")}
+    return Method(name=method.name, label=method.label, adapter="lora", **felt)
 
 
 def _anonymous(cell: Cell, method: Method, budget: Budget) -> str:
@@ -103,8 +103,9 @@ def _anonymous(cell: Cell, method: Method, budget: Budget) -> str:
     method = method.model_copy(update={"name": "traced", "label": "traced", "description": "", "recipe": {}})
     recipe = Recipe(**{key: getattr(cell.recipe, key) for key in FELT})
     task = cell.task.model_copy(update={"name": "traced", "label": "traced", "description": "", "recipe": recipe})
-    names = {"study": "", "budget_name": "", "seed": 0, "selection": "last", "trial": None, "choice": None}
-    changed = {**names, "task": task, "recipe": recipe, "budget": budget, "method": method}
+    names = {"study": "", "budget_name": "", "seed": 0, "selection": "last"}
+    unset = dict.fromkeys(("trial", "choice", "given"))
+    changed = {**names, **unset, "task": task, "recipe": recipe, "budget": budget, "method": method}
     return cell.model_copy(update=changed).model_dump_json()
 
 

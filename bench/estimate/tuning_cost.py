@@ -39,7 +39,7 @@ def possible_cells(study: ResolvedStudy, cell: Cell) -> list[Cell]:
     if not study.awaits_choice(cell):
         return [cell]
     by_cost: dict[Recipe, Cell] = {}
-    for trial in study.trials[cell.group]:
+    for trial in study.trials[cell.tuned_group]:
         by_cost.setdefault(trial.recipe.model_copy(update=FREE_KEYS), trial)
     return [trained_like(cell, trial) for trial in by_cost.values()]
 

@@ -10,6 +10,7 @@ from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.options import AllocatorOptions, GrowthOptions, StepOptions
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
+from bench.models.patterns import pattern_of
 from bench.models.sites import AdapterSite
 
 
@@ -30,7 +31,7 @@ def build_core(
         sites if cell.method.lean else (),
         step_options(cell, schedule.total_steps),
         schedule,
-        allocator_options(cell, schedule.total_steps),
+        allocator_options(cell, schedule.total_steps, pattern_of(cell, sites, model, schedule)),
         process_group=process_group,
     )
 
@@ -51,8 +52,8 @@ def step_options(cell: Cell, total_steps: int) -> StepOptions:
     )
 
 
-def allocator_options(cell: Cell, total_steps: int) -> AllocatorOptions:
-    """Who decides the ranks of the cell, and what it is told."""
+def allocator_options(cell: Cell, total_steps: int, ranks: tuple[int, ...] | None = None) -> AllocatorOptions:
+    """Who decides the ranks of the cell, and what it is told. ranks: of each site, where they are given."""
     method, growth = cell.method, cell.method.growth
     return AllocatorOptions(
         name=method.allocator,
@@ -62,6 +63,7 @@ def allocator_options(cell: Cell, total_steps: int) -> AllocatorOptions:
         importance_gradient=method.importance_gradient,
         compact=method.compact,
         seed=cell.seed,
+        ranks=ranks,
         growth=None
         if growth is None
         else GrowthOptions(

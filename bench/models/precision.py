@@ -85,16 +85,16 @@ class _Float32Matmul(torch.autograd.Function):  # type: ignore[misc]
     def forward(ctx: Any, x: Tensor, layer: nn.Linear) -> Tensor:
         ctx.layer = layer
         bias = None if layer.bias is None else layer.bias.float()
-        return functional.linear(x.float(), _unpacked(layer), bias).to(x.dtype)
+        return functional.linear(x.float(), unpacked(layer), bias).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
         if not ctx.needs_input_grad[0]:  # the first layer: below it everything is frozen
             return None, None
-        return torch.matmul(grad.float(), _unpacked(ctx.layer)).to(grad.dtype), None
+        return torch.matmul(grad.float(), unpacked(ctx.layer)).to(grad.dtype), None
 
 
-def _unpacked(layer: Any) -> Tensor:
+def unpacked(layer: Any) -> Tensor:
     """[out, in] in float32, from a matrix in half precision or one that bitsandbytes quantized."""
     weight = layer.weight
     quant_state = getattr(weight, "quant_state", None)

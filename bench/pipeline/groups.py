@@ -46,7 +46,9 @@ def groups_of(study: ResolvedStudy, cells: Sequence[Cell]) -> list[Group]:
         together: dict[str, list[Cell]] = {}
         for cell in cells:
             if cell.task.name == task:
-                together.setdefault(cell.group if study.trials else task, []).append(cell)
+                # What takes over ranks waits for the cells that have them, which may be of this task.
+                key = cell.group if study.trials else f"{task} {study.donor(cell) is not None}"
+                together.setdefault(key, []).append(cell)
         parts = [
             tuple(members[start : start + size])
             for members in together.values()

@@ -83,9 +83,15 @@ def pipeline_from(config: Mapping[str, Any], *, is_main_process: bool = True) ->
     if extended != options:
         options, study = extended, extended.load_study(needs_rows=True)
     check_tracker(study.study)
-    cells = _narrowed(study, config)
+    cells = _with_donors(study, _narrowed(study, config))
     locate_modules({cell.task.name: cell.task for cell in cells}.values())
     return Pipeline(study, cells, options)
+
+
+def _with_donors(study: ResolvedStudy, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """`cells`, and in their places in the study those whose ranks they take over."""
+    wanted = {cell.id for cell in cells} | {donor.id for cell in cells if (donor := study.donor(cell)) is not None}
+    return cells if len(wanted) == len(cells) else tuple(cell for cell in study.cells if cell.id in wanted)
 
 
 def _unquoted(text: str) -> str:

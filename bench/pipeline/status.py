@@ -25,7 +25,8 @@ LARGEST = 100_000_000  # bytes of a file whose SHA-256 is taken unless that of a
 @dataclass(frozen=True)
 class CellState:
     """`name`: a record's status (ok, oom, ...), or outdated, unreadable, damaged, queued, running, started, missing,
-    or waiting: its trials decide what it is trained with, and are not all recorded."""
+    or waiting: its trials, or the cell whose ranks it takes over, decide what it is trained with, and are not recorded.
+    """
 
     cell: Cell
     name: str
@@ -45,7 +46,7 @@ def cell_states(study: ResolvedStudy, results: Path, *, largest: int | None = LA
     unfinished: set[str] = set()  # groups with a trial that has no record of its spec
     for cell in (*_trials_of(study), *chosen.cells):
         record, job = paths.cell(cell.id).record, jobs.get(cell.id)
-        awaits = chosen.awaits_choice(cell)
+        awaits = chosen.awaits(cell)
         recorded = None if awaits else _recorded(cell, record, largest)
         if cell.trial and (recorded is None or recorded.name not in RECORDED):
             unfinished.add(cell.group)
@@ -53,9 +54,14 @@ def cell_states(study: ResolvedStudy, results: Path, *, largest: int | None = LA
             states.append(recorded)
         elif job is not None:
             states.append(CellState(cell, "running" if job.state == "RUNNING" else "queued", str(job)))
-        elif awaits and cell.group in unfinished:
-            detail = "for its trials; it has a record, and is trained again only if the choice changes"
-            states.append(CellState(cell, "waiting", detail if record.is_file() else "for its trials"))
+        elif awaits and (cell.tuned_group in unfinished or chosen.awaits_ranks(cell)):
+            reason, what = (
+                ("its trials", "choice") if cell.tuned_group in unfinished else (_donor(chosen, cell), "ranks")
+            )
+            detail = f"for {reason}"
+            if record.is_file():
+                detail += f"; it has a record, and is trained again only if the {what} change{'s' * (what == 'choice')}"
+            states.append(CellState(cell, "waiting", detail))
         else:
             states.append(_unrecorded(cell, [log for _, log in reversed(steps_of(cell, paths))]))
     return states
@@ -158,13 +164,15 @@ def _unrecorded(cell: Cell, logs: Sequence[Path]) -> CellState:
 
 
 def _with_known_choices(study: ResolvedStudy, results: Path) -> ResolvedStudy:
-    """`study` with the choice in each cell whose choice is known. A record that can't be read has its own state."""
-    from bench.tuning.choose import chosen_cell, with_choices  # late, as in `_recorded`
+    """`study` with the choice and the ranks in each cell where they are known.
 
-    if not study.trials:
-        return study
+    A record that can't be read has a state of its own.
+    """
+    from bench.tuning.choose import chosen_cell, with_choices  # late, as in `_recorded`
+    from bench.tuning.donors import with_known_ranks
+
     try:
-        return with_choices(study, results)
+        study = with_choices(study, results)
     except BenchError:
         cells = []
         for cell in study.cells:
@@ -172,7 +180,13 @@ def _with_known_choices(study: ResolvedStudy, results: Path) -> ResolvedStudy:
                 cells.append(chosen_cell(study, cell, results))
             except BenchError:
                 cells.append(cell)
-        return replace(study, cells=tuple(cells))
+        study = replace(study, cells=tuple(cells))
+    return with_known_ranks(study, results)
+
+
+def _donor(study: ResolvedStudy, cell: Cell) -> str:
+    donor = study.donor(cell)
+    return f"the ranks of {donor.id}" if donor else "its ranks"
 
 
 def _trials_of(study: ResolvedStudy) -> list[Cell]:

@@ -66,7 +66,7 @@ class Pipeline:
     @cached_property
     def trials(self) -> tuple[Cell, ...]:
         """The trials of the cells that are wanted; empty if the study does not tune."""
-        wanted = dict.fromkeys(cell.group for cell in self.cells)
+        wanted = dict.fromkeys(cell.tuned_group for cell in self.cells)
         return tuple(chain.from_iterable(self.study.trials.get(group, ()) for group in wanted))
 
     @property
@@ -158,15 +158,24 @@ class Pipeline:
         """The manifest of the model whose tokenizer prepares the data folder called `data`."""
         return (self.model_folder(self.data[data]) / MANIFEST).as_posix()
 
-    # ---- what is waited for where a study tunes. No rule of another study has such an input
+    # ---- what is waited for where a study tunes, or takes over ranks. No rule of another study has such an input
 
     def waits(self, task: str) -> dict[str, Any]:
-        """What a final cell of `task` waits for beside its inputs, from its wildcards: the trials of its group."""
-        return {"trials": lambda wildcards: self._gathered(self.cell(task, wildcards))} if self.trials else {}
+        """What a final cell of `task` waits for beside its inputs, from its wildcards.
+
+        These are the trials of its group, and the record of the cell whose ranks it takes over.
+        """
+        waits: dict[str, Any] = {}
+        if self.trials:
+            waits["trials"] = lambda wildcards: self._gathered(self.cell(task, wildcards))
+        if self._takes_over_ranks:
+            waits["ranks"] = lambda wildcards: self._donors([self.cell(task, wildcards)])
+        return waits
 
     def group_waits(self, group: Group) -> dict[str, Any]:
         """The same for final cells that share a job."""
-        return {"trials": self._gathered(group.cells[0])} if self.trials else {}
+        waits = {"trials": self._gathered(group.cells[0])} if self.trials else {}
+        return {**waits, "ranks": donors} if (donors := self._donors(group.cells)) else waits
 
     def rivals(self, task: str, wildcards: Any) -> list[str]:
         """What a trial waits for, or the rung of it that the wildcards name: all rivals at the rung before."""
@@ -187,7 +196,16 @@ class Pipeline:
         return [self.paths.gathered(group).as_posix() for group in dict.fromkeys(trial.group for trial in self.trials)]
 
     def _gathered(self, cell: Cell) -> list[str]:
-        return [self.paths.gathered(cell.group).as_posix()]
+        return [self.paths.gathered(cell.tuned_group).as_posix()]
+
+    @cached_property
+    def _takes_over_ranks(self) -> bool:
+        return any(self.study.donor(cell) is not None for cell in self.cells)
+
+    def _donors(self, cells: Sequence[Cell]) -> list[str]:
+        """The records of the cells whose ranks `cells` take over."""
+        donors = [donor for cell in cells if (donor := self.study.donor(cell)) is not None]
+        return self.records_of(list({donor.id: donor for donor in donors}.values()))
 
     def _gathered_before(self, trial: Cell, wildcards: Any) -> list[str]:
         rung = int(wildcards.rung) - 1 if hasattr(wildcards, "rung") else self.rungs
@@ -210,14 +228,19 @@ class Pipeline:
 
         That of a final cell covers all that its choice can come from: the choice itself is known only after the trials.
         """
-        if not self.study.awaits_choice(cell):
-            return cell.spec_hash
-        return digest_json({"cell": cell.spec_hash, "trials": self._specs_of_trials[cell.group]})
+        parts = {"cell": cell.spec_hash}
+        if self.study.awaits_choice(cell):
+            parts["trials"] = self._specs_of_trials[cell.tuned_group]
+        if self.study.awaits_ranks(cell):
+            donor = self.study.donor(cell)
+            assert donor is not None  # it awaits its ranks
+            parts["ranks"] = self.spec_of(donor)
+        return cell.spec_hash if len(parts) == 1 else digest_json(parts)
 
     @property
     def spec_of_tuned(self) -> str:
         """What decides the chosen points of the wanted groups, as a hash."""
-        wanted = dict.fromkeys(cell.group for cell in self.cells)
+        wanted = dict.fromkeys(cell.tuned_group for cell in self.cells)
         return digest_json({group: self._specs_of_trials[group] for group in wanted if group in self.study.trials})
 
     @cached_property

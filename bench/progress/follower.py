@@ -32,9 +32,11 @@ class Follower:
         self._pipeline, self._snakemake = pipeline, snakemake
         self._cells: tuple[Cell, ...] = (*pipeline.trials, *pipeline.cells)
         self._folders = {cell.id: pipeline.paths.cell(cell.id).folder for cell in self._cells}
-        awaits = pipeline.study.awaits_choice
-        # Empty where it is not known yet: what a tuned cell is trained with, its trials decide.
+        awaits = pipeline.study.awaits
+        # Empty where it is not known yet: its trials decide what a tuned cell is trained with, another cell the ranks.
         self._hashes = {cell.id: "" if awaits(cell) else cell.spec_hash for cell in self._cells}
+        donors = {cell.id: pipeline.study.donor(cell) for cell in pipeline.cells}
+        self._donors = {name: donor.id for name, donor in donors.items() if donor is not None}
         self._records, self._forecasts = RecordsRead(), Forecasts(pipeline)
         self._queue, self._logs = SlurmQueue(pipeline), FailuresInLogs(pipeline)
         self._curves: dict[str, CurveTail] = {}
@@ -62,17 +64,20 @@ class Follower:
         return Snapshot(self._pipeline.study.name, tuple(found), self._doing(), left, unknown, clock)
 
     def _recorded(self) -> dict[str, Recorded]:
-        """The records of today's specs. That of a tuned cell counts once all its trials are recorded."""
+        """The records of today's specs. One counts once all that decides its cell is recorded, too."""
         found: dict[str, Recorded] = {}
         open_groups: set[str] = set()
         for cell in self._cells:  # trials come first
             recorded = self._records.read(self._folders[cell.id] / RECORD)
             spec_hash = self._hashes[cell.id]
-            decided = cell.trial is not None or cell.group not in open_groups
+            decided = cell.trial is not None or cell.tuned_group not in open_groups
             if recorded and decided and spec_hash in ("", recorded.spec_hash):
                 found[cell.id] = recorded
             elif cell.trial:
                 open_groups.add(cell.group)
+        for name, donor in self._donors.items():
+            if donor not in found:
+                found.pop(name, None)
         self._forecasts.use(self._records)
         return found
 

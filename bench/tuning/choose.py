@@ -47,7 +47,7 @@ def chosen_cell(study: ResolvedStudy, cell: Cell, results: Path) -> Cell:
     """
     if not study.awaits_choice(cell):
         return cell
-    trials, paths = study.trials[cell.group], StudyPaths(results, study.name)
+    trials, paths = study.trials[cell.tuned_group], StudyPaths(results, study.name)
     choice = choose(trials, paths)
     if choice is None:
         raise BenchError(f"{cell.id}: its values are not chosen yet: {why_not(trials, paths)}")
@@ -67,8 +67,8 @@ def with_these_choices(study: ResolvedStudy, choices: Mapping[str, Choice | None
     """`study` with these choices, by group, in the final cells that await theirs."""
     cells = []
     for cell in study.cells:
-        choice = choices.get(cell.group) if study.awaits_choice(cell) else None
-        cells.append(cell if choice is None else _with_choice(cell, choice, study.trials[cell.group]))
+        choice = choices.get(cell.tuned_group) if study.awaits_choice(cell) else None
+        cells.append(cell if choice is None else _with_choice(cell, choice, study.trials[cell.tuned_group]))
     return replace(study, cells=tuple(cells))
 
 
