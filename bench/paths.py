@@ -287,9 +287,9 @@ def evaluation_folder(results: Path, name: str) -> Path:
     return results / EVALUATIONS / name
 
 
-def reference_numbers(root: Path) -> list[Path]:
-    """The CSV files of published numbers in the project folder `root`."""
-    return sorted((root / RESULTS / REFERENCE).glob("*.csv"))
+def reference_folder(root: Path) -> Path:
+    """The folder of published numbers in the project folder `root`."""
+    return root / RESULTS / REFERENCE
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.plan import plan
 from bench.cli.prepare import prepare
+from bench.cli.reference import reference
 from bench.cli.report import figures, page, tables
 from bench.cli.selfcheck import selfcheck
 from bench.cli.status import status
@@ -40,7 +41,23 @@ def app() -> None:
     """Benchmarks of parameter-efficient fine-tuning."""
 
 
-for command in (check, plan, prepare, train, group, tuned, status, tables, figures, page, evaluate, export, selfcheck):
+COMMANDS = (
+    check,
+    plan,
+    prepare,
+    train,
+    group,
+    tuned,
+    status,
+    tables,
+    figures,
+    page,
+    reference,
+    evaluate,
+    export,
+    selfcheck,
+)
+for command in COMMANDS:
     app.add_command(command)
 
 

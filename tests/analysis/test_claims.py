@@ -14,7 +14,7 @@ from bench.analysis.figures.differences import difference_figure
 from bench.analysis.published import read_published
 from bench.analysis.results import read_results
 from bench.analysis.stats.comparison import Comparer, Contrast
-from bench.analysis.tables.scores import published_entry
+from bench.analysis.tables.published import published_entry
 from bench.analysis.verdicts import method_pairs, verdicts
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy, load_study

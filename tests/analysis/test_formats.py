@@ -17,8 +17,9 @@ from bench.analysis.published import Place, Published, PublishedNumber
 from bench.analysis.stats.comparison import Comparison, Contrast
 from bench.analysis.stats.paired import Interval
 from bench.analysis.tables.model import Column, Table, number_entry, summary_entry, text_entry
+from bench.analysis.tables.published import published_entry
 from bench.analysis.tables.render import FORMATS, markdown
-from bench.analysis.tables.scores import difference_entry, published_entry
+from bench.analysis.tables.scores import difference_entry
 from bench.analysis.wording import two_digits
 
 PLACE: Place = ("cola", "mcc", "validation", "small")

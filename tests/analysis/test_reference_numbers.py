@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from helpers.records import study_of, write_cell
 
-from bench.analysis.published import REQUIRED_COLUMNS, Published, read_published
+from bench.analysis.published import Published, PublishedNumber, read_published
+from bench.analysis.reference.ledger import COLUMNS, LEDGER_COLUMNS, read_ledger
 from bench.analysis.results import Results, read_results
-from bench.analysis.tables.scores import published_entry
+from bench.analysis.tables.published import published_entry, published_table, secondary_table
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"
 
@@ -103,12 +104,76 @@ def test_every_line_has_a_source_a_value_and_a_unit() -> None:
         "adalora_table_15",
         "adalora_table_2",
         "adalora_table_3",
+        "adapad",
         "earlier_tables",
+        "pissa",
+        "reflora",
+        "scalora",
     ]
     for file in files:
         with file.open(newline="") as stream:
             for row in csv.DictReader(stream):
-                assert set(REQUIRED_COLUMNS) <= set(row)
+                assert set(row) == set(COLUMNS)
                 assert row["source"]
                 assert float(row["value"]) > 0
                 assert row["unit"]
+
+
+def test_a_secondary_number_stands_in_a_table_of_its_own(published: Published, results: Results) -> None:
+    place = ("cola", "mcc", "validation", "large")
+    assert {number.method for number in published.at(place) if number.secondary} >= {"pissa", "dora", "reflora"}
+    assert published.find(place, "pissa") is None
+    first, second = published_table(results, published), secondary_table(results, published)
+    assert first is not None
+    assert second is not None
+    assert "PiSSA" not in " ".join(first.footnotes)
+    assert second.title.startswith("Secondary: published numbers read in notes on the papers, not in the papers")
+    rows = [[entry.shown for entry in row] for row in second.rows]
+    assert ["CoLA", "MCC", "large", "pissa", "Meng et al. 2024 (PiSSA)", "—", "1.33M", "73.12"] in rows
+    assert ["CoLA", "MCC", "large", "DoRA", "Meng et al. 2024 (PiSSA)", "—", "1.27M", "70.85"] in rows
+    assert all("rank 4" not in row and "0.47M" not in row for row in rows)  # budgets that the study does not have
+
+
+def test_copies_mixtures_and_protocols_are_told_below_the_table(published: Published, results: Results) -> None:
+    table = secondary_table(results, published)
+    assert table is not None
+    notes = table.footnotes
+    assert "All rows: whether it is of the last step or the best on these rows is not said." in notes
+    assert (
+        "Su et al. 2026 (AdaPaD), LoRA small: of a row that mixes values copied from "
+        "Zhang et al. 2023 (AdaLoRA), table 1 with others."
+    ) in notes
+    assert "Zhang et al. 2025 (RefLoRA), DoRA large: copied from Meng et al. 2024 (PiSSA)." in notes
+    assert any(note.startswith("MNLI of ") and note.endswith("matched or mismatched is not said.") for note in notes)
+
+
+def test_what_is_known_of_a_number_read_in_its_paper_is_told_too(results: Results) -> None:
+    number = PublishedNumber(
+        *("Paper 2024", "cola", "deberta-v3-base", "mcc", "", "lora", "small", 68.0, "3", ""),
+        protocol="best on dev",
+        copied_from="Zhang et al. 2023 (AdaLoRA), table 1",
+    )
+    notes = Published((number,), {"cola": "validation"}).notes([("cola", "mcc", "validation", "small")], results)
+    assert "Published CoLA LoRA small 68.00: copied from Zhang et al. 2023 (AdaLoRA), table 1." in notes
+    assert "Published CoLA LoRA small 68.00: of the best step on these rows, which is optimistic." in notes
+
+
+def test_a_file_without_the_columns_of_the_ledger_is_still_read(tmp_path: Path) -> None:
+    with (FOLDER / "adalora_table_3.csv").open(newline="") as stream:
+        rows = [{name: row[name] for name in COLUMNS if name not in LEDGER_COLUMNS} for row in csv.DictReader(stream)]
+    with (tmp_path / "old.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = read_ledger([tmp_path / "old.csv"])
+    assert [line.points for line in lines] == [float(row["value"]) for row in rows]
+    assert {line.quality for line in lines} == {""}
+
+
+def test_the_columns_of_the_ledger_say_how_a_number_was_read() -> None:
+    """Numbers of the AdaLoRA paper were read in it; those of later papers in notes, which don't say the protocol."""
+    secondary = {line.file.stem for line in read_ledger(sorted(FOLDER.glob("*.csv"))) if line.quality == "secondary"}
+    assert secondary == {"adapad", "pissa", "reflora", "scalora"}
+    for line in read_ledger(sorted(FOLDER.glob("*.csv"))):
+        assert line.quality in ("primary", "secondary")
+        assert line.protocol == ("not said" if line.quality == "secondary" else "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.analysis.footnotes import comparison_notes, footnotes
-from bench.analysis.published import Place, Published
+from bench.analysis.published import Place
 from bench.analysis.results import Results, metric_value
 from bench.analysis.stats.comparison import Comparer, Comparison
 from bench.analysis.stats.paired import sign_flip_floor
@@ -43,7 +43,7 @@ def score_table(comparer: Comparer, shown: Shown) -> Table | None:
     Returns None where no task has such a metric. Raises BenchError for predictions that do not match their record.
     """
     results = comparer.results.restricted_to(shown.methods)
-    places = _places(results, shown.metrics)
+    places = places_of(results, shown.metrics)
     if not places:
         return None
     entries, mark_notes = _marked(comparer, results, places, shown.methods)
@@ -53,7 +53,9 @@ def score_table(comparer: Comparer, shown: Shown) -> Table | None:
         for method in shown.methods:
             if results.seeds_planned(task, method, budget):
                 size = parameters.parameters_entry(results, task, method, budget, usual_n(results))
-                rows.append((*_heads(results, place), text_entry(results.labels[method]), entries[place, method], size))
+                rows.append(
+                    (*heads_of(results, place), text_entry(results.labels[method]), entries[place, method], size)
+                )
     columns = (*HEADS, Column("method", head=True), Column("score", measured=True, unit="points"))
     return _table(results, shown, (*columns, Column("parameters", parts=parameters.SPREAD)), rows, [*mark_notes])
 
@@ -65,7 +67,7 @@ def pair_table(comparer: Comparer, shown: Shown) -> Table | None:
     `score_table` does.
     """
     results = comparer.results.restricted_to(shown.methods)
-    places = _places(results, shown.metrics)
+    places = places_of(results, shown.metrics)
     if not places:
         return None
     first, second = shown.methods
@@ -78,7 +80,7 @@ def pair_table(comparer: Comparer, shown: Shown) -> Table | None:
             comparison = comparer.compare(contrast_at(place, first, second))
             compared.extend([comparison] if comparison else [])
             difference = difference_entry(comparison, usual=usual_n(results))
-            rows.append((*_heads(results, place), entries[place, first], entries[place, second], difference))
+            rows.append((*heads_of(results, place), entries[place, first], entries[place, second], difference))
         for budget in results.budgets if shown.metrics == "reported" else ():
             sizes = [parameters.parameters_entry(results, task, m, budget, usual_n(results)) for m in shown.methods]
             heads = (results.task_labels[task], parameters.ROW, budget)
@@ -86,28 +88,6 @@ def pair_table(comparer: Comparer, shown: Shown) -> Table | None:
     scores = [Column(results.labels[method], measured=True, unit="points") for method in shown.methods]
     columns = (*HEADS, *scores, Column("difference [95%]", interval=True, unit="points"))
     return _table(results, shown, columns, rows, [*mark_notes, *comparison_notes(results, compared)], compared)
-
-
-def published_table(results: Results, published: Published) -> Table | None:
-    """The published numbers for the study's cells beside its own; None where there are none."""
-    places = [*_places(results, "reported"), *_places(results, "other")]
-    rows = []
-    for place in places:
-        for method, label in results.labels.items():
-            number = published_entry(published, place, method)
-            if number.value is not None and results.seeds_planned(place[0], method, place[3]):
-                rows.append((*_heads(results, place), text_entry(label), score_entry(results, place, method), number))
-    if not rows:
-        return None
-    columns = (
-        *HEADS,
-        Column("method", head=True),
-        Column("here", measured=True, unit="points"),
-        Column("published", unit="points"),
-    )
-    title = "Published numbers beside ours: points (fraction × 100), mean ± sd over seeds (n)"
-    notes = (*published.notes(places, results), budgets_note(results), *footnotes(results))
-    return Table("published", title, columns, tuple(rows), notes)
 
 
 def usual_n(results: Results) -> int:
@@ -130,7 +110,8 @@ def budgets_note(results: Results) -> str:
     return f"Budgets: {', '.join(budgets)}. Scored on {'; '.join(scored)}."
 
 
-def _places(results: Results, metrics: Metrics) -> list[Place]:
+def places_of(results: Results, metrics: Metrics) -> list[Place]:
+    """Every place that the study has scores for, in the order of the tables."""
     return [
         (task.name, metric, split, budget)
         for task in results.tasks.values()
@@ -141,7 +122,8 @@ def _places(results: Results, metrics: Metrics) -> list[Place]:
     ]
 
 
-def _heads(results: Results, place: Place) -> tuple[Entry, Entry, Entry]:
+def heads_of(results: Results, place: Place) -> tuple[Entry, Entry, Entry]:
+    """The fields that name the place, for the columns HEADS."""
     task, metric, split, budget = place
     return (
         text_entry(split_text(results.tasks[task], split)),
@@ -230,12 +212,6 @@ def difference_entry(comparison: Comparison | None, *, usual: int | None = None)
     if seeds != usual:
         text += f" ({seeds})"
     return Entry(text, 100 * comparison.difference, low=low, high=high, n=seeds)
-
-
-def published_entry(published: Published, place: Place, method: str) -> Entry:
-    """The published number with its seeds, or a dash."""
-    number = published.find(place, method)
-    return Entry(DASH) if number is None else Entry(number.text, number.points)
 
 
 def _notes(results: Results, compared: Sequence[Comparison]) -> list[str]:

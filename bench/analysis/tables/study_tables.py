@@ -10,8 +10,9 @@ from bench.analysis.tables.growth import growth_table, has_growing_ranks
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.overall import overall_table
 from bench.analysis.tables.protocols import protocol_table
+from bench.analysis.tables.published import published_table, secondary_table
 from bench.analysis.tables.resources import cost_table, memory_table, parameter_table
-from bench.analysis.tables.scores import Metrics, Shown, pair_table, published_table, score_table
+from bench.analysis.tables.scores import Metrics, Shown, pair_table, score_table
 from bench.analysis.tables.tuning import tuning_table
 from bench.analysis.verdicts import method_pairs
 
@@ -31,7 +32,7 @@ def study_tables(results: Results, comparer: Comparer) -> list[Table]:
             pair = Shown("lora_adalora", "LoRA against AdaLoRA", ["lora", "adalora"], metrics)
             tables.append(pair_table(comparer, pair))
         tables.append(score_table(comparer, Shown("methods", "All methods", methods, metrics)))
-    tables.append(published_table(results, published))
+    tables += [published_table(results, published), secondary_table(results, published)]
     if method_pairs(results):
         tables.append(comparison_table(comparer))
     tables.append(protocol_table(comparer))

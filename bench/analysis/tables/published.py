@@ -1,0 +1,72 @@
+"""The tables of published numbers beside ours: those read in their papers, and those read in notes on papers."""
+
+from __future__ import annotations
+
+from bench.analysis.footnotes import footnotes
+from bench.analysis.published import Place, Published, method_label
+from bench.analysis.results import Results
+from bench.analysis.tables.model import Column, Entry, Table, text_entry
+from bench.analysis.tables.scores import HEADS, budgets_note, heads_of, places_of, score_entry
+from bench.analysis.wording import DASH
+
+HERE = Column("here", measured=True, unit="points")
+PUBLISHED = Column("published", unit="points")
+
+
+def published_table(results: Results, published: Published) -> Table | None:
+    """The published numbers for the study's cells beside its own; None where there are none."""
+    places = _places(results)
+    rows = []
+    for place in places:
+        for method, label in results.labels.items():
+            number = published_entry(published, place, method)
+            if number.value is not None and results.seeds_planned(place[0], method, place[3]):
+                rows.append((*heads_of(results, place), text_entry(label), score_entry(results, place, method), number))
+    if not rows:
+        return None
+    title = "Published numbers beside ours: points (fraction × 100), mean ± sd over seeds (n)"
+    notes = (*published.notes(places, results), budgets_note(results), *footnotes(results))
+    return Table("published", title, (*HEADS, Column("method", head=True), HERE, PUBLISHED), tuple(rows), notes)
+
+
+def secondary_table(results: Results, published: Published) -> Table | None:
+    """The numbers that were read in notes on papers, for all methods that have one in a place of the study.
+
+    A method that the study does not have shows a dash for ours. None where there are no such numbers.
+    """
+    found = [(place, number) for place in _places(results) for number in published.at(place) if number.secondary]
+    if not found:
+        return None
+    rows = []
+    for place, number in found:
+        ours = number.method in results.labels and results.seeds_planned(place[0], number.method, place[3])
+        here = score_entry(results, place, number.method) if ours else Entry(DASH)
+        names = (method_label(results, number.method), number.source)
+        printed = (text_entry(number.parameters or DASH), Entry(number.text, number.points))
+        rows.append((*heads_of(results, place), *map(text_entry, names), here, *printed))
+    columns = (
+        *HEADS,
+        Column("method", head=True),
+        Column("source", head=True),
+        HERE,
+        Column("parameters"),
+        PUBLISHED,
+    )
+    title = (
+        "Secondary: published numbers read in notes on the papers, not in the papers, beside ours: "
+        "points (fraction × 100), mean ± sd over seeds (n)"
+    )
+    notes = published.secondary_notes([number for _, number in found], results)
+    return Table(
+        "published_secondary", title, columns, tuple(rows), (*notes, budgets_note(results), *footnotes(results))
+    )
+
+
+def published_entry(published: Published, place: Place, method: str) -> Entry:
+    """The published number with its seeds, or a dash."""
+    number = published.find(place, method)
+    return Entry(DASH) if number is None else Entry(number.text, number.points)
+
+
+def _places(results: Results) -> list[Place]:
+    return [*places_of(results, "reported"), *places_of(results, "other")]
