@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.patterns import Pattern, PatternReader
 from bench.analysis.tuning_results import Group, TuningResults, read_tuning, with_recorded_choice
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
@@ -28,7 +29,10 @@ LONG_FIELDS: dict[str, Any] = {"spec": {}, "ranks": {}, "model": {}, "files": {}
 
 @dataclass(frozen=True)
 class Results:
-    """A study's cells and their records, by the cell's id; the records lack `LONG_FIELDS` (see `full_record`)."""
+    """A study's cells and their records, by the cell's id; the records lack `LONG_FIELDS` (see `full_record`).
+
+    `patterns`: by the cell's id, the final ranks of the cells that have any.
+    """
 
     study: ResolvedStudy
     records: dict[str, Record]
@@ -36,6 +40,7 @@ class Results:
     outdated: tuple[str, ...] = ()  # ids of cells whose record was made with another spec
     cells: tuple[Cell, ...] = field(default=())
     tuning: TuningResults = field(default=TuningResults())
+    patterns: Mapping[str, Pattern] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.cells:  # all cells of the study; set past the frozen dataclass, as its own __init__ does
@@ -114,7 +119,9 @@ class Results:
         """The results of these methods alone."""
         cells = tuple(cell for cell in self.cells if cell.method.name in methods)
         records = {cell.id: self.records[cell.id] for cell in cells if cell.id in self.records}
-        return replace(self, cells=cells, records=records, tuning=self.tuning.restricted_to(methods))
+        patterns = {cell.id: self.patterns[cell.id] for cell in cells if cell.id in self.patterns}
+        tuning = self.tuning.restricted_to(methods)
+        return replace(self, cells=cells, records=records, tuning=tuning, patterns=patterns)
 
 
 def read_results(study: ResolvedStudy, results: Path) -> Results:
@@ -127,7 +134,7 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
     tuning = read_tuning(study, paths)
     study = with_these_choices(study, {"/".join(name): group.choice for name, group in tuning.groups.items()})
     study = with_known_ranks(study, results)
-    records, outdated, cells = {}, [], []
+    records, patterns, outdated, cells, reader = {}, {}, [], [], PatternReader()
     for cell in study.cells:
         file = paths.cell(cell.id).record
         if file.is_file():
@@ -136,6 +143,9 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
             cell = with_recorded_ranks(cell, record) if study.awaits_ranks(cell) else cell
             if record.cell.spec_hash == cell.spec_hash:
                 records[cell.id] = _summary(record)
+                # Here, since a summary lacks the ranks and reading a whole record again takes far longer.
+                if pattern := reader.read(record):
+                    patterns[cell.id] = pattern
             else:
                 outdated.append(cell.id)
         cells.append(cell)
@@ -143,7 +153,8 @@ def read_results(study: ResolvedStudy, results: Path) -> Results:
     if not records and not any(group.trials for group in tuning.groups.values()):
         old = f" ({len(outdated)} answer an older spec of it)" if outdated else ""
         raise BenchError(f"no record of study {study.name!r} below {paths.cells}{old}: train some cells first")
-    return Results(study, records, paths, tuple(outdated), tuning=tuning.with_choices_of(cells))
+    tuning = tuning.with_choices_of(cells)
+    return Results(study, records, paths, tuple(outdated), tuning=tuning, patterns=patterns)
 
 
 def read_summary(file: Path) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -71,13 +72,16 @@ class Verdict:
         return f"fewer than {MIN_SEEDS_TO_CLAIM} seeds" if few else ""
 
 
-def verdicts(comparer: Comparer) -> list[Verdict]:
-    """All pairs at every task and budget where the study asks for both methods, by task, then pair, then budget."""
+def verdicts(comparer: Comparer, pairs: Sequence[tuple[str, str]] | None = None) -> list[Verdict]:
+    """All pairs at every task and budget where the study asks for both methods, by task, then pair, then budget.
+
+    `pairs`: (first, second) by name, instead of those of `method_pairs`. Holm's correction is over these.
+    """
     results = comparer.results
     contrasts = [
         Contrast(task.name, task.primary_split, task.metric, budget, first, second)
         for task in results.tasks.values()
-        for first, second in method_pairs(results)
+        for first, second in (method_pairs(results) if pairs is None else pairs)
         for budget in results.budgets
         if results.seeds_planned(task.name, first, budget) and results.seeds_planned(task.name, second, budget)
     ]

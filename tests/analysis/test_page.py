@@ -143,6 +143,23 @@ def test_filters_keep_what_is_of_that_task_method_and_budget(page: Path, browser
     assert len(browser.evaluate(rows)) == all_rows
 
 
+def test_filters_keep_pairs_of_methods_and_of_budgets_under_either_name(page: Path, browser: Tab) -> None:
+    browser.open(page, 1280)
+    rows = "[...document.querySelectorAll('#table-pattern_agreement tbody tr')].filter(row => row.checkVisibility())"
+    shown = rows + ".map(row => [...row.cells].slice(0, 3).map(cell => cell.textContent))"
+    everything = browser.evaluate(shown)
+    both = "AdaLoRA and QLoRA + AdaLoRA"
+    choose(browser, method="QLoRA + AdaLoRA")
+    filtered = browser.evaluate(shown)
+    assert filtered == [row for row in everything if row[1] in ("QLoRA + AdaLoRA", both)]
+    assert ["method", both, "small"] in filtered
+    choose(browser, budget="large")
+    assert browser.evaluate(shown) == [row for row in filtered if row[2] != "small"]
+    assert ["budget", "QLoRA + AdaLoRA", "small and large"] in browser.evaluate(shown)
+    choose(browser, method="LoRA")
+    assert browser.evaluate(shown) == []
+
+
 def test_a_cell_shows_its_loss_and_its_ranks_and_a_failed_one_its_log(
     page: Path, study: ResolvedStudy, browser: Tab
 ) -> None:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from bench.analysis.figures.curves import budget_figure, curve_figure
 from bench.analysis.figures.differences import difference_figure
 from bench.analysis.figures.growth import growth_figures
+from bench.analysis.figures.patterns import pattern_figures
 from bench.analysis.figures.ranks import rank_figure, ranks_differ
 from bench.analysis.figures.scores import method_figure
 from bench.analysis.figures.style import STYLE
@@ -32,6 +33,7 @@ def study_figures(results: Results, comparer: Comparer | None = None) -> Iterato
     with mpl.rc_context(STYLE):
         for task in results.tasks:
             yield from _task_figures(results, task)
+        yield from pattern_figures(results)
         yield from tuning_figures(results)
         yield from growth_figures(results)
         differences = difference_figure(results, against_baseline(results, verdicts(comparer or Comparer(results))))

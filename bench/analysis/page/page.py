@@ -8,11 +8,12 @@ from collections.abc import Iterable
 import matplotlib as mpl
 from markupsafe import Markup
 
+from bench.analysis.figures.patterns import NAME as PATTERN
 from bench.analysis.figures.study_figures import study_figures
 from bench.analysis.figures.style import STYLE
 from bench.analysis.footnotes import cautions
 from bench.analysis.page.cells import cell_section
-from bench.analysis.page.panels import cost_panels, difference_panels, legend, png_base64
+from bench.analysis.page.panels import cost_panels, difference_panels, legend, pattern_panels, png_base64
 from bench.analysis.page.templates import ENVIRONMENT
 from bench.analysis.results import Results
 from bench.analysis.sentences import answer_sentences
@@ -41,6 +42,7 @@ def page(results: Results) -> str:
         choices=_choices(results),
         difference_panels=list(difference_panels(results, headline)),
         cost_panels=list(cost_panels(results)),
+        pattern_panels=list(pattern_panels(results)),
         legend=legend(results),
         tables=[table for table in tables if not _of_tuning(table["name"])],
         figures=[figure for figure in figures if not _of_tuning(figure["name"])],
@@ -55,7 +57,7 @@ def page(results: Results) -> str:
 def _figures(results: Results, comparer: Comparer) -> list[dict[str, str]]:
     """The study's figures but for those that the page has as panels; `task`: the label of the one that it is about."""
     shown = []
-    panels = {"differences", *(f"{task}-score" for task in results.tasks)}
+    panels = {"differences", *(f"{task}-{name}" for task in results.tasks for name in ("score", PATTERN))}
     for name, text, figure in study_figures(results, comparer):
         if name in panels:
             continue

@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bench.analysis.figures.differences import difference_panel, tasks_with_differences
+from bench.analysis.figures.patterns import SIDES, pattern_panel, tasks_with_patterns
 from bench.analysis.figures.style import COLORS, DARK, MARKERS, STYLE
 from bench.analysis.figures.trade_off import COSTS, trade_off_panel
 from bench.analysis.results import Results
@@ -66,6 +67,15 @@ def cost_panels(results: Results) -> Iterator[Panel]:
         for cost in COSTS:
             text = f"{label}: {metric_name(results.tasks[task].metric)} against {cost.name}, by method and budget"
             yield _panel(label, text, partial(trade_off_panel, results, task, cost))
+
+
+def pattern_panels(results: Results) -> Iterator[Panel]:
+    """Two per task with different ranks: the mean final rank by role of the matrix and by layer."""
+    for task in tasks_with_patterns(results):
+        label = results.task_labels[task]
+        for side in SIDES:
+            text = f"{label}: mean final rank of the matrices by {side.name}, by method and budget"
+            yield _panel(label, text, partial(pattern_panel, results, task, side))
 
 
 def legend(results: Results) -> list[LegendEntry]:

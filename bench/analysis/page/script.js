@@ -25,10 +25,10 @@ for (const table of document.querySelectorAll("table")) {
 const chosen = kind => document.getElementById("filter-" + kind).value;
 const matches = {
   task: (text, value) => text === value || text.startsWith(value + ", ") || text.startsWith(value + " ("),
-  method: (text, value) => text.split(" − ").includes(value),
-  budget: (text, value) => text === value || text.startsWith(value + " ("),
+  method: (text, value) => text === value || text.split(/ − | and /).includes(value),  // a pair of either table of pairs
+  budget: (text, value) => text === value || text.split(" and ").includes(value) || text.startsWith(value + " ("),
 };
-const columns = { task: ["task"], method: ["method", "second − first"], budget: ["budget"] };
+const columns = { task: ["task"], method: ["method", "second − first", "learned − baseline"], budget: ["budget"] };
 const kinds = Object.keys(matches);
 function filter() {
   for (const table of document.querySelectorAll("table")) {

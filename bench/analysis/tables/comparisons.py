@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from bench.analysis.footnotes import comparison_notes, footnotes
@@ -31,14 +31,18 @@ COLUMNS = (
     Column("seeds"),
     Column("examples"),
 )
-NOTE = (
+INTERVAL_NOTE = (
     "Interval and p: seeds and examples as crossed random factors, Student's t for either part, combined by Banerjee's "
     "rule. The part of the examples: for a share of right examples from the examples and two more (Bonett and Price "
-    "2012), else from 2,000 bootstrap resamples shared by methods and seeds. McNemar: exact, each seed for itself. "
+    "2012), else from 2,000 bootstrap resamples shared by methods and seeds."
+)
+DETECTABLE_NOTE = (
     "Detectable: the true difference found with 80% power at this spread and n, [95%] as the seeds' "
     "variance is itself uncertain. Bold: interval without zero, p < 0.05 after Holm over this table, and both methods "
     f"scored on every seed, {MIN_SEEDS_TO_CLAIM} or more."
 )
+ONE_SEED_NOTE = "One seed: the interval holds for the two trained models, not for the methods; never bold."
+NOTE = f"{INTERVAL_NOTE} McNemar: exact, each seed for itself. {DETECTABLE_NOTE}"
 
 
 def comparison_table(comparer: Comparer) -> Table:
@@ -50,18 +54,28 @@ def comparison_table(comparer: Comparer) -> Table:
         name="comparisons",
         title="Paired comparisons: differences in points (fraction × 100)",
         columns=COLUMNS,
-        rows=tuple(_row(results, verdict) for verdict in found),
-        footnotes=(
-            *_notes(known),
-            budgets_note(results),
-            *exact_note(comparer, results.labels),
-            *comparison_notes(results, known),
-            *footnotes(results),
-        ),
+        rows=tuple(comparison_row(results, verdict) for verdict in found),
+        footnotes=(NOTE, *paired_notes(comparer, known, results.labels, _sign_flip_notes(known))),
     )
 
 
-def _row(results: Results, verdict: Verdict) -> tuple[Entry, ...]:
+def paired_notes(
+    comparer: Comparer, known: Sequence[Comparison], methods: Collection[str], tests: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """What a table of these comparisons of these methods must say. `tests`: notes on tests that it shows besides."""
+    results = comparer.results
+    return (
+        *([ONE_SEED_NOTE] if any(len(comparison.seeds) == 1 for comparison in known) else []),
+        *tests,
+        budgets_note(results),
+        *exact_note(comparer, methods),
+        *comparison_notes(results, known),
+        *footnotes(results),
+    )
+
+
+def comparison_row(results: Results, verdict: Verdict) -> tuple[Entry, ...]:
+    """One entry for each of `COLUMNS`."""
     contrast, comparison, adjusted_p = verdict.contrast, verdict.comparison, verdict.adjusted_p
     heads = (
         text_entry(split_text(results.tasks[contrast.task], contrast.split)),
@@ -98,13 +112,10 @@ def _detectable_entry(comparison: Comparison) -> Entry:
     return Entry(f"{two_digits(estimate)} [{two_digits(low)}, {two_digits(high)}]", estimate, low=low, high=high)
 
 
-def _notes(comparisons: Sequence[Comparison]) -> list[str]:
-    notes = [NOTE]
+def _sign_flip_notes(comparisons: Sequence[Comparison]) -> list[str]:
     seed_counts = sorted({len(comparison.seeds) for comparison in comparisons})
-    if seed_counts and seed_counts[0] == 1:
-        notes.append("One seed: the interval holds for the two trained models, not for the methods; never bold.")
     powerless = [seeds for seeds in seed_counts if sign_flip_floor(seeds) > ALPHA]
-    if powerless:
-        floors = ", ".join(f"{seeds}: p ≥ {sign_flip_floor(seeds):.4g}" for seeds in powerless)
-        notes.append(f"Sign flips cannot reach significance with so few paired seeds ({floors}).")
-    return notes
+    if not powerless:
+        return []
+    floors = ", ".join(f"{seeds}: p ≥ {sign_flip_floor(seeds):.4g}" for seeds in powerless)
+    return [f"Sign flips cannot reach significance with so few paired seeds ({floors})."]

@@ -9,6 +9,8 @@ from bench.analysis.tables.comparisons import comparison_table
 from bench.analysis.tables.growth import growth_table, has_growing_ranks
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.overall import overall_table
+from bench.analysis.tables.pattern_agreement import pattern_agreement_table
+from bench.analysis.tables.pattern_worth import pattern_worth_pairs, pattern_worth_table
 from bench.analysis.tables.protocols import protocol_table
 from bench.analysis.tables.published import published_table, secondary_table
 from bench.analysis.tables.resources import cost_table, memory_table, parameter_table
@@ -35,6 +37,9 @@ def study_tables(results: Results, comparer: Comparer) -> list[Table]:
     tables += [published_table(results, published), secondary_table(results, published)]
     if method_pairs(results):
         tables.append(comparison_table(comparer))
+    tables.append(pattern_agreement_table(results))
+    if pairs := pattern_worth_pairs(results):
+        tables.append(pattern_worth_table(comparer, pairs))
     tables.append(protocol_table(comparer))
     if has_growing_ranks(results):
         tables.append(growth_table(results))
