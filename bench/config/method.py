@@ -184,6 +184,13 @@ class Method(Frozen):
     compact: bool = Field(
         True, description="Remove pruned ranks from memory once the ranks are final. The default is true."
     )
+    sparsity: float | None = Field(
+        None,
+        ge=0,
+        le=1e6,
+        description="For the allocator sora: weight lambda of the L1 penalty on the singular values. Each step takes "
+        "lambda times its learning rate off their magnitudes. The default null means 0.4.",
+    )
     regularizer: bool | None = Field(
         None,
         description="Keep the rows of A and the columns of B orthonormal by a penalty. "
@@ -232,6 +239,8 @@ class Method(Frozen):
             raise ValueError("allocator 'given' and the block `pattern` go together")
         if self.pattern is not None and self.pattern.source is not None and self.recipe:
             raise ValueError(f"it trains as {self.pattern.source!r} does, but for the ranks: no recipe of its own")
+        if self.sparsity is not None and not self.moves.sparse:
+            raise ValueError(f"allocator {self.allocator!r} has no penalty on singular values: remove `sparsity`")
         # A growth adds whole ranks, which cost more parameters in a large matrix than in a small one.
         if self.grows and self.unit != "ranks":
             raise ValueError(f"allocator {self.allocator!r} counts ranks: unit must be ranks")

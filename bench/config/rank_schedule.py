@@ -118,12 +118,16 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> RankSch
     if cell.method.moves.ranks == "fixed":
         return RankSchedule(initial_budget=initial, target_budget=initial, total_steps=total)
     phases = cell.recipe.rank_schedule_at(total)
+    first, last = phases.initial_steps, phases.final_steps
+    if cell.method.moves.pruning != "decay":  # the whole decay is one step: the budget falls where the ranks do
+        last = 0 if cell.method.moves.pruning == "end" else last
+        first = max(0, total - last - 1)
     try:
         return RankSchedule(
             initial_budget=initial,
             target_budget=_target(cell, shapes),
-            initial_steps=phases.initial_steps,
-            final_steps=phases.final_steps,
+            initial_steps=first,
+            final_steps=last,
             interval=phases.interval,
             total_steps=total,
         )

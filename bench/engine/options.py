@@ -64,7 +64,8 @@ class AllocatorOptions:
     unit: what the schedule's budgets count. importance, importance_betas, importance_gradient: how AdaLoRA scores a
     rank (equations 7 to 11); `clipped` gradients are what the published code sees, `raw` undoes the clipping. compact:
     ranks that are pruned when the allocation freezes leave parameters and optimizer state. growth: for allocators that
-    let ranks grow. seed: for allocators that draw random steps. ranks: for `given`, the rank of each site.
+    let ranks grow. seed: for allocators that draw random steps or values. ranks: for `given`, the rank of each site.
+    sparsity: for allocators with an L1 penalty on the singular values, its weight lambda in units of the learning rate.
     """
 
     name: str = "fixed"
@@ -76,3 +77,4 @@ class AllocatorOptions:
     growth: GrowthOptions | None = None
     seed: int = 0
     ranks: tuple[int, ...] | None = None
+    sparsity: float = 0.4

@@ -189,15 +189,27 @@ def _adapter_state(peft_model: Any, plain: bool) -> dict[str, Tensor]:
     """The tensors to save. Trained ones are copied: they are views of one flat buffer, which safetensors refuses."""
     state: dict[str, Tensor] = peft_model.state_dict()
     if not plain:
-        return {name: _copy(value) for name, value in state.items() if "lora_" in name or "modules_to_save" in name}
+        svd = any(".lora_E." in name for name in state)  # only these layers may be saved without a rank
+        return {
+            name: _copy(value)
+            for name, value in state.items()
+            if "modules_to_save" in name or ("lora_" in name and (svd or value.numel()))
+        }
     trained = {name for name, parameter in peft_model.named_parameters() if parameter.requires_grad}
     return {name: _copy(value) if name in trained else value for name, value in state.items()}
 
 
 def _write_ranks(config: Any, ranks: Mapping[str, int]) -> None:
-    """Write the `ranks` that LoRA's matrices have grown to into `config`, with alphas that keep their scale."""
+    """Write the `ranks` that LoRA's matrices have come to into `config`, with alphas that keep their scale.
+
+    A matrix without ranks is no target any more, since LoRA has no layer of rank 0. Raises BenchError if all are so.
+    """
     if set(ranks.values()) == {config.r}:
         return
+    ranks = {name: rank for name, rank in ranks.items() if rank}
+    if not ranks:
+        raise BenchError("no rank is left in any matrix: LoRA cannot be saved without ranks")
+    config.target_modules = set(ranks)
     # PEFT scales a layer by alpha over the layer's own rank; in training it was alpha over `config.r`.
     scale, largest = config.lora_alpha / config.r, max(ranks.values())
     config.r, config.lora_alpha = largest, scale * largest

@@ -64,6 +64,7 @@ def allocator_options(cell: Cell, total_steps: int, ranks: tuple[int, ...] | Non
         compact=method.compact,
         seed=cell.seed,
         ranks=ranks,
+        sparsity=AllocatorOptions.sparsity if method.sparsity is None else method.sparsity,
         growth=None
         if growth is None
         else GrowthOptions(

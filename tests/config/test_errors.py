@@ -31,6 +31,7 @@ Spoil = Callable[[str, str, str], Path]
         ("tasks/cola.yaml", "name: cola", "name: kola", r"expected 'cola' as the file is called, found 'kola'"),
         ("tasks/cola.yaml", "kind: cl", "kind: cl\nkind: cl", r"cola\.yaml:3:1: key 'kind' stands twice"),
         ("methods/adalora.yaml", "adapter: adalora", "adapter: lora", r"adapter must be adalora"),
+        ("methods/adalora.yaml", "adapter: adalora", "adapter: adalora\nsparsity: 0.4", r"remove `sparsity`"),
         (
             "tasks/cola.yaml",
             "[unacceptable, acc",

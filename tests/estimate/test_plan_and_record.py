@@ -14,6 +14,7 @@ from bench.config.rank_schedule import schedule_of
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
 from bench.errors import BenchError
+from bench.estimate.memory import declared_batch, predict_peak
 from bench.estimate.parameters import predict_parameters
 from bench.estimate.plan import plan
 from bench.records.schema import Bytes
@@ -43,6 +44,9 @@ def _recorded(lab: Lab, cell: Cell, out: Path) -> Bytes:
         ("adalora_sensitivity", 4),
         ("adalora_magnitude", 0),
         ("increlora", 8),
+        ("truncated", 0),
+        ("truncated_end", 0),
+        ("sora", 0),
     ],
 )
 def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_per_parameter: int) -> None:
@@ -77,6 +81,18 @@ def test_a_cap_in_parameters_is_planned_in_parameters() -> None:
     per_rank = 41_472  # of MiniLM's 36 matrices
     found = [(row["budget"]["unit"], row["budget"]["limit"], row["budget"]["used_at_most"]) for row in rows]
     assert found == [("parameters", 77_777, per_rank), ("parameters", 77_777, 77_777)]
+
+
+@pytest.mark.parametrize("method", ["truncated", "truncated_end", "sora"])
+def test_what_an_allocator_does_with_ranks_leaves_the_peak_to_its_layers(method: str) -> None:
+    fixed = "svd_lora" if method == "sora" else "lora"
+    study = load_study("demo", [f"methods=[{method}, {fixed}]", "recipe_from=null", "tasks=[sst2]", "overrides={}"])
+    peaks = []
+    for name, rank in ((method, 2), (fixed, 4)):  # from rank 4 to rank 2, and rank 4 throughout
+        cell = study.find("sst2", name, "small", 0)
+        cell = cell.model_copy(update={"budget": cell.budget.model_copy(update={"rank": rank})})
+        peaks.append(predict_peak(cell, predict_parameters(cell), declared_batch(cell), "cpu").growth)
+    assert peaks[0] == peaks[1]
 
 
 def _study(held_out: int) -> ResolvedStudy:

@@ -23,6 +23,15 @@ CAPPED = {
     "lora": {"adapter": "lora", "allocator": "fixed"},
     "svd": {"adapter": "adalora", "allocator": "fixed"},
     "adalora": {**ADALORA, "method": {"unit": "parameters"}},
+    **{
+        f"{adapter} {allocator}": {"adapter": adapter, "allocator": allocator, "method": {"unit": "parameters"}}
+        for adapter, allocator in (
+            ("lora", "truncated"),
+            ("lora", "truncated_end"),
+            ("adalora", "truncated"),
+            ("adalora", "sora"),
+        )
+    },
     "not compacted": {**ADALORA, "method": {"unit": "parameters", "compact": False}},
     **{
         f"{adapter} {allocator}": {

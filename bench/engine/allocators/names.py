@@ -13,6 +13,10 @@ from typing import Literal
 # freeze on. grown: ranks start below the cap and never exceed it. given: known before the first step.
 Motion = Literal["fixed", "pruned", "grown", "given"]
 
+# When ranks that are pruned leave: gradually, along the cubic decay of the rank schedule; all at once at its freeze; or
+# all at once after the last step. The budget of a step follows it.
+Pruning = Literal["decay", "freeze", "end"]
+
 BOTH = ("lora", "adalora")
 SVD = ("adalora",)  # the adapter with singular values E, which can be masked
 
@@ -25,7 +29,8 @@ class AllocatorFacts:
     AllocatorOptions) and returns the allocator (`registry.Builder`). adapters: those whose ranks it can move. uneven:
     where ranks grow, whether some matrices may grow more than others, up to the ceiling of the block `growth`.
     averages: bytes that it keeps per element of the adapter while ranks move; None: as the method's `importance` says.
-    held_out: whether it watches the loss on rows that are held out.
+    held_out: whether it watches the loss on rows that are held out. pruning: when ranks that are pruned leave. sparse:
+    whether it knows the method's `sparsity`, an L1 penalty on the singular values.
     """
 
     build: str
@@ -34,12 +39,17 @@ class AllocatorFacts:
     uneven: bool = False
     averages: int | None = 0
     held_out: bool = False
+    pruning: Pruning = "decay"
+    sparse: bool = False
 
 
 ALLOCATORS: dict[str, AllocatorFacts] = {
     "fixed": AllocatorFacts("base:fixed", "fixed"),
     "given": AllocatorFacts("given:Given", "given"),
     "adalora": AllocatorFacts("adalora:adalora", "pruned", SVD, averages=None),
+    "truncated": AllocatorFacts("truncated:truncated", "pruned", pruning="freeze"),
+    "truncated_end": AllocatorFacts("truncated:truncated_end", "pruned", pruning="end"),
+    "sora": AllocatorFacts("sora:Sora", "pruned", SVD, pruning="freeze", sparse=True),
     "plateau": AllocatorFacts("growing:plateau", "grown", held_out=True),
     "interval": AllocatorFacts("growing:interval", "grown"),
     "random": AllocatorFacts("growing:random_steps", "grown"),
