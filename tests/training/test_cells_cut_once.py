@@ -21,7 +21,7 @@ SHAPES = [(6, 10), (12, 4), (16, 40)]
 
 def _cell(lab: Lab, method: str, **changes: object) -> Cell:
     cell = lab.cell(method, learning_rate=0.05)
-    return lab.prepare(cell.model_copy(update={"method": cell.method.model_copy(update=changes)}))
+    return lab.prepare(cell.model_copy(update={"method": cell.method.model_copy(update={"unit": "ranks", **changes})}))
 
 
 def _curve(out: Path) -> list[dict]:
