@@ -22,8 +22,8 @@ class Budget(Frozen):
     )
     initial_rank: Positive | None = Field(
         None,
-        description="Rank of every matrix at the start, for methods whose ranks shrink. "
-        "The default null means 1.5 times the average rank at the end.",
+        description="Rank of every matrix at the start, for methods whose ranks shrink; the largest rank of a matrix, "
+        "where ranks move between matrices. The default null means 1.5 times the average rank at the end.",
     )
     alpha: float | None = Field(
         None, gt=0, description="Replaces the recipe's alpha for this budget. The default null keeps the recipe's."

@@ -28,7 +28,9 @@ _FIELDS_NOT_IDENTITY = {
 # Keys that were added after the first records. At these values (the behavior before the key existed) they are left out
 # of the hash, so that the cells of old records keep their hashes.
 _ADDED_LATER: dict[str, dict[str, Any]] = {
-    "method": dict.fromkeys(("regularizer", "peft", "matrices", "depth", "growth", "pattern", "sparsity")),
+    "method": dict.fromkeys(
+        ("regularizer", "peft", "matrices", "depth", "growth", "pattern", "sparsity", "moving", "salience")
+    ),
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
     "task": {
         "rouge_tokenizer": "rouge-score",

@@ -56,7 +56,7 @@ def donor_problems(catalog: Catalog, entry: Entry[Study], cells: Sequence[Cell])
         source = catalog.methods.get(pattern.source)
         if source is None:
             faults[name] = f"there is no method {pattern.source!r}{suggestion(pattern.source, catalog.methods)}"
-        elif source.item.moves.ranks not in ("pruned", "grown"):
+        elif source.item.moves.ranks not in ("pruned", "grown", "moved"):
             faults[name] = f"{pattern.source!r} learns no ranks: its allocator is {source.item.allocator}"
         elif fault := _difference(cell, source.item.model_dump()):
             faults[name] = f"its {fault}, but it trains as {pattern.source!r} does, but for the ranks"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
 from bench.config.module_roles import Role, Third
+from bench.config.rank_rules import Growth, Moving, Pattern, Salience
 from bench.config.recipe import Recipe
-from bench.config.types import Frozen, KeyName, Label, NonNegative, Plain, Positive, label_field
+from bench.config.types import Frozen, KeyName, Label, Plain, label_field
 from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
 from bench.errors import nearest
 
@@ -64,80 +65,6 @@ class PeftChoice(Frozen):
     fields: dict[str, Plain] = Field({}, description="Arguments of the class. The default is none.")
 
 
-class Growth(Frozen):
-    """How ranks grow: from which rank, by how much, and when an allocator may ask for it.
-
-    All moments are fractions of the optimizer steps, so that a scaled-down study keeps them.
-    """
-
-    start_rank: Positive = Field(2, description="Rank of every matrix at the start. The default is 2.")
-    ranks: Positive = Field(2, description="Ranks that one growth adds to a matrix. The default is 2.")
-    checks: Positive = Field(
-        16, description="Number of checks for growth, spread evenly over the steps before `until`. The default is 16."
-    )
-    until: float = Field(
-        0.8, gt=0, le=1, description="Fraction of the steps after which nothing grows any more. The default is 0.8."
-    )
-    patience: Positive = Field(
-        2,
-        description="For the allocator plateau: number of checks in a row without a better held-out loss before ranks "
-        "grow. The default is 2.",
-    )
-    margin: float = Field(
-        0.01,
-        ge=0,
-        lt=1,
-        description="For the allocator plateau: a loss counts as better if it is lower than the best one by more than "
-        "this fraction of it. The default is 0.01.",
-    )
-    warmup: NonNegative = Field(
-        4, description="Optimizer steps over which the learning rate of new ranks rises. The default is 4."
-    )
-    ceiling: float = Field(
-        2.0,
-        ge=1,
-        le=1e6,
-        description="For allocators that grow matrices apart, such as increlora: largest rank of a matrix, as a "
-        "multiple of the average rank at the end. The default is 2.",
-    )
-
-    def check_steps(self, total: int) -> list[int]:
-        """The optimizer steps after which an allocator may grow, in a training of `total` steps; sorted, no repeats."""
-        return sorted({max(1, round(total * self.until * k / self.checks)) for k in range(1, self.checks + 1)})
-
-
-class Pattern(Frozen):
-    """Where the ranks come from that the allocator `given` holds from the first step: exactly one of the two."""
-
-    source: KeyName | None = Field(
-        None,
-        description="Method whose finished cell has the ranks: of the same study, budget and, where `cell` says no "
-        "other, task and seed. Where the study tunes, its values are taken over too.",
-    )
-    draw: Literal["random", "stable-rank"] | None = Field(
-        None,
-        description="How ranks are drawn: `random` lets the seed choose among all ranks up to the initial rank; "
-        "`stable-rank` gives each matrix a share by the stable rank of its pretrained weight.",
-    )
-    cell: Literal["same", "next-task", "next-seed"] = Field(
-        "same",
-        description="Which cell of `source`: the same, or that of the next task (of the same backbone) or seed in the "
-        "study's order; the last one takes the first. The default is same.",
-    )
-    shuffle: bool = Field(
-        False,
-        description="Permute the ranks of `source` over matrices of equal shape, by the seed. The default is false.",
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Pattern:
-        if (self.source is None) == (self.draw is None):
-            raise ValueError("give exactly one of source, draw")
-        if self.source is None and (self.shuffle or self.cell != "same"):
-            raise ValueError("cell and shuffle need a source")
-        return self
-
-
 class Method(Frozen):
     """One way to fine-tune: storage of the base, adapter, allocator."""
 
@@ -169,6 +96,14 @@ class Method(Frozen):
     )
     pattern: Pattern | None = Field(
         None, description="Where given ranks come from; required for the allocator given, and only for it."
+    )
+    moving: Moving | None = Field(
+        None,
+        description="How ranks move; required for the allocators that move ranks, such as elalora, and only for these.",
+    )
+    salience: Salience | None = Field(
+        None,
+        description="How the salience of ranks is measured; required for the allocator salientlora, and only for it.",
     )
     unit: Literal["ranks", "parameters"] = Field(
         "ranks", description="What the allocator counts against the budget. The default is ranks."
@@ -241,8 +176,16 @@ class Method(Frozen):
             raise ValueError(f"it trains as {self.pattern.source!r} does, but for the ranks: no recipe of its own")
         if self.sparsity is not None and not self.moves.sparse:
             raise ValueError(f"allocator {self.allocator!r} has no penalty on singular values: remove `sparsity`")
-        # A growth adds whole ranks, which cost more parameters in a large matrix than in a small one.
-        if self.grows and self.unit != "ranks":
+        if (self.moves.ranks == "moved") != (self.moving is not None):
+            raise ValueError(
+                f"allocator {self.allocator!r}: the block `moving` and an allocator that moves ranks go together"
+            )
+        if self.moves.salience != (self.salience is not None):
+            raise ValueError(
+                f"allocator {self.allocator!r}: the block `salience` and the allocator salientlora go together"
+            )
+        # What grows or moves are whole ranks, which cost more parameters in a large matrix than in a small one.
+        if (self.grows or self.moving) and self.unit != "ranks":
             raise ValueError(f"allocator {self.allocator!r} counts ranks: unit must be ranks")
         if not self.lean and (self.allocator != "fixed" or self.unit != "ranks" or self.regularizer):
             raise ValueError(f"adapter {self.adapter!r} has no ranks to move, count or regularize")

@@ -44,7 +44,10 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
     # Ranks that stay fixed are the same in every matrix. Where they vary, their average may be a fraction.
     if cell.method.moves.ranks == "fixed" and rank != int(rank):
         yield place, _fractional_rank_fault(cell, rank)
-    if cell.method.prunes and rank < _initial_rank(cell, rank) and train_rows and not no_row_left:
+    moved = cell.method.moves.ranks == "moved"
+    if moved and rank < 1:
+        yield place, f"method {cell.method.name!r} starts with a rank in every matrix, the budget allows {rank:g}"
+    if (moved or cell.method.prunes) and rank < _initial_rank(cell, rank) and train_rows and not no_row_left:
         total = recipe.total_steps(train_rows - held_out)
         phases = recipe.rank_schedule_at(total)
         fault = no_step_to_prune(phases.initial_steps, phases.final_steps, total)
@@ -55,6 +58,8 @@ def faults_without_shapes(cell: Cell, train_rows: int | None) -> Iterator[tuple[
 def start_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
     """The rank of every matrix at the start of the training. Raises BenchError as `largest_rank` does."""
     largest = largest_rank(cell, shapes)
+    if cell.method.moves.ranks == "moved":
+        return math.floor(_average_rank(cell, shapes))
     return cell.method.growth.start_rank if cell.method.growth else largest
 
 
@@ -63,8 +68,8 @@ def largest_rank(cell: Cell, shapes: Sequence[Shape]) -> int:
 
     The layers are made for this rank, and alpha is divided by it. It is
 
-    - where ranks shrink or are given, the budget's `initial_rank`, or 1.5 times the average rank at the end (Zhang et
-      al. 2023, section 4.1), and never below that average;
+    - where ranks shrink, move or are given, the budget's `initial_rank`, or 1.5 times the average rank at the end
+      (Zhang et al. 2023, section 4.1), and never below that average;
     - where ranks are fixed, or grow by the same amount everywhere, the rank at the end;
     - where ranks grow by importance (IncreLoRA), a multiple of the average rank at the end.
 
@@ -113,8 +118,10 @@ def schedule_of(cell: Cell, train_rows: int, shapes: Sequence[Shape]) -> RankSch
     if cell.method.moves.ranks in ("grown", "given"):  # the cap holds from the first step
         cap = _target(cell, shapes)
         return RankSchedule(initial_budget=cap, target_budget=cap, total_steps=total)
-    costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
-    initial = rank * sum(costs)
+    if cell.method.moves.ranks == "moved":  # the cap is full from the first step on
+        initial = _target(cell, shapes)
+    else:
+        initial = rank * sum(rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes)
     if cell.method.moves.ranks == "fixed":
         return RankSchedule(initial_budget=initial, target_budget=initial, total_steps=total)
     phases = cell.recipe.rank_schedule_at(total)
@@ -153,10 +160,10 @@ def _cap_fault(cell: Cell) -> str:
         return ""
     if method.adapter == "peft":
         return f"what a rank of {method.name!r} costs is PEFT's: give the budget {cell.budget_name!r} as a rank"
-    if method.moves.ranks in ("pruned", "given") and method.unit == "ranks":
+    if method.moves.ranks in ("pruned", "moved", "given") and method.unit == "ranks":
         return (
             f"method {method.name!r} counts ranks and can't promise a cap of {parameters} parameters: give the budget "
-            f"{cell.budget_name!r} as a rank, or take a method with unit: parameters"
+            f"{cell.budget_name!r} as a rank" + (", or take a method with unit: parameters" if method.prunes else "")
         )
     return ""
 

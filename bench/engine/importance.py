@@ -19,6 +19,25 @@ from bench.engine.layout import Layout
 from bench.engine.options import ImportanceKind
 
 
+class RankSums:
+    """Sums scores of parameters over each rank of `flat`: equation 7 of Zhang et al. 2023, as the layout is now."""
+
+    def __init__(self, flat: FlatParameters) -> None:
+        self._layout = flat.layout
+        a_rows, b_rows = flat.layout.rows_of_triplets
+        self._a_rows = torch.tensor(a_rows, device=flat.device, dtype=torch.long)
+        self._b_rows = torch.tensor(b_rows, device=flat.device, dtype=torch.long)
+
+    def of(self, scores: Tensor) -> Tensor:
+        """The score of each rank [triplets]: that of E, plus the means over its row of A and its column of B.
+
+        scores [adapter elements].
+        """
+        layout = self._layout
+        means = torch.cat([scores[b.offset : b.end].view(b.rows, b.length).mean(dim=1) for b in layout.blocks])
+        return scores[layout.row_elements : layout.adapter_elements] + (means[self._a_rows] + means[self._b_rows])
+
+
 class Importance:
     """Exponential averages over the steps with `betas`: beta1 for the sensitivity, beta2 for the uncertainty.
 
@@ -33,13 +52,13 @@ class Importance:
         names = {"sensitivity-uncertainty": ("average", "deviation"), "sensitivity": ("average",), "magnitude": ()}
         size = flat.layout.adapter_elements
         self.tensors = {name: torch.zeros(size, device=flat.device) for name in names[kind]}
-        self._find_rows()
+        self._sums = RankSums(flat)
 
     def carry(self, old: Layout) -> None:
         """Follow a change of the layout from `old`: averages keep their values, those of new ranks are zero."""
         for name, buffer in self.tensors.items():
             self.tensors[name] = carry(buffer, old, self._flat.layout)
-        self._find_rows()
+        self._sums = RankSums(self._flat)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def update(self, finite: Tensor, gradient_scale: Tensor | None = None, hold: Sequence[slice] = ()) -> None:
@@ -67,16 +86,9 @@ class Importance:
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def of_triplets(self) -> Tensor:
         """The importance of every rank [triplets], in float32."""
-        layout = self._flat.layout
         if self._kind == "magnitude":
             return self._flat.singular.abs()
         scores = self.tensors["average"]
         if "deviation" in self.tensors:
             scores = scores * self.tensors["deviation"]
-        means = torch.cat([scores[b.offset : b.end].view(b.rows, b.length).mean(dim=1) for b in layout.blocks])
-        return scores[layout.row_elements :] + (means[self._a_rows] + means[self._b_rows])
-
-    def _find_rows(self) -> None:
-        a_rows, b_rows = self._flat.layout.rows_of_triplets
-        self._a_rows = torch.tensor(a_rows, device=self._flat.device, dtype=torch.long)
-        self._b_rows = torch.tensor(b_rows, device=self._flat.device, dtype=torch.long)
+        return self._sums.of(scores)

@@ -54,11 +54,18 @@ class FlatAdamW:
         self.square = torch.zeros_like(self._flat.data)
 
     def carry(self, old: Layout) -> None:
-        """Follow a change of the layout: every moment keeps its value, those of new ranks are zero."""
+        """Follow a change of the layout: every moment keeps its value, those of new ranks are zero.
+
+        Newcomers that have left are forgotten: should they come back, they begin anew."""
         self.moment = carry(self.moment, old, self._flat.layout)
         self.square = carry(self.square, old, self._flat.layout)
+        kept = self._flat.layout.kept
         for group in self.newcomers:
+            group.ranks = tuple(
+                tuple(rank for rank in ranks if rank in left) for ranks, left in zip(group.ranks, kept, strict=True)
+            )
             group.places = self._places(group.ranks)
+        self.newcomers = [group for group in self.newcomers if any(group.ranks)]
 
     def admit(self, ranks: Kept, warmup: int, age: int = 0, steps: Tensor | None = None) -> None:
         """From now on `ranks` count their own steps, so that bias correction and warm-up begin at their entry."""

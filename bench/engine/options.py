@@ -58,14 +58,41 @@ class GrowthOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MovingOptions:
+    """How many ranks go from one matrix to another, `times` times in all, evenly between the schedule's outer phases.
+
+    ranks: of all matrices, at the first move; later fewer. per_matrix: of one matrix in a move, at most.
+    """
+
+    ranks: int = 4
+    per_matrix: int = 2
+    times: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SalienceOptions:
+    """How SalientLoRA measures the salience of ranks (Ke et al. 2024, with the values of its code).
+
+    first_window, last_window: optimizer steps that the first measurement takes, and to which its windows grow.
+    correlation, slope: from which on a rank counts as dependent on another; the slope is above 1.
+    """
+
+    first_window: int = 10
+    last_window: int = 200
+    correlation: float = 0.9
+    slope: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class AllocatorOptions:
     """Which allocator decides the ranks (a name in `bench.engine.allocators.registry`), and what it is told.
 
     unit: what the schedule's budgets count. importance, importance_betas, importance_gradient: how AdaLoRA scores a
     rank (equations 7 to 11); `clipped` gradients are what the published code sees, `raw` undoes the clipping. compact:
     ranks that are pruned when the allocation freezes leave parameters and optimizer state. growth: for allocators that
-    let ranks grow. seed: for allocators that draw random steps or values. ranks: for `given`, the rank of each site.
-    sparsity: for allocators with an L1 penalty on the singular values, its weight lambda in units of the learning rate.
+    let ranks grow. moving: for allocators that move ranks. salience: for SalientLoRA. seed: for allocators that draw
+    random steps or values. ranks: for `given`, the rank of each site. sparsity: for allocators with an L1 penalty on
+    the singular values, its weight lambda in units of the learning rate.
     """
 
     name: str = "fixed"
@@ -75,6 +102,8 @@ class AllocatorOptions:
     importance_gradient: Literal["clipped", "raw"] = "clipped"
     compact: bool = True
     growth: GrowthOptions | None = None
+    moving: MovingOptions | None = None
+    salience: SalienceOptions | None = None
     seed: int = 0
     ranks: tuple[int, ...] | None = None
     sparsity: float = 0.4

@@ -142,7 +142,7 @@ class Core:
 
         self.completed += 1
         # The importance needs this step's gradient, so the allocator comes before the gradients are cleared.
-        facts = StepFacts(1 - skipped, clip, loss, hold, rate, self.optimizer.moments)
+        facts = StepFacts(1 - skipped, clip, loss, hold, rate, self.optimizer.moments, regularizer)
         masked = self.allocator.after_step(self.completed, facts)
         if masked:
             self._follow()
@@ -284,7 +284,7 @@ class Core:
     def _follow(self) -> None:
         """Let parameters, gradients, moments and regularizer hold the ranks that the allocator keeps.
 
-        The model's outputs stay the same: ranks that leave were masked to zero, ranks that enter have a zero factor.
+        Outputs stay the same: what leaves was masked to zero (but for ElaLoRA's), and what enters has a zero factor.
         """
         kept = self.allocator.kept()
         if kept is None or kept == self.flat.layout.kept:

@@ -124,7 +124,7 @@ def predict_parameters(cell: Cell) -> Prediction:
     end = _adapter_at_end(cell, sizes, start, schedule)
     if cell.method.moves.ranks == "given":
         start = end[1]
-    largest_adapter = max(start, end[1]) if cell.method.grows else start
+    largest_adapter = max(start, end[1])
     # Pruned ranks keep their memory until the allocation is final, so shrinking adapters are largest at the start.
     trainable = largest_adapter + sum(shape.head.values())
     rank = largest_rank(cell, sizes) if cell.method.lean else 0
@@ -246,7 +246,7 @@ def _adapter_at_end(
     Which matrices keep their ranks is decided in training. The bounds are reached where the schedule's ranks all go to
     the matrices that cost least, or most, per rank.
     """
-    if not schedule.prunes and cell.method.moves.ranks not in ("grown", "given"):
+    if not _ranks_change(cell, schedule) and cell.method.moves.ranks != "given":
         return start, start
     if cell.method.unit == "parameters":
         return 0, schedule.target_budget
@@ -255,10 +255,15 @@ def _adapter_at_end(
     return (start, most) if cell.method.grows else (sum(costs[: schedule.target_budget]), most)
 
 
+def _ranks_change(cell: Cell, schedule: RankSchedule) -> bool:
+    """Whether any rank leaves or enters during the training."""
+    return schedule.prunes or cell.method.moves.ranks in ("grown", "moved")
+
+
 def _importance_bytes(cell: Cell, schedule: RankSchedule) -> int:
     """Bytes that the allocator keeps per parameter of the adapter; none where it keeps no importance."""
     method = cell.method
-    if not schedule.prunes and not method.grows:
+    if not _ranks_change(cell, schedule):
         return 0
     return IMPORTANCE_BYTES[method.importance] if method.moves.averages is None else method.moves.averages
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.config.cell import Cell
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
-from bench.engine.options import AllocatorOptions, GrowthOptions, StepOptions
+from bench.engine.options import AllocatorOptions, GrowthOptions, MovingOptions, SalienceOptions, StepOptions
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 from bench.models.patterns import pattern_of
@@ -54,7 +54,8 @@ def step_options(cell: Cell, total_steps: int) -> StepOptions:
 
 def allocator_options(cell: Cell, total_steps: int, ranks: tuple[int, ...] | None = None) -> AllocatorOptions:
     """Who decides the ranks of the cell, and what it is told. ranks: of each site, where they are given."""
-    method, growth = cell.method, cell.method.growth
+    method = cell.method
+    growth, moving, salience = method.growth, method.moving, method.salience
     return AllocatorOptions(
         name=method.allocator,
         unit=method.unit,
@@ -65,6 +66,8 @@ def allocator_options(cell: Cell, total_steps: int, ranks: tuple[int, ...] | Non
         seed=cell.seed,
         ranks=ranks,
         sparsity=AllocatorOptions.sparsity if method.sparsity is None else method.sparsity,
+        salience=None if salience is None else SalienceOptions(**salience.model_dump()),
+        moving=None if moving is None else MovingOptions(**moving.model_dump()),
         growth=None
         if growth is None
         else GrowthOptions(

@@ -47,6 +47,9 @@ def _recorded(lab: Lab, cell: Cell, out: Path) -> Bytes:
         ("truncated", 0),
         ("truncated_end", 0),
         ("sora", 0),
+        ("snr", 0),
+        ("salientlora", 0),
+        ("elalora", 8),
     ],
 )
 def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_per_parameter: int) -> None:

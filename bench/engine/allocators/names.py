@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 # fixed: the same rank in every matrix. pruned: ranks start at the budget's initial rank and are within the cap from the
-# freeze on. grown: ranks start below the cap and never exceed it. given: known before the first step.
-Motion = Literal["fixed", "pruned", "grown", "given"]
+# freeze on. grown: ranks start below the cap and never exceed it. moved: ranks fill the cap from the first step on, and
+# go from one matrix to another. given: known before the first step.
+Motion = Literal["fixed", "pruned", "grown", "moved", "given"]
 
 # When ranks that are pruned leave: gradually, along the cubic decay of the rank schedule; all at once at its freeze; or
 # all at once after the last step. The budget of a step follows it.
@@ -30,7 +31,8 @@ class AllocatorFacts:
     where ranks grow, whether some matrices may grow more than others, up to the ceiling of the block `growth`.
     averages: bytes that it keeps per element of the adapter while ranks move; None: as the method's `importance` says.
     held_out: whether it watches the loss on rows that are held out. pruning: when ranks that are pruned leave. sparse:
-    whether it knows the method's `sparsity`, an L1 penalty on the singular values.
+    whether it knows the method's `sparsity`, an L1 penalty on the singular values. salience: whether it takes the
+    method's `salience`.
     """
 
     build: str
@@ -41,6 +43,7 @@ class AllocatorFacts:
     held_out: bool = False
     pruning: Pruning = "decay"
     sparse: bool = False
+    salience: bool = False
 
 
 ALLOCATORS: dict[str, AllocatorFacts] = {
@@ -50,6 +53,9 @@ ALLOCATORS: dict[str, AllocatorFacts] = {
     "truncated": AllocatorFacts("truncated:truncated", "pruned", pruning="freeze"),
     "truncated_end": AllocatorFacts("truncated:truncated_end", "pruned", pruning="end"),
     "sora": AllocatorFacts("sora:Sora", "pruned", SVD, pruning="freeze", sparse=True),
+    "snr": AllocatorFacts("snr:snr", "pruned", SVD),
+    "salientlora": AllocatorFacts("salientlora:salientlora", "pruned", SVD, salience=True),
+    "elalora": AllocatorFacts("elalora:elalora", "moved", SVD, averages=8),
     "plateau": AllocatorFacts("growing:plateau", "grown", held_out=True),
     "interval": AllocatorFacts("growing:interval", "grown"),
     "random": AllocatorFacts("growing:random_steps", "grown"),
