@@ -189,31 +189,31 @@ def _adapter_state(peft_model: Any, plain: bool) -> dict[str, Tensor]:
     """The tensors to save. Trained ones are copied: they are views of one flat buffer, which safetensors refuses."""
     state: dict[str, Tensor] = peft_model.state_dict()
     if not plain:
-        svd = any(".lora_E." in name for name in state)  # only these layers may be saved without a rank
-        return {
-            name: _copy(value)
-            for name, value in state.items()
-            if "modules_to_save" in name or ("lora_" in name and (svd or value.numel()))
-        }
+        # LoRA's matrices without a rank are not in the config (`_write_ranks`), so they can't be in the file.
+        lora = peft_model.peft_config[ADAPTER].peft_type == "LORA"
+        saved = {name: value for name, value in state.items() if "lora_" in name or "modules_to_save" in name}
+        return {name: _copy(value) for name, value in saved.items() if value.numel() or not lora}
     trained = {name for name, parameter in peft_model.named_parameters() if parameter.requires_grad}
     return {name: _copy(value) if name in trained else value for name, value in state.items()}
 
 
 def _write_ranks(config: Any, ranks: Mapping[str, int]) -> None:
-    """Write the `ranks` that LoRA's matrices have come to into `config`, with alphas that keep their scale.
+    """Write the `ranks` that LoRA's matrices have at the end into `config`, with alphas that keep their scale.
 
-    A matrix without ranks is no target any more, since LoRA has no layer of rank 0. Raises BenchError if all are so.
+    A matrix without a rank is not adapted any more: PEFT makes no LoRA layer of rank 0. Raises BenchError if there is
+    no other.
     """
-    if set(ranks.values()) == {config.r}:
+    live = {name: rank for name, rank in ranks.items() if rank}
+    if not live:
+        raise BenchError("no rank is left in any matrix: there is no LoRA adapter to save")
+    if len(live) < len(ranks):
+        config.target_modules = set(live)
+    if set(live.values()) == {config.r}:
         return
-    ranks = {name: rank for name, rank in ranks.items() if rank}
-    if not ranks:
-        raise BenchError("no rank is left in any matrix: LoRA cannot be saved without ranks")
-    config.target_modules = set(ranks)
     # PEFT scales a layer by alpha over the layer's own rank; in training it was alpha over `config.r`.
-    scale, largest = config.lora_alpha / config.r, max(ranks.values())
+    scale, largest = config.lora_alpha / config.r, max(live.values())
     config.r, config.lora_alpha = largest, scale * largest
-    config.rank_pattern = {name: rank for name, rank in ranks.items() if rank != largest}
+    config.rank_pattern = {name: rank for name, rank in live.items() if rank != largest}
     config.alpha_pattern = {name: scale * rank for name, rank in config.rank_pattern.items()}
 
 

@@ -17,7 +17,7 @@ from bench.analysis.patterns import Pattern, Site
 from bench.analysis.results import Results
 from bench.config.cell import Cell
 from bench.config.method import Method
-from bench.config.method import Pattern as MethodPattern
+from bench.config.rank_rules import Pattern as MethodPattern
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.paths import StudyPaths
 

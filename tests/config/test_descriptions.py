@@ -12,7 +12,8 @@ from bench.config.backbone import Backbone, PackageSource
 from bench.config.budget import Budget
 from bench.config.data import Columns, Data
 from bench.config.languages import Languages
-from bench.config.method import Growth, Method, Moving, PeftChoice, Salience
+from bench.config.method import Method, PeftChoice
+from bench.config.rank_rules import Growth, Moving, Salience
 from bench.config.recipe import RankPhases, Recipe
 from bench.config.study import Grid, Limits, Study
 from bench.config.task import Generation, Resources, Task

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.toy_models import batches, cell_of, core_of, loss_of
 
-from bench.config.method import Moving, Salience
+from bench.config.rank_rules import Moving, Salience
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 

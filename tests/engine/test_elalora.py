@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from bench.config.cell import Cell
-from bench.config.method import Method, Moving
+from bench.config.method import Method
+from bench.config.rank_rules import Moving
 from bench.config.rank_schedule import faults_without_shapes, largest_rank, schedule_of, start_rank
 from bench.engine.allocators.base import StepFacts
 from bench.engine.allocators.registry import build_allocator

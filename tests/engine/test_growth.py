@@ -8,7 +8,7 @@ from helpers.toy_models import batches, cell_of, core_of, loss_of, width_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.config.method import Growth
+from bench.config.rank_rules import Growth
 from bench.config.rank_schedule import schedule_of, start_rank
 from bench.engine.allocators.triggers import Plateau, at_random, evenly
 from bench.engine.schedule import RankSchedule

@@ -11,7 +11,7 @@ import torch
 from helpers.toy_models import batches, cell_of, core_of, loss_of, sites_of, width_of
 
 from bench.config.cell import Cell, GivenRanks
-from bench.config.method import Pattern
+from bench.config.rank_rules import Pattern
 from bench.config.rank_schedule import largest_rank, schedule_of
 from bench.engine.options import AllocatorOptions
 from bench.engine.schedule import RankSchedule

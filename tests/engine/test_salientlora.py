@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from bench.config.cell import Cell
-from bench.config.method import Method, Salience
+from bench.config.method import Method
+from bench.config.rank_rules import Salience
 from bench.engine.allocators.base import StepFacts
 from bench.engine.allocators.registry import build_allocator
 from bench.engine.allocators.salience import SalientScore

@@ -39,7 +39,8 @@ class Branches(nn.Module):
     def forward(self, x: Tensor, skip: Sequence[int] = ()) -> Tensor:
         parts = []
         for index, (layer, (width, out)) in enumerate(zip(self.layers, self.shapes, strict=True)):
-            part = x[..., :width].to(layer.weight.dtype) if hasattr(layer, "weight") else x[..., :width]
+            dtype = layer.weight.dtype if hasattr(layer, "weight") else x.dtype
+            part = x[..., :width].to(dtype if dtype.is_floating_point else x.dtype)  # a packed weight has bytes
             parts.append(x.new_zeros(*x.shape[:-1], out) if index in skip else torch.tanh(layer(part)).float())
         return self.head(torch.cat(parts, dim=-1))
 
@@ -79,6 +80,17 @@ def cell_of(
     )
 
 
+def pack(model: Branches) -> None:
+    """Store the matrices of `model` in 4 bits (nf4), apart from its head."""
+    import bitsandbytes as bnb
+
+    for index, old in enumerate(model.layers):
+        new = bnb.nn.Linear4bit(old.in_features, old.out_features, compute_dtype=torch.float32, quant_type="nf4")
+        new.load_state_dict(old.state_dict())
+        model.layers[index] = new.to("cpu")
+    model.is_loaded_in_4bit = True
+
+
 def adapted(
     shapes: Sequence[Shape],
     rank: int,
@@ -91,10 +103,16 @@ def adapted(
     random: bool = False,
     alpha: float = 8.0,
     target: int = 1,
+    packed: bool = False,
 ) -> Any:
-    """A PeftModel over `Branches`. With `random`, E and B do not start at zero, so that no gradient is zero."""
+    """A PeftModel over `Branches`. With `random`, E and B do not start at zero, so that no gradient is zero.
+
+    packed: the matrices under the adapters are stored in 4 bits.
+    """
     torch.manual_seed(seed)
     model = Branches(shapes, dtype)
+    if packed:
+        pack(model)
     targets = [f"layers.{k}" for k in range(len(shapes))]
     common = {"lora_alpha": alpha, "target_modules": targets, "modules_to_save": ["head"], "lora_dropout": dropout}
     with warnings.catch_warnings():

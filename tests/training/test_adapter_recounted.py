@@ -12,7 +12,7 @@ import pytest
 from helpers.small_cells import Lab, record_of
 from helpers.toy_models import adapted, batches, cell_of, loss_of, sites_of
 
-from bench.config.method import Growth
+from bench.config.rank_rules import Growth
 from bench.config.rank_schedule import faults_without_shapes, largest_rank, schedule_of
 from bench.models.core import build_core
 from bench.training.record_parts import budget_use

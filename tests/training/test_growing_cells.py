@@ -9,7 +9,7 @@ import pytest
 from helpers.small_cells import Lab, Moment, outcome, record_of
 
 from bench.config.cell import Cell
-from bench.config.method import Growth
+from bench.config.rank_rules import Growth
 from bench.errors import EXIT_TRY_AGAIN
 
 HELD_OUT = 12

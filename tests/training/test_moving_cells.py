@@ -10,7 +10,7 @@ from helpers.small_cells import Lab, Moment, outcome, record_of
 
 from bench.config.budget import Budget
 from bench.config.cell import Cell
-from bench.config.method import Moving
+from bench.config.rank_rules import Moving
 from bench.errors import EXIT_TRY_AGAIN
 
 PHASES = {"initial_steps": 2, "final_steps": 3, "interval": 1}
