@@ -174,6 +174,8 @@ class Method(Frozen):
             raise ValueError("allocator 'given' and the block `pattern` go together")
         if self.pattern is not None and self.pattern.source is not None and self.recipe:
             raise ValueError(f"it trains as {self.pattern.source!r} does, but for the ranks: no recipe of its own")
+        if self.pattern is not None and self.pattern.draw == "eva" and (self.adapter, self.unit) != ("lora", "ranks"):
+            raise ValueError("draw: eva starts LoRA's A, and counts ranks: adapter must be lora, and unit ranks")
         if self.sparsity is not None and not self.moves.sparse:
             raise ValueError(f"allocator {self.allocator!r} has no penalty on singular values: remove `sparsity`")
         if (self.moves.ranks == "moved") != (self.moving is not None):

@@ -59,10 +59,11 @@ class Pattern(Frozen):
         description="Method whose finished cell has the ranks: of the same study, budget and, where `cell` says no "
         "other, task and seed. Where the study tunes, its values are taken over too.",
     )
-    draw: Literal["random", "stable-rank"] | None = Field(
+    draw: Literal["random", "stable-rank", "eva"] | None = Field(
         None,
         description="How ranks are drawn: `random` lets the seed choose among all ranks up to the initial rank; "
-        "`stable-rank` gives each matrix a share by the stable rank of its pretrained weight.",
+        "`stable-rank` gives each matrix a share by the stable rank of its pretrained weight; `eva` by the variance of "
+        "what flows into it, whose directions A starts with.",
     )
     cell: Literal["same", "next-task", "next-seed"] = Field(
         "same",

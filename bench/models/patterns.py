@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.config.cell import Cell
 from bench.config.rank_schedule import largest_rank, rank_cost
@@ -16,11 +17,18 @@ from bench.models.precision import unpacked
 from bench.models.sites import AdapterSite
 
 
-def pattern_of(cell: Cell, sites: Sequence[AdapterSite], model: Any, schedule: RankSchedule) -> tuple[int, ...] | None:
+def pattern_of(
+    cell: Cell,
+    sites: Sequence[AdapterSite],
+    model: Any,
+    schedule: RankSchedule,
+    vectors: Mapping[str, Tensor] | None = None,
+) -> tuple[int, ...] | None:
     """The rank of each of `sites`, within the budget of `schedule`; None if the cell's ranks are not given.
 
-    `model` holds the pretrained weights (`draw: stable-rank` reads them). Raises BenchError if the cell whose ranks are
-    taken over ended without any, or if its matrices are others.
+    `model` holds the pretrained weights (`draw: stable-rank` reads them), `vectors` are those of `draw: eva`. Raises
+    BenchError if the cell whose ranks are taken over has other matrices, or if what decides the ranks is missing;
+    RuntimeError if that cell ended without ranks.
     """
     pattern = cell.method.pattern
     if pattern is None:
@@ -30,6 +38,10 @@ def pattern_of(cell: Cell, sites: Sequence[AdapterSite], model: Any, schedule: R
     shapes = [(site.in_features, site.out_features) for site in sites]
     most = largest_rank(cell, shapes)
     costs = [rank_cost(cell, shape) if cell.method.unit == "parameters" else 1 for shape in shapes]
+    if pattern.draw == "eva":
+        if vectors is None:
+            raise BenchError(f"{cell.id}: EVA needs the training rows: train the cell by its study")
+        return tuple(len(vectors[site.name]) for site in sites)
     if pattern.draw == "random":
         slots = [index for index in range(len(sites)) for _ in range(most)]
         random.Random(f"pattern {cell.seed}").shuffle(slots)

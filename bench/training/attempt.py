@@ -22,7 +22,7 @@ from bench.evaluation.predictions_file import write_predictions
 from bench.files import clear_when_full, folder_in_one_step
 from bench.inputs.backbones import check_backbone
 from bench.log import recent_lines
-from bench.models.adapters import adapter_hash, attach, plain_ranks, reload_trained, save_trained, weights_file
+from bench.models.adapters import adapter_hash, plain_ranks, reload_trained, save_trained, weights_file
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.core import build_core
 from bench.models.sites import chosen_sites
@@ -36,6 +36,7 @@ from bench.training.curve import Curve, Watch, unwatched
 from bench.training.done import Inputs
 from bench.training.evaluation import evaluate_rows
 from bench.training.failed import failed_record
+from bench.training.first_values import attach_seeded
 from bench.training.holdout import HeldOut, Rows
 from bench.training.loop import Counters, Loop
 from bench.training.measure import PeakMemory, base_bytes, frozen_parameters, trained_heads
@@ -136,14 +137,13 @@ class Attempt:
         model = load_backbone(self.cell, self.inputs.model, self.device)
         self.peak = PeakMemory(self.device)
         sites = chosen_sites(find_sites(model, self.cell.backbone), self.cell.method)
-        seed_everything(self.cell.seed + 1)
-        model = attach(model, self.cell, sites)
+        model, vectors = attach_seeded(model, self.cell, rows, sites, self.device)
         self.base = base_bytes(model)
         initial_hash, frozen = adapter_hash(model), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
         schedule = schedule_of(self.cell, len(rows.train) + self.cell.recipe.holdout_rows, shapes)
         heads = trained_heads(model, self.cell)
-        core = self.core = build_core(model, sites, self.cell, schedule, self.process_group)
+        core = self.core = build_core(model, sites, self.cell, schedule, self.process_group, vectors)
         self.best = BestStep.of(core, self.cell)
         seed_apart(self.cell.seed + 2, self.process_group)
         start = record_parts.Start(
