@@ -11,6 +11,7 @@ from typing import Any, get_args
 from matplotlib.figure import Figure
 
 from bench.analysis.figures.style import color, marker, shared_legend
+from bench.analysis.pattern_methods import methods_of, source_of
 from bench.analysis.patterns import Pattern, Site
 from bench.analysis.results import Results
 from bench.config.module_roles import Role, role_of
@@ -81,14 +82,18 @@ def _budgets(results: Results, task: str) -> list[str]:
 
 
 def _varied(results: Results, task: str, budget: str) -> dict[str, list[Pattern]]:
-    """The patterns of all seeds, by method, of the methods of which one varies at this task and budget."""
+    """The patterns of all seeds, by method, of the methods of which one varies at this task and budget.
+
+    Methods that take over the ranks of another one are left out: they have its ranks.
+    """
+    own = [method.name for method in methods_of(results) if source_of(method) is None]
     patterns = {
         method: [
             results.patterns[record.cell.id]
             for record in results.successful(task, method, budget)
             if record.cell.id in results.patterns
         ]
-        for method in results.labels
+        for method in own
     }
     return {method: found for method, found in patterns.items() if any(pattern.varies for pattern in found)}
 

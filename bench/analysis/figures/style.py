@@ -43,7 +43,8 @@ def color(index: int) -> str:
 
 
 def marker(index: int) -> str:
-    return MARKERS[index % len(MARKERS)]
+    # One further with each round of the colors, so that no two of many methods look alike.
+    return MARKERS[(index + index // len(COLORS)) % len(MARKERS)]
 
 
 def shared_legend(figure: Figure) -> None:
