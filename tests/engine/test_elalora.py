@@ -28,7 +28,6 @@ SHAPES = [(24, 16), (16, 24), (12, 12), (20, 12), (16, 16)]
 STEPS = 40
 PHASES = {"initial_steps": 8, "final_steps": 8, "interval": 1}  # five moves: after 12, 16, 20, 24 and 28 of 40 steps
 BETAS = (0.85, 0.85)
-
 Place = tuple[int, int]  # a matrix and one of its ranks
 
 
