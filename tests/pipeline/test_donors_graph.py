@@ -143,9 +143,8 @@ def test_a_narrowed_run_trains_the_donors_too(project: Project) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("together", [1, 2])
-def test_a_run_trains_donors_first_and_hands_their_ranks_on(project: Project, together: int) -> None:
-    (project.workflow / "studies" / "tiny.yaml").write_text(f"{STUDY}cells_per_job: {together}\n")
+def test_a_run_trains_donors_first_and_hands_their_ranks_on(project: Project) -> None:
+    (project.workflow / "studies" / "tiny.yaml").write_text(f"{STUDY}cells_per_job: 2\n")
     done = project.snakemake("records")
     assert done.code == 0, done.out
     records = {r.cell.method + r.cell.task: r for r in map(read_record, project.records)}
