@@ -7,7 +7,7 @@ import io
 
 import pytest
 import torch
-from helpers.toy_models import batches, cell_of, core_of, loss_of
+from helpers.toy_models import assert_same_bits, batches, cell_of, core_of, loss_of
 
 from bench.config.rank_rules import Moving, Salience
 from bench.engine.schedule import RankSchedule
@@ -48,9 +48,7 @@ def test_a_copy_goes_on_as_the_first_one(allocator: str) -> None:
     for batch in data:
         core.accumulate(loss_of(core.model, batch))
         core.step()
-    assert other.state_dict()[1] == core.state_dict()[1]
-    for name, tensor in core.state_dict()[0].items():
-        assert torch.equal(tensor, other.state_dict()[0][name]), name
+    assert_same_bits(other, core)
 
 
 @pytest.mark.parametrize("allocator", METHODS)
@@ -61,6 +59,4 @@ def test_a_pickled_core_has_the_same_ranks_and_state(allocator: str) -> None:
     buffer.seek(0)
     other = torch.load(buffer, weights_only=False)
     assert other.masks() == core.masks()
-    assert other.state_dict()[1] == core.state_dict()[1]
-    for name, tensor in core.state_dict()[0].items():
-        assert torch.equal(tensor, other.state_dict()[0][name]), name
+    assert_same_bits(other, core)

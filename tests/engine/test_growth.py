@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.toy_models import batches, cell_of, core_of, loss_of, width_of
+from helpers.toy_models import assert_same_bits, batches, cell_of, core_of, loss_of, width_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -176,8 +176,7 @@ def test_an_interrupted_growth_goes_on_bit_for_bit(allocator: str, stops: list[i
     train(core, STILL)
     assert core.live_ranks() == whole.live_ranks()
     assert core.allocator.growths() == whole.allocator.growths()
-    for name, tensor in whole.state_dict()[0].items():
-        assert torch.equal(tensor, core.state_dict()[0][name]), name
+    assert_same_bits(core, whole)
 
 
 @pytest.mark.parametrize(

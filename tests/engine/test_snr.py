@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from helpers.toy_models import PeftLoop, adapted, batches, cell_of, core_of, loss_of, twin
+from helpers.toy_models import PeftLoop, adapted, assert_same_bits, batches, cell_of, core_of, loss_of, twin
 
 from bench.engine.allocators.base import StepFacts
 from bench.engine.allocators.snr import SignalToNoise
@@ -107,9 +107,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(stops: tuple[int, ...], met
         assert core.masks() == whole.masks()  # what an evaluation right after the start sees
     train(core, STEPS)
     train(whole, STEPS)
-    assert core.state_dict()[1] == whole.state_dict()[1]
-    for name, tensor in whole.state_dict()[0].items():
-        assert torch.equal(tensor, core.state_dict()[0][name]), name
+    assert_same_bits(core, whole)
 
 
 def test_a_skipped_step_changes_no_score() -> None:

@@ -174,6 +174,15 @@ def core_of(
     return core
 
 
+def assert_same_bits(core: Core, other: Core) -> None:
+    """The two hold the same state: parameters, moments, ranks and what their allocators know."""
+    (tensors, plain), (expected, expected_plain) = core.state_dict(), other.state_dict()
+    assert plain == expected_plain
+    assert set(tensors) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, tensors[name]), name
+
+
 def peft_regularizer(model: Any, weight: float) -> Tensor:
     """The regularizer as in PEFT's AdaLoraModel.forward, with autograd."""
     norms = []
