@@ -55,23 +55,20 @@ def donor_problems(catalog: Catalog, entry: Entry[Study], cells: Sequence[Cell])
             continue
         source = catalog.methods.get(pattern.source)
         if source is None:
-            faults[name] = f"there is no method {pattern.source!r}{suggestion(pattern.source, catalog.methods)}"
+            fault = f"there is no method {pattern.source!r}{suggestion(pattern.source, catalog.methods)}"
         elif source.item.moves.ranks not in ("pruned", "grown", "moved"):
-            faults[name] = f"{pattern.source!r} learns no ranks: its allocator is {source.item.allocator}"
-        elif fault := _difference(cell, source.item.model_dump()):
-            faults[name] = f"its {fault}, but it trains as {pattern.source!r} does, but for the ranks"
+            fault = f"{pattern.source!r} learns no ranks: its allocator is {source.item.allocator}"
+        elif different := _difference(cell, source.item.model_dump()):
+            fault = f"its {different}, but it trains as {pattern.source!r} does, but for the ranks"
         elif donor_of(cell, by_names) is None:
             more = "" if pattern.cell == "same" else f", and of a second {pattern.cell.removeprefix('next-')} beside it"
-            faults[name] = (
-                f"the study needs the cell {cell.task.name}/{pattern.source}/{cell.budget_name}/seed-{cell.seed}{more}"
-            )
-    for name, fault in faults.items():
-        yield Problem(entry.file, f"method {name!r} takes the ranks of {_source(catalog, name)!r}: {fault}", *place)
-
-
-def _source(catalog: Catalog, name: str) -> str | None:
-    pattern = catalog.methods[name].item.pattern
-    return pattern.source if pattern else None
+            needed = f"{cell.task.name}/{pattern.source}/{cell.budget_name}/seed-{cell.seed}"
+            fault = f"the study needs the cell {needed}{more}"
+        else:
+            continue
+        faults[name] = f"method {name!r} takes the ranks of {pattern.source!r}: {fault}"
+    for fault in faults.values():
+        yield Problem(entry.file, fault, *place)
 
 
 def _difference(cell: Cell, source: Mapping[str, object]) -> str:

@@ -8,7 +8,7 @@ update.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -53,6 +53,14 @@ class Importance:
         size = flat.layout.adapter_elements
         self.tensors = {name: torch.zeros(size, device=flat.device) for name in names[kind]}
         self._sums = RankSums(flat)
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore the averages; `tensors` may hold others too."""
+        for name, buffer in self.tensors.items():
+            buffer.copy_(tensors[name])
+
+    def bytes(self) -> int:
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
     def carry(self, old: Layout) -> None:
         """Follow a change of the layout from `old`: averages keep their values, those of new ranks are zero."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -32,17 +31,19 @@ def attach_seeded(
     if pattern is not None and pattern.draw == "eva":
         collate = rows.collator(rows.train, cell.task.kind, device)
         epoch = record_parts.batches_of(rows.train, cell, cell.recipe.total_steps(len(rows.train)))
-        batches = [collate(batch.rows) for batch in epoch.batches]
-        vectors = eva_vectors(model, cell, sites, batches, partial(_forward, model, cell.task.kind), _masks)
+        vectors = eva_vectors(
+            model,
+            cell,
+            sites,
+            epoch.batches,  # made when they are read: a whole epoch need not fit on the device
+            lambda batch: task_loss(model, collate(batch.rows), cell.task.kind),
+            lambda batch: _masks(collate(batch.rows)),
+        )
     seed_everything(cell.seed + 1)
     model = attach(model, cell, sites)
     if vectors is not None:
         load_vectors(model, vectors)
     return model, vectors
-
-
-def _forward(model: Any, kind: str, batch: Batch) -> Tensor:
-    return task_loss(model, batch, kind)[0]
 
 
 def _masks(batch: Batch) -> list[Tensor]:

@@ -117,11 +117,10 @@ class ElaLora(Allocator):
         self.frozen, self._moves = bool(plain["frozen"]), list(plain["moves"])
         self._importance = None if self.frozen else Importance(self._flat, "sensitivity-uncertainty", self._betas)
         if self._importance is not None:
-            for name, buffer in self._importance.tensors.items():
-                buffer.copy_(tensors[name])
+            self._importance.load(tensors)
 
     def bytes(self) -> int:
-        return 0 if self._importance is None else sum(4 * t.numel() for t in self._importance.tensors.values())
+        return 0 if self._importance is None else self._importance.bytes()
 
     def _move(self, step: int, most: int, scores: list[float]) -> bool:
         """Move at most `most` ranks by their `scores` [triplets]. Returns whether any moved."""

@@ -138,11 +138,10 @@ class IncreLora(Growing):
     def load(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         super().load(tensors, plain)
         self._importance = Importance(self._flat, "sensitivity-uncertainty", self._betas)
-        for name, buffer in self._importance.tensors.items():
-            buffer.copy_(tensors[name])
+        self._importance.load(tensors)
 
     def bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in self._importance.tensors.values())
+        return self._importance.bytes()
 
     def _grow(self, step: int) -> bool:
         """Give one rank to each of the most important matrices below their ceiling; among equals the first ones win."""

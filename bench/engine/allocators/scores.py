@@ -58,5 +58,4 @@ class Sensitivity(Score):
         return dict(self._importance.tensors)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, buffer in self._importance.tensors.items():
-            buffer.copy_(tensors[name])
+        self._importance.load(tensors)
