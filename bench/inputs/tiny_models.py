@@ -1,7 +1,7 @@
-"""The demo's models that write: tiny ones, trained here on generated texts.
+"""Tiny models, which no package that can be installed holds: those that write are trained here on generated texts.
 
-No package that can be installed holds a pretrained one. These are not pretrained in the usual sense, and tables of the
-demo say so (its data sets are marked as synthetic).
+These are not pretrained in the usual sense, and tables of the demo say so (its data sets are marked as synthetic). The
+one that reads images is in tiny_vision.py.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from bench.config.backbone import Backbone
 from bench.errors import BenchError, nearest
 from bench.inputs import synthetic
+from bench.inputs.tiny_vision import build_image_model
 
 SEED = 7
 Pair = tuple[str, str]  # source, target
@@ -37,16 +38,22 @@ class Plan:
 
 
 def build(backbone: Backbone, folder: Path) -> None:
-    """Train a tokenizer and a model with the sizes of `backbone.config`, and save both to `folder`.
+    """Train a model with the sizes of `backbone.config`, and save it to `folder` with its tokenizer or image processor.
 
-    Training is seeded, so it gives the same bits twice on one machine. Raises BenchError for an unknown plan.
+    Training is seeded, so it gives the same bits twice on one machine. Raises BenchError for an unknown name.
     """
+    builders: dict[str, Callable[[Backbone, Path], None]] = {"tiny-vit": build_image_model}
+    builders |= {name: partial(_build_writer, plan) for name, plan in PLANS.items()}
+    builder = builders.get(backbone.built or "")
+    if builder is None:
+        unknown = f"nothing builds {backbone.built!r}{nearest(str(backbone.built), builders)}"
+        raise BenchError(f"backbone {backbone.name!r}: {unknown}")
+    builder(backbone, folder)
+
+
+def _build_writer(plan: Plan, backbone: Backbone, folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
-    plan = PLANS.get(backbone.built or "")
-    if plan is None:
-        unknown = f"nothing builds {backbone.built!r}{nearest(str(backbone.built), PLANS)}"
-        raise BenchError(f"backbone {backbone.name!r}: {unknown}")
     tokenizer = _tokenizer(plan, int(backbone.config["vocab_size"]))
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **plan.special)
     fast.save_pretrained(folder)
