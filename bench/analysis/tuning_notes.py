@@ -19,11 +19,9 @@ def recipe_notes(results: Results) -> Iterator[str]:
         return
     keys = ", ".join(tuning.keys) or "nothing"
     if tuning.tuning is not None:
-        points, seeds = tuning.tuning.points, len(tuning.tuning.seeds)
-        each = trials_text(points * seeds) + (f" ({points} points × {seeds} seeds)" if seeds > 1 else "")
         yield (
-            f"{keys} tuned per task × method × budget with {each} each on {tuning.tuning.holdout_rows:,} held-out "
-            "training rows (docs/tuning.md); chosen values: table tuning."
+            f"{keys} tuned per task × method × budget with {_trials_each(results, tuning.tuning)} each on "
+            f"{tuning.tuning.holdout_rows:,} held-out training rows (docs/tuning.md); chosen values: table tuning."
         )
     for source, digest in _sources(tuning.groups):
         yield (
@@ -36,7 +34,7 @@ def tuning_notes(results: Results) -> Iterator[str]:
     """How points were drawn and chosen, and how the trials went, as footnotes of the table of tuning."""
     tuning = results.tuning
     if tuning.tuning is not None:
-        yield _protocol(tuning.tuning)
+        yield _protocol(results, tuning.tuning)
         yield _chosen_by(tuning.tuning, tuning.groups)
     else:
         yield ("Held-out scores and numbers of trials are those of the study that tuned; they cost this study nothing.")
@@ -83,15 +81,33 @@ def _sources(groups: Mapping[Group, GroupTuning]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((c.source, c.sha256 or "") for c in choices if c.source is not None))
 
 
-def _protocol(tuning: Tuning) -> str:
+def _protocol(results: Results, tuning: Tuning) -> str:
     drawn = "the full grid" if tuning.grid_size else f"drawn by {_sampler(tuning)} with seed {tuning.sampler_seed}"
     space = "; ".join(f"{key} {_dimension_text(dimension)}" for key, dimension in tuning.space.items())
     return (
-        f"The same for every method of a task: {tuning.points} points ({drawn}; {space}), trial "
-        f"{'seed' if len(tuning.seeds) == 1 else 'seeds'} {values_text(tuning.seeds)}, and the {tuning.holdout_rows:,} "
-        "held-out rows of the training split that a trial is scored on and not trained on. The reported splits are not "
-        "read by trials."
+        f"The same for every method of a task: {tuning.points} points ({drawn}; {space}), "
+        f"{_seeds_text(results, tuning)}, and the {tuning.holdout_rows:,} held-out rows of the training split that a "
+        "trial is scored on and not trained on. The reported splits are not read by trials."
     )
+
+
+def _trials_each(results: Results, tuning: Tuning) -> str:
+    """'4 trials', or '12 trials (4 points × 3 seeds; 5 on CoLA)'."""
+    points, seeds = tuning.points, len(tuning.seeds)
+    own = "".join(f"; {len(of_task)} on {name}" for name, of_task in _own_seeds(results, tuning))
+    more = f" ({points} points × {seeds} seed{'s' if seeds > 1 else ''}{own})" if seeds > 1 or own else ""
+    return trials_text(points * seeds) + more
+
+
+def _seeds_text(results: Results, tuning: Tuning) -> str:
+    """'trial seed 100', or 'trial seeds 100, 101, on CoLA 100, 101, 102'."""
+    own = "".join(f", on {name} {values_text(seeds)}" for name, seeds in _own_seeds(results, tuning))
+    return f"trial {'seed' if len(tuning.seeds) == 1 else 'seeds'} {values_text(tuning.seeds)}{own}"
+
+
+def _own_seeds(results: Results, tuning: Tuning) -> list[tuple[str, list[int]]]:
+    """The labels of tasks that have trial seeds of their own, with these."""
+    return [(name, tuning.seeds_of(task)) for task, name in results.task_labels.items() if task in tuning.task_seeds]
 
 
 def _sampler(tuning: Tuning) -> str:
@@ -106,7 +122,8 @@ def _dimension_text(dimension: Dimension) -> str:
 
 
 def _chosen_by(tuning: Tuning, groups: Mapping[Group, GroupTuning]) -> str:
-    over = ", as a mean over trial seeds" if len(tuning.seeds) > 1 else ""
+    several = any(len(seeds) > 1 for seeds in (tuning.seeds, *tuning.task_seeds.values()))
+    over = ", as a mean over trial seeds" if several else ""
     rungs = ", among the points that went on longest" if tuning.halving is not None else ""
     if tuning.choose_by == "loss":
         best, ties, shown = "lowest loss", "the point drawn first", "the loss"

@@ -55,7 +55,8 @@ def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes
     """
     tuning = entry.item.tuning
     assert tuning is not None
-    halving = _halving(tuning, points)
+    seeds = tuning.seeds_of(cell.task.name)
+    halving = _halving(tuning, points, seeds)
     trials = []
     for values in points:
         point = point_key(values)
@@ -67,7 +68,7 @@ def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes
         trial = Trial(point=point, values=values, choose_by=tuning.choose_by, halving=halving)
         trials += [
             cell.model_copy(update={"seed": seed, "recipe": recipes[key], "trial": trial, "choice": None})
-            for seed in tuning.seeds
+            for seed in seeds
         ]
     return trials
 
@@ -89,9 +90,12 @@ def tuning_problems(entry: Entry[Study], given: Mapping[str, Any], seeds: Sequen
             "recipe_from: the values would be taken over, and tuned as well: give one of recipe_from, tuning",
             *place_of(entry.places, ("recipe_from",)),
         )
-    for seed in sorted(set(tuning.seeds) & set(seeds)):
-        message = f"tuning.seeds: {seed} is a seed of the study; what is reported must not be chosen by its own seeds"
-        yield Problem(entry.file, message, *place_of(entry.places, ("tuning", "seeds")))
+    of_tasks = [(("task_seeds", task), own) for task, own in tuning.task_seeds.items()]
+    for path, own in ((("seeds",), tuning.seeds), *of_tasks):
+        for seed in sorted(set(own) & set(seeds)):
+            said = "is a seed of the study; what is reported must not be chosen by its own seeds"
+            message = f"tuning.{'.'.join(path)}: {seed} {said}"
+            yield Problem(entry.file, message, *place_of(entry.places, ("tuning", *path)))
     if {"alpha", "scale"} <= tuning.space.keys():
         message = "tuning.space: a scale replaces alpha, which would have no effect: tune one of alpha, scale"
         yield Problem(entry.file, message, *place_of(entry.places, ("tuning", "space", "alpha")))
@@ -104,9 +108,9 @@ def tuning_problems(entry: Entry[Study], given: Mapping[str, Any], seeds: Sequen
             yield Problem(COMMAND_LINE, message)
 
 
-def _halving(tuning: Tuning, points: Sequence[Values]) -> Halving | None:
+def _halving(tuning: Tuning, points: Sequence[Values], seeds: Sequence[int]) -> Halving | None:
     rungs = tuning.rungs
     if not rungs or tuning.halving is None:
         return None
-    rivals = digest_json({"points": sorted(map(point_key, points)), "seeds": tuning.seeds, "by": tuning.choose_by})
+    rivals = digest_json({"points": sorted(map(point_key, points)), "seeds": list(seeds), "by": tuning.choose_by})
     return Halving(rungs=rungs, factor=tuning.halving, rivals=rivals)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from bench.config.recipe import Recipe
-from bench.config.types import Frozen, NonNegative, Plain, Positive, Seed
+from bench.config.types import Frozen, KeyName, NonNegative, Plain, Positive, Seed
 from bench.errors import nearest
 
 # Keys of a recipe that no point can hold, and why.
@@ -85,6 +85,11 @@ class Tuning(Frozen):
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
         [100], description="Seeds of the trials, none of them a seed of the study. The default is 100 alone."
     )
+    task_seeds: dict[KeyName, Annotated[list[Seed], Field(min_length=1)]] = Field(
+        {},
+        description="Seeds of the trials of single tasks in place of `seeds`, under the task's name: more where trials "
+        "of one point differ more. The default is none.",
+    )
     holdout_rows: Positive = Field(
         500, description="Rows of the training split that trials are scored on and not trained on. The default is 500."
     )
@@ -134,6 +139,14 @@ class Tuning(Frozen):
             raise ValueError("a seed stands twice")
         return seeds
 
+    @field_validator("task_seeds")
+    @classmethod
+    def _no_seed_of_a_task_twice(cls, task_seeds: dict[str, list[int]]) -> dict[str, list[int]]:
+        for task, seeds in task_seeds.items():
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"{task}: a seed stands twice")
+        return task_seeds
+
     @model_validator(mode="after")
     def _consistent(self) -> Tuning:
         grid = self.grid_size
@@ -151,6 +164,10 @@ class Tuning(Frozen):
                 f"halving_from: {self.halving_from:g}"
             )
         return self
+
+    def seeds_of(self, task: str) -> list[int]:
+        """The seeds of the trials of `task`, with every method and budget alike."""
+        return self.task_seeds.get(task, self.seeds)
 
     @property
     def grid_size(self) -> int | None:

@@ -24,12 +24,14 @@ def unknown_names(catalog: Catalog, data: Mapping[str, Any], places: Places, fil
         "backbone": catalog.backbones.keys() | catalog.invalid.get("backbones", ()),
         "budget": budgets.keys() if isinstance(budgets, dict) else (),
     }
-    overrides = data.get("overrides")
+    overrides, tuning = data.get("overrides"), data.get("tuning")
+    seeds = tuning.get("task_seeds") if isinstance(tuning, dict) else None
     named: list[tuple[str, KeyPath, Any]] = [
         ("task", ("tasks",), data.get("tasks")),
         ("method", ("methods",), data.get("methods")),
         ("backbone", ("backbones",), data.get("backbones")),
-        ("task", ("overrides",), {name: name for name in overrides} if isinstance(overrides, dict) else None),
+        ("task", ("overrides",), _keys(overrides)),
+        ("task", ("tuning", "task_seeds"), _keys(seeds)),
     ]
     grids = data.get("grids")
     for index, grid in enumerate(grids if isinstance(grids, list) else ()):
@@ -41,6 +43,11 @@ def unknown_names(catalog: Catalog, data: Mapping[str, Any], places: Places, fil
         for key, name in _items(names)
         if isinstance(name, str) and name not in valid[what]
     ]
+
+
+def _keys(value: Any) -> dict[Any, Any] | None:
+    """The keys of a mapping, each of itself; None for any other value."""
+    return {key: key for key in value} if isinstance(value, dict) else None
 
 
 def _items(value: Any) -> Iterable[tuple[str | int, Any]]:

@@ -70,6 +70,13 @@ def test_every_table_of_scores_says_how_the_recipe_was_tuned(tmp_path: Path) -> 
     assert not cautions(results)
 
 
+def test_trial_seeds_of_one_task_are_named(tmp_path: Path) -> None:
+    study = tuned_study(*ONE, "tuning.task_seeds={sst2: [101, 102]}")
+    write_trials(study, tmp_path, lambda _: 0.7)
+    assert "with 6 trials (6 points × 1 seed; 2 on SST-2) each on" in " ".join(footnotes(results_of(study, tmp_path)))
+    assert "trial seed 100, on SST-2 101, 102, and the 200 held-out rows" in notes_of(study, tmp_path)
+
+
 def test_the_protocol_is_the_same_for_all_methods_and_named(tmp_path: Path) -> None:
     study = tuned_study(*ONE, "tuning.sampler=random", "tuning.sampler_seed=3")
     write_trials(study, tmp_path, lambda _: 0.7)

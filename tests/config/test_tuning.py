@@ -120,6 +120,9 @@ def study(spoil: Spoil) -> Callable[..., ResolvedStudy]:
         ),
         (tuning(more="trials: 4; halving: 1"), r"s\.yaml:13:3: tuning\.halving: .*greater than or equal to 2"),
         (tuning(more="trials: 4; choose_by: los"), r"s\.yaml:13:3: .*choose_by.*\(did you mean 'loss'\?\)"),
+        (tuning(more="trials: 4; task_seeds: {cola: [0]}"), r"s\.yaml:13:16: tuning\.task_seeds\.cola: 0 is a seed of"),
+        (tuning(more="trials: 4; task_seeds: {cola: [7, 7]}"), r"s\.yaml:13:3: .*cola: a seed stands twice"),
+        (tuning(more="trials: 4; task_seeds: {colla: [7]}"), r"s\.yaml:13:16: unknown task 'colla' \(did you mean 'co"),
         (tuning() + "recipe_from: results/x/tuned.yaml\n", r"s\.yaml:13:1: recipe_from: no file results/x/tuned\.yaml"),
     ],
     ids=[
@@ -156,6 +159,9 @@ def study(spoil: Spoil) -> Callable[..., ResolvedStudy]:
         "no-rung",
         "best-of-one",
         "unknown-choice",
+        "seed-of-the-study-for-a-task",
+        "seed-of-a-task-twice",
+        "seeds-of-no-task",
         "no-file",
     ],
 )
@@ -196,6 +202,13 @@ def test_every_group_has_every_point_with_every_trial_seed(study: Callable[..., 
             assert trial.trial.choose_by == "loss"
             assert resolved.find_trial(task, method, budget, trial.trial.point, trial.seed) is trial
     assert all(resolved.awaits_choice(cell) and not cell.recipe.holdout_rows for cell in resolved.cells)
+
+
+def test_a_task_can_have_trial_seeds_of_its_own(study: Callable[..., ResolvedStudy]) -> None:
+    resolved = study(tuning(more="trials: 4; seeds: [7]; task_seeds: {cola: [7, 8, 9]}"))
+    seeds = {group.partition("/")[0]: [trial.seed for trial in trials] for group, trials in resolved.trials.items()}
+    assert seeds == {task: ([7, 8, 9] if task == "cola" else [7]) * 4 for task in seeds}
+    assert len(seeds) > 1
 
 
 def test_points_are_the_same_for_every_method_and_budget_of_a_task(study: Callable[..., ResolvedStudy]) -> None:
