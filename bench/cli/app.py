@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from bench.cli.bundle import bundle
 from bench.cli.check import check
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
@@ -27,6 +28,7 @@ from bench.cli.status import status
 from bench.cli.train import train
 from bench.cli.train_group import group
 from bench.cli.tuned import tuned
+from bench.cli.verify import verify
 from bench.errors import DISK_FULL, EXIT_BAD_INPUT, EXIT_TRY_AGAIN, BenchError
 from bench.log import configure_logging
 
@@ -55,6 +57,8 @@ COMMANDS = (
     reference,
     evaluate,
     export,
+    bundle,
+    verify,
     selfcheck,
 )
 for command in COMMANDS:

@@ -72,7 +72,13 @@ def read_tuned(file: Path) -> TunedFile:
 
 
 def taken_over(entry: Entry[Study]) -> TunedFile | None:
-    """The file that the study's `recipe_from` names; None if it names none. Raises SpecError.
+    """The content of the file that the study's `recipe_from` names; None if it names none. Raises SpecError."""
+    file = file_taken_over(entry)
+    return None if file is None else read_tuned(file)
+
+
+def file_taken_over(entry: Entry[Study]) -> Path | None:
+    """The file that the study's `recipe_from` names; None if it names none. Raises SpecError if there is no such file.
 
     The path is relative to the working folder or, if there is no such file, to the folder that holds workflow/; last
     comes the folder that holds the project's own workflow/, for a copy of it elsewhere.
@@ -85,7 +91,7 @@ def taken_over(entry: Entry[Study]) -> TunedFile | None:
     if file is None:
         place = place_of(entry.places, ("recipe_from",))
         raise SpecError([Problem(entry.file, f"recipe_from: no file {name}, here or beside the workflow", *place)])
-    return read_tuned(file)
+    return file
 
 
 def choice_for(entry: Entry[Study], content: TunedFile, cell: Cell) -> Choice | None:

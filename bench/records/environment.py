@@ -1,4 +1,4 @@
-"""In what environment a record was made: packages, commit, machine, device."""
+"""In what environment a record was made: version, day, packages, commit, machine, device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import subprocess
+import tomllib
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -18,23 +20,27 @@ from bench.nvml import Gpu, cpu_in_place_of_gpus, driver_version, processes_on, 
 DISTRIBUTION = "rankbench"
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout; a folder without pyproject.toml if installed from a wheel
 CODE = ("bench", "workflow", "Snakefile", "slurm", "pyproject.toml", "requirements.lock")  # what can change a result
+LOCK = ROOT / "requirements.lock"
 TIMEOUT = 20  # seconds for git
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @cache  # git takes up to a second, and nothing of this changes while a process runs
 def environment(device: str) -> dict[str, Any]:
     """Where a cell runs, as JSON data. `device` is torch's name of it: 'cpu', 'cuda', 'cuda:1'.
 
-    `commit` and `dirty` (whether tracked files that can change a result were edited) are None outside a git checkout,
-    `lock_sha256` where there is no requirements.lock, `driver` and `gpu_uuid` on the CPU. `cpu_in_place_of_gpus`: this
+    `rankbench`: this harness's version; records of 0.1 have none. `date`: the day in UTC, as 2026-01-31. `commit` and
+    `dirty` (whether tracked files that can change a result were edited) are None outside a git checkout, `lock_sha256`
+    where there is no requirements.lock, `driver` and `gpu_uuid` on the CPU. `cpu_in_place_of_gpus`: this
     is the CPU because a variable said so (bench/nvml.py), though the process was given GPUs.
     """
-    lock = ROOT / "requirements.lock"
     return {
+        "rankbench": harness_version(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "python": platform.python_version(),
         "packages": _packages(),
-        "lock_sha256": digest(lock) if lock.is_file() else None,
-        "commit": _git("rev-parse", "HEAD"),
+        "lock_sha256": digest(LOCK) if LOCK.is_file() else None,
+        "commit": _said(_git("rev-parse", "HEAD")),
         "dirty": _dirty(),
         "device": device,
         "device_name": _device_name(device),
@@ -44,6 +50,26 @@ def environment(device: str) -> dict[str, Any]:
         "machine": platform.node(),
         "platform": platform.platform(),
     }
+
+
+@cache
+def harness_version() -> str:
+    """The version of this harness, such as 0.2.0."""
+    project = ROOT / "pyproject.toml"
+    if project.is_file():  # what was installed from the checkout once may be of another version
+        return str(tomllib.loads(project.read_text())["project"]["version"])
+    return metadata.version(DISTRIBUTION)
+
+
+def committed_file(commit: str, name: str) -> bytes | None:
+    """A file of the checkout as it was in `commit`; None outside a checkout, or where git does not know them."""
+    return _git("show", f"{commit}:{name}") if _COMMIT.fullmatch(commit) else None
+
+
+def commit_day(commit: str) -> str | None:
+    """The day of a commit in UTC, as 2026-01-31; None as for `committed_file`."""
+    seconds = _git("show", "--no-patch", "--format=%ct", commit) if _COMMIT.fullmatch(commit) else None
+    return None if seconds is None else f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d}"
 
 
 def other_processes(device: str) -> list[int]:
@@ -79,7 +105,11 @@ def _dirty() -> bool | None:
     return None if changed is None else bool(changed)
 
 
-def _git(*arguments: str) -> str | None:
+def _said(output: bytes | None) -> str | None:
+    return None if output is None else output.decode().strip()
+
+
+def _git(*arguments: str) -> bytes | None:
     """What git says about the checkout; None where there is none.
 
     Installed from a wheel, the package may lie inside the repository of somebody else's project, which git would find.
@@ -107,13 +137,13 @@ def _on_gpu(device: str) -> bool:
     return device.startswith("cuda")
 
 
-def _output(*command: str) -> str | None:
+def _output(*command: str) -> bytes | None:
     """What the command printed; None if it is missing, fails or hangs."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _device_name(device: str) -> str:

@@ -43,7 +43,17 @@ def as_data(record: Record) -> dict[str, Any]:
 
 def read_record(file: Path) -> Record:
     """The record in `file`, brought up to date. Raises BenchError with the file and the version or field at fault."""
-    data = _data(file)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise BenchError(f"{file}: {file.stat().st_size:,} bytes; a record has at most {MAX_BYTES:,}")
+        return parse_record(file.read_bytes(), file)
+    except OSError as error:
+        raise BenchError(f"{file}: no readable record: {error}") from error
+
+
+def parse_record(content: bytes, file: Path) -> Record:
+    """The record that the bytes of `file` hold. Raises BenchError as `read_record` does."""
+    data = _data(content, file)
     version = data.get("schema_version")
     # JSON's true is a bool, which Python counts as an integer.
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -89,12 +99,10 @@ def _digest_indented(value: Any) -> str:
     return digest(canonical_json(value))
 
 
-def _data(file: Path) -> dict[str, Any]:
+def _data(content: bytes, file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise BenchError(f"{file}: {file.stat().st_size:,} bytes; a record has at most {MAX_BYTES:,}")
-        data: Any = json.loads(file.read_bytes(), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:  # the last of a file of thousands of brackets
+        data: Any = json.loads(content, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:  # the latter of a file of thousands of brackets
         raise BenchError(f"{file}: no readable record: {error}") from error
     if not isinstance(data, dict):
         raise BenchError(f"{file}: expected a JSON object, found {type(data).__name__}")

@@ -6,7 +6,8 @@ arrays of sums. Tests hold both against sacrebleu on resampled sentences.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ def bleu(sums: Floats) -> Floats:
     return np.where(defined, brevity * np.exp(np.log(precisions).mean(-1)), 0.0)
 
 
-def chrf_counts(predictions: Sequence[str], references: Sequence[str]) -> Floats:
+def chrf_counts(_: Task, predictions: Sequence[str], references: Sequence[str]) -> Floats:
     """sentences x 18: for n-grams of 1 to 6 letters those of the prediction, of the reference, and those that match."""
     from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
@@ -68,3 +69,19 @@ def chrf(sums: Floats) -> Floats:
     weighed = RECALL * precision + recall
     score = (1 + RECALL) * precision * recall
     return np.asarray(np.divide(score, weighed, out=np.zeros_like(score), where=weighed > 0))
+
+
+@dataclass(frozen=True)
+class CorpusCounts:
+    """`of_rows` (task, predictions, references): counts per sentence, sentences x k. `metric`: the score of sums."""
+
+    of_rows: Callable[[Task, Sequence[str], Sequence[str]], Floats]
+    metric: Callable[[Floats], Floats]
+
+
+COUNTS = {"bleu": CorpusCounts(bleu_counts, bleu), "chrf": CorpusCounts(chrf_counts, chrf)}
+
+
+def counts_column(metric: str) -> str:
+    """The column of predictions that holds the counts of each row, where a file has no texts to count in."""
+    return f"counts_{metric}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.analysis.stats.corpus import COUNTS, counts_column
 from bench.analysis.stats.resampling import Array, Sums, sums_of
 from bench.config.task import Task
 from bench.errors import BenchError
@@ -55,7 +56,11 @@ def checked_sums(task: Task, metric: str, columns: Columns, recorded: float, fil
     scores = columns.get(ROW_SCORES + metric)
     if scores is None and metric == task.metric:
         scores = columns.get(TASK_METRIC)
-    sums = sums_of(task, metric, columns["reference"], columns["prediction"], scores)
+    counts = columns.get(counts_column(metric))
+    if counts is None:
+        sums = sums_of(task, metric, columns["reference"], columns["prediction"], scores)
+    else:
+        sums = Sums(np.stack(list(counts)), COUNTS[metric].metric)
     if sums is not None:
         computed = float(sums.metric(sums.columns.sum(axis=0)))
         if not abs(computed - recorded) <= TOLERANCE:

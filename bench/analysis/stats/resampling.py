@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bench.analysis.stats.corpus import bleu, bleu_counts, chrf, chrf_counts
+from bench.analysis.stats.corpus import COUNTS
 from bench.config.task import Task
 
 Array = NDArray[Any]
@@ -48,10 +48,9 @@ def sums_of(task: Task, metric: str, reference: Array, prediction: Array, score:
     if score is not None:
         scores = np.asarray(score, dtype=float)
         return replace(_mean(scores), share=bool(np.isin(scores, (0, 1)).all()))
-    if metric == "bleu":
-        return Sums(bleu_counts(task, prediction.tolist(), reference.tolist()), bleu)
-    if metric == "chrf":
-        return Sums(chrf_counts(prediction.tolist(), reference.tolist()), chrf)
+    if metric in COUNTS:
+        corpus = COUNTS[metric]
+        return Sums(corpus.of_rows(task, prediction.tolist(), reference.tolist()), corpus.metric)
     if task.facts.target in ("text", "span") or metric not in task.facts.metrics:
         return None
     if task.facts.target == "number":
