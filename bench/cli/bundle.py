@@ -52,7 +52,7 @@ def bundle(
     study = options.load_study()
 
     from bench.publishing.bundle import Wanted, bundle
-    from bench.publishing.citation import author, day
+    from bench.publishing.citation import author, day, spdx
 
     wanted = Wanted(
         overrides=_overrides(options, study),
@@ -61,7 +61,7 @@ def bundle(
         title=title,
         authors=[author(name) for name in authors],
         date=None if date is None else day(date),
-        license=license,
+        license=None if license is None else spdx(license),
     )
     made = bundle(study, options.results, out, wanted)
     print(f"{out}: {made.manifest.told}")

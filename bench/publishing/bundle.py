@@ -69,6 +69,7 @@ def bundle(study: ResolvedStudy, results: Path, out: Path, wanted: Wanted) -> Ma
     labeled = {number.method for number in read_published(found).numbers}
     specs = spec_files(study, wanted.overrides, labeled)
     credits = _credits(study, gathered, wanted)
+    _refuse_places({str(file): file for file in specs.values()}, results)
     scrubber = Scrubber(gathered.records)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=out.parent) as place:
         stage = Path(place) / "stage"
@@ -193,8 +194,7 @@ def _refuse_places(members: Mapping[str, Content], results: Path) -> None:
         data = content if isinstance(content, bytes) else content.read_bytes()
         if found := pattern.search(data):
             line = data.count(b"\n", 0, found.start()) + 1
-            source = f" ({content})" if isinstance(content, Path) and content.is_absolute() else ""
             raise BenchError(
-                f"{name}{source}, line {line}: holds {found[0].decode()}, a path of this machine: "
+                f"{name}, line {line}: holds {found[0].decode()}, a path of this machine: "
                 "take it out, since no bundle may hold one"
             )

@@ -14,7 +14,8 @@ from bench.publishing.manifest import CITATION
 CFF_VERSION = "1.2.0"
 SOFTWARE = "rankbench: a reproducible benchmark harness for parameter-efficient fine-tuning"
 SOFTWARE_AUTHORS = [{"name": "The rankbench authors"}]
-_ORCID = re.compile(r"(?P<name>.*\S)\s*<?(?P<orcid>https://orcid\.org/\d{4}-\d{4}-\d{4}-\d{3}[\dX])>?")
+_ORCID = re.compile(r"(?P<name>[^<]*[^<\s])\s*<(?P<orcid>https://orcid\.org/\d{4}-\d{4}-\d{4}-\d{3}[\dX])>")
+_SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 _DAY = re.compile(r"\d{4}-(0[1-9]|1[012])-(0[1-9]|[12]\d|3[01])")
 
 
@@ -77,6 +78,13 @@ def day(text: str) -> str:
     """`text`, if it is a day as 2026-01-31. Raises BenchError."""
     if not _DAY.fullmatch(text):
         raise BenchError(f"--date {text}: expected a day, such as 2026-01-31")
+    return text
+
+
+def spdx(text: str) -> str:
+    """`text`, if it can be the id of a licence at SPDX. Raises BenchError."""
+    if not _SPDX.fullmatch(text):
+        raise BenchError(f"--license {text}: expected the id of a licence at SPDX, such as CC-BY-4.0")
     return text
 
 

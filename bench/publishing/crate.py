@@ -69,7 +69,9 @@ def check_crate(content: bytes, members: Iterable[str]) -> None:
     from rocrate.rocrate import ROCrate
 
     try:
-        data: Any = json.loads(content)
+        data: dict[str, Any] = json.loads(content)
+        if not data:  # of which the library would make a new crate
+            raise ValueError("is empty")
         found = {str(entity.id) for entity in ROCrate(data).data_entities}
     except Exception as error:  # the library raises what it meets in a file that was tampered with
         raise BenchError(f"{CRATE}: is no RO-Crate: {type(error).__name__}: {error}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,7 +18,8 @@ from bench.publishing.archive import MODE, SEAL, SEAL_BYTES, UNIX, copy, seal_of
 MOST_RATIO = 300  # bytes per packed byte of a member; records and curves have 3 to 30
 SMALL = 1 << 20  # bytes that may be packed to any size
 UTF8 = 0x800  # the flag of a name that is not ASCII
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
+# What reading a zip file raises where it is damaged.
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def _fault(entry: zipfile.ZipInfo) -> str:
         return "is no plain relative path"
     if entry.create_system != UNIX or entry.external_attr != MODE << 16 or entry.flag_bits & ~UTF8:
         return "is a link, a folder, encrypted or otherwise no plain file"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.header_offset < 0:
+        return "is packed as no bundle packs its members"
     if entry.file_size > max(SMALL, MOST_RATIO * entry.compress_size):
         return f"{entry.compress_size:,} bytes that would unpack to {entry.file_size:,}: refused"
     return ""

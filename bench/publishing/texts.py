@@ -1,14 +1,15 @@
 """Predictions without the texts of rows, which belong to the data set and its licence.
 
 A reference text becomes the beginning of its SHA-256, so that two files can still be held against each other. Answers
-to questions are parts of a row and become that, too. What a model wrote itself stays, as do classes and numbers. For
-BLEU and chrF, which need both texts, the counts of each row take their place: tables are those of the whole file.
+to questions are parts of a row and become that, too, as does what a model wrote word by word as a reference has it. The
+rest that it wrote stays, as do classes and numbers. For BLEU and chrF, which need both texts, the counts of each row
+take their place: tables are those of the whole file.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import pyarrow
 import pyarrow.parquet
@@ -28,22 +29,26 @@ def holds_texts_of_rows(task: Task, *, synthetic: bool) -> bool:
 
 
 def without_texts(task: Task, predictions: bytes) -> bytes:
-    """The content of a predictions.parquet of `task` without the texts of rows."""
+    """The content of a predictions.parquet of `task` without the texts of rows; as it is where it has none already."""
     table = pyarrow.parquet.read_table(io.BytesIO(predictions))
     wanted, given = table["reference"].to_pylist(), table["prediction"].to_pylist()
+    if all(text.startswith(PREFIX) for text in wanted):  # out of a bundle
+        return predictions
     for metric in corpus_metrics(task):
         counts = COUNTS[metric].of_rows(task, given, wanted)
         table = table.append_column(
             counts_column(metric), pyarrow.array(counts.tolist(), pyarrow.list_(pyarrow.float64()))
         )
-    hidden = {"reference": wanted, **({"prediction": given} if task.facts.target == "span" else {})}
-    for name, texts in hidden.items():
-        table = table.set_column(table.column_names.index(name), name, [_hashes(texts)])
+    of_rows = {*given} if task.facts.target == "span" else {*wanted}
+    columns = {"reference": _hashed(wanted, {*wanted}), "prediction": _hashed(given, of_rows)}
+    for name, column in columns.items():
+        table = table.set_column(table.column_names.index(name), name, [column])
     stream = io.BytesIO()
     pyarrow.parquet.write_table(table, stream, compression="zstd")
     return stream.getvalue()
 
 
-def _hashes(texts: Sequence[str | None]) -> pyarrow.Array:
-    """Of each text; nothing of what is missing or empty, as where a question is given no answer."""
-    return pyarrow.array([text and PREFIX + digest(text.encode())[:DIGITS] for text in texts], pyarrow.string())
+def _hashed(texts: Sequence[str | None], of_rows: Set[str | None]) -> pyarrow.Array:
+    """`texts`, with a hash for each that is `of_rows`. An empty one, as where no answer is given, stays empty."""
+    hashed = [PREFIX + digest(text.encode())[:DIGITS] if text and text in of_rows else text for text in texts]
+    return pyarrow.array(hashed, pyarrow.string())
