@@ -70,7 +70,7 @@ def bundle(study: ResolvedStudy, results: Path, out: Path, wanted: Wanted) -> Ma
     specs = spec_files(study, wanted.overrides, labeled)
     credits = _credits(study, gathered, wanted)
     _refuse_places({str(file): file for file in specs.values()}, results)
-    scrubber = Scrubber(gathered.records)
+    scrubber = Scrubber(source.whole_record() for source in gathered.sources)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=out.parent) as place:
         stage = Path(place) / "stage"
         for name, file in specs.items():
@@ -185,7 +185,8 @@ def _size(content: Content) -> int:
 
 def _refuse_places(members: Mapping[str, Content], results: Path) -> None:
     """Raises BenchError where a file has the path of a folder of this machine, as a comment in a YAML file may."""
-    places = {str(place) for place in (Path.home(), Path.cwd(), results.resolve()) if place.parent != place}
+    folders = (Path("~").expanduser(), Path.cwd(), results.resolve())
+    places = {str(folder) for folder in folders if folder.is_absolute() and folder.parent != folder}
     either = "|".join(re.escape(place) for place in sorted(places, key=len, reverse=True))
     pattern = re.compile(rf"(?<![\w./\-])(?:{either})(?![\w\-])".encode())
     for name, content in members.items():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.analysis.results import Results
+from bench.analysis.results import LONG_FIELDS, Results
 from bench.config.resolve import ResolvedStudy
 from bench.config.task import Task
 from bench.config.tuned_file import tuned_text
@@ -17,7 +17,7 @@ from bench.files import digest, write_atomic
 from bench.paths import CURVE, PREDICTIONS, CellPaths, StudyPaths
 from bench.publishing.scrub import Scrubber
 from bench.publishing.texts import holds_texts_of_rows, without_texts
-from bench.records.io import write_record
+from bench.records.io import read_record, write_record
 from bench.records.schema import Record
 from bench.tuning.outcomes import trial_record
 from bench.tuning.tuned import group_choices, tuned_file
@@ -27,7 +27,7 @@ MOST_NAMED = 8  # missing cells in a message
 
 @dataclass(frozen=True)
 class Source:
-    """The record of one cell or trial, its task, and the folder that it stands in."""
+    """The record of one cell or trial without its `LONG_FIELDS`, its task, and the folder that it stands in."""
 
     record: Record
     task: Task
@@ -36,6 +36,10 @@ class Source:
     @property
     def id(self) -> str:
         return self.record.cell.id
+
+    def whole_record(self) -> Record:
+        """The record, read again: thousands of whole ones would not fit into memory. Raises BenchError."""
+        return read_record(self.paths.record)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Gathered:
 
     @property
     def records(self) -> list[Record]:
+        """All of them without their `LONG_FIELDS`."""
         return [source.record for source in self.sources]
 
 
@@ -70,8 +75,10 @@ def gather(study: ResolvedStudy, results: Results, *, partial: bool) -> Gathered
     """The records of the study's spec. Raises BenchError where some are missing, unless `partial`; names them."""
     paths = results.paths
     trials = [trial for group in study.trials.values() for trial in group]
-    found = {cell.id: results.full_record(cell.id) for cell in study.cells if cell.id in results.records}
-    found |= {trial.id: record for trial in trials if (record := trial_record(trial, paths)) is not None}
+    found = dict(results.records)
+    for trial in trials:
+        if record := trial_record(trial, paths):
+            found[trial.id] = record.model_copy(update=LONG_FIELDS)
     missing_cells, missing_trials = (
         tuple(cell.id for cell in cells if cell.id not in found) for cells in (study.cells, trials)
     )
@@ -98,9 +105,10 @@ def lay_out(gathered: Gathered, target: StudyPaths, scrubber: Scrubber, *, adapt
     for source in gathered.sources:
         paths = target.cell(source.id)
         place = paths.folder.relative_to(target.folder)
-        _check_files(source, adapters=adapters)
+        record = source.whole_record()
+        _check_files(record, source.paths.folder, adapters=adapters)
         paths.folder.mkdir(parents=True)
-        files = dict(source.record.files)
+        files = dict(record.files)
         if source.paths.curve.is_file():
             shutil.copyfile(source.paths.curve, paths.curve)
         if source.paths.predictions.is_file():
@@ -110,7 +118,7 @@ def lay_out(gathered: Gathered, target: StudyPaths, scrubber: Scrubber, *, adapt
             if after != before:
                 laid.originals[(place / PREDICTIONS).as_posix()] = digest(before)
                 files[PREDICTIONS] = digest(after)
-        write_record(scrubber.scrubbed(source.record.model_copy(update={"files": files})), paths.folder)
+        write_record(scrubber.scrubbed(record.model_copy(update={"files": files})), paths.folder)
         if adapters:
             laid.elsewhere |= {(place / name).as_posix(): file for name, file in _trained(source.paths)}
     return laid
@@ -133,9 +141,9 @@ def _publishable(source: Source, predictions: bytes) -> bytes:
     return without_texts(source.task, predictions)
 
 
-def _check_files(source: Source, *, adapters: bool) -> None:
-    for name, sha256 in source.record.files.items():
-        file = source.paths.folder / name
+def _check_files(record: Record, folder: Path, *, adapters: bool) -> None:
+    for name, sha256 in record.files.items():
+        file = folder / name
         if name not in (CURVE, PREDICTIONS) and not adapters:
             continue
         if not file.is_file():

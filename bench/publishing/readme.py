@@ -61,7 +61,9 @@ def _missing(manifest: Manifest) -> str:
 def _snakemake(manifest: Manifest) -> str:
     words = [f"study={manifest.study}", f"workflow={SPECS}", "results=again"]
     words += [f"set={'; '.join(manifest.overrides)}"] if manifest.overrides else []
-    found = "\"$(python -c 'import bench; print(bench.__path__[0])')/Snakefile\""
+    # Beside the YAML files that the harness carries, in a checkout and in an installed package alike.
+    folder = "from bench.config.catalog import WORKFLOW; print(WORKFLOW.parent)"
+    found = f"\"$(python -c '{folder}')/Snakefile\""
     return f"snakemake --snakefile {found} --cores all --config {' '.join(map(shlex.quote, words))}"
 
 

@@ -121,18 +121,6 @@ def test_a_missing_cell_is_named(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["results"]
 
 
-def test_a_partial_bundle_says_what_is_missing(leaky: LeakyStudy, tmp_path: Path) -> None:
-    cell = leaky.study.cells[0]
-    shutil.copytree(leaky.folder(cell), tmp_path / "results" / "demo" / "cells" / cell.id)
-    assert leaky.bundle(tmp_path / "x.zip", "--partial", results=tmp_path / "results") == 0
-    missing = [other.id for other in leaky.study.cells[1:]]
-    assert json.loads(content_of(tmp_path / "x.zip", "manifest.json"))["missing_cells"] == missing
-    assert "**This bundle is partial.** Of 4 cells and trials, 3 have no record" in (
-        content_of(tmp_path / "x.zip", "README.md").decode()
-    )
-    assert "results/demo/cells/cola/lora/small/seed-0/adapter/adapter_config.json" not in names_in(tmp_path / "x.zip")
-
-
 @pytest.mark.parametrize(
     ("name", "what"),
     [

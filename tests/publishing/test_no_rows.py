@@ -61,7 +61,8 @@ def write(study: ResolvedStudy, results: Path, *, synthetic: bool) -> None:
 
 def laid_out(study: ResolvedStudy, results: Path, target: Path) -> Laid:
     gathered = gather(study, read_results(study, results), partial=False)
-    return lay_out(gathered, StudyPaths(target, study.name), Scrubber(gathered.records), adapters=False)
+    scrubber = Scrubber(source.whole_record() for source in gathered.sources)
+    return lay_out(gathered, StudyPaths(target, study.name), scrubber, adapters=False)
 
 
 def shown(file: Path) -> str:
