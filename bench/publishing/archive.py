@@ -46,6 +46,13 @@ def seal_of(file: Path) -> bytes:
     return SEAL + sha256.hexdigest().encode()
 
 
+def is_sealed(file: Path) -> bool:
+    """Whether `file` ends as an archive of this kind does."""
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - SEAL_BYTES))
+        return stream.read(len(SEAL)) == SEAL
+
+
 def copy(source: BinaryIO, target: BinaryIO | None) -> tuple[str, int]:
     """Read `source` to its end, into `target` if there is one. Returns the SHA-256 (hex) and the number of bytes."""
     sha256, size = hashlib.sha256(), 0

@@ -17,7 +17,7 @@ from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.files import digest
 from bench.paths import MANIFEST, RESULTS, StudyPaths, index_file
-from bench.publishing.archive import PACKED, Content, write_archive
+from bench.publishing.archive import PACKED, Content, is_sealed, write_archive
 from bench.publishing.citation import Credits, citation, project_authors
 from bench.publishing.crate import crate
 from bench.publishing.gather import Gathered, Laid, gather, lay_out, write_choices
@@ -59,11 +59,14 @@ class Made:
 
 
 def bundle(study: ResolvedStudy, results: Path, out: Path, wanted: Wanted) -> Made:
-    """Write the bundle of `study`, whose records stand in the folder `results`, to `out`, in place of a file there.
+    """Write the bundle of `study`, whose records stand in the folder `results`, to `out`, in place of one there.
 
     Tables, figures and page are made anew, from the records as the bundle has them. Raises BenchError, before anything
-    is written, where records are missing or damaged, or where a path of this machine would be in it.
+    is written, where records are missing or damaged, where a path of this machine would be in it, or where `out` is
+    something else than a bundle.
     """
+    if out.exists() and not is_sealed(out):
+        raise BenchError(f"{out}: is a file that is no bundle: name another one")
     found = read_results(study, results)
     gathered = gather(study, found, partial=wanted.partial)
     labeled = {number.method for number in read_published(found).numbers}
@@ -81,21 +84,8 @@ def bundle(study: ResolvedStudy, results: Path, out: Path, wanted: Wanted) -> Ma
         _make_views(stage, study.name, wanted.overrides)
         members = _members(stage, paths, laid)
         _refuse_places(members, results)
-        manifest = Manifest(
-            rankbench=harness_version(),
-            study=study.name,
-            overrides=tuple(wanted.overrides),
-            date=credits.date,
-            versions=Counter(record.environment.get("rankbench") or "0.1" for record in gathered.records),
-            cells=gathered.cells,
-            trials=gathered.trials,
-            missing_cells=gathered.missing_cells,
-            missing_trials=gathered.missing_trials,
-            adapters=wanted.adapters,
-            replaced={name: tuple(sorted(rules)) for name, rules in scrubber.replaced.items()},
-            rules=RULES,
-            files=_hashes(members, {_inside(paths, name): sha256 for name, sha256 in laid.originals.items()}),
-        )
+        originals = {_inside(paths, name): sha256 for name, sha256 in laid.originals.items()}
+        manifest = _manifest(study, gathered, wanted, credits, scrubber, _hashes(members, originals))
         members |= _described(manifest, credits, study, gathered, members)
         manifest = manifest.model_copy(update={"files": {**manifest.files, **_hashes(members, {}, manifest.files)}})
         made = Path(place) / "made.zip"
@@ -103,6 +93,31 @@ def bundle(study: ResolvedStudy, results: Path, out: Path, wanted: Wanted) -> Ma
         verify(made)  # what is handed on holds what it should
         made.replace(out)
     return Made(manifest, credits)
+
+
+def _manifest(
+    study: ResolvedStudy,
+    gathered: Gathered,
+    wanted: Wanted,
+    credits: Credits,
+    scrubber: Scrubber,
+    files: dict[str, Member],
+) -> Manifest:
+    return Manifest(
+        rankbench=harness_version(),
+        study=study.name,
+        overrides=tuple(wanted.overrides),
+        date=credits.date,
+        versions=Counter(record.environment.get("rankbench") or "0.1" for record in gathered.records),
+        cells=gathered.cells,
+        trials=gathered.trials,
+        missing_cells=gathered.missing_cells,
+        missing_trials=gathered.missing_trials,
+        adapters=wanted.adapters,
+        replaced={name: tuple(sorted(rules)) for name, rules in scrubber.replaced.items()},
+        rules=RULES,
+        files=files,
+    )
 
 
 def _credits(study: ResolvedStudy, gathered: Gathered, wanted: Wanted) -> Credits:

@@ -48,7 +48,8 @@ def remake_tables(file: Path, into: Path) -> tuple[list[str], list[str]]:
     """
     from bench.analysis.build import make_tables  # late, as pandas takes its time
 
-    _check_empty(into)
+    check_empty(into)
+    into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tables-", dir=into.parent) as place:
         folder = Path(place) / "bundle"
         manifest = _unpacked(file, folder)
@@ -63,7 +64,8 @@ def remake_tables(file: Path, into: Path) -> tuple[list[str], list[str]]:
 
 
 def _unpacked(file: Path, folder: Path) -> Manifest:
-    _check_empty(folder)
+    check_empty(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=folder.parent) as place:
         inner = Path(place) / "bundle"
         inner.mkdir()
@@ -73,11 +75,10 @@ def _unpacked(file: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _check_empty(folder: Path) -> None:
-    """Raises BenchError unless `folder` is empty or missing; makes the folder that it is in."""
+def check_empty(folder: Path) -> None:
+    """Raises BenchError unless `folder` is empty or missing."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BenchError(f"{folder}: expected a folder that is empty or does not exist")
-    folder.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _move(folder: Path, to: Path) -> None:

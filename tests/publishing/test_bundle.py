@@ -154,3 +154,12 @@ def test_a_wrong_option_is_refused(
 ) -> None:
     assert leaky.bundle(tmp_path / "x.zip", *arguments) == 2
     assert what in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_bundle_is_not_written_over(
+    leaky: LeakyStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.zip").write_text("mine")
+    assert leaky.bundle(tmp_path / "thesis.zip") == 2
+    assert "thesis.zip: is a file that is no bundle: name another one" in capsys.readouterr().err
+    assert (tmp_path / "thesis.zip").read_text() == "mine"
