@@ -20,7 +20,7 @@ from bench.publishing.verify import remake_tables, unpack
 from bench.records.io import read_record
 
 CELL = "sst2/lora/small/seed-0"
-SETS = ("methods=[lora, adalora]", "tasks=[sst2]", "seeds=[0]")
+SETS = ("methods=[lora, adalora]", "tasks=[sst2]", "seeds=[0]", "grids=[{budgets: [small]}]")
 
 
 def members(file: Path) -> dict[str, bytes]:
