@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from bench.cli.check import check
+from bench.cli.checklist import checklist
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.plan import plan
@@ -53,6 +54,7 @@ COMMANDS = (
     figures,
     page,
     reference,
+    checklist,
     evaluate,
     export,
     selfcheck,

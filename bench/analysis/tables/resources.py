@@ -59,7 +59,7 @@ def cost_table(results: Results) -> Table:
         "floating-point operations of training by its shapes, over the rate of the device's own matrix product.",
     ]
     notes += energy_notes([r.training.energy for r in results.records.values() if r.training])
-    notes += _shared_note(results)
+    notes += shared_note(results)
     if results.tuning.tuning is not None:
         notes.append("Trials: their share of the row's hours, which the other columns do not count (table tuning).")
     return _table(results, "cost", "Cost, mean ± sd over n seeds", COST, notes, with_budget=False)
@@ -138,7 +138,7 @@ def _peak_note(results: Results) -> str:
     return f"Peak, {peak}. Training memory, {training}; the prediction knows shapes alone."
 
 
-def _shared_note(results: Results) -> list[str]:
+def shared_note(results: Results) -> list[str]:
     """Which of the times are those of a shared GPU."""
     trainings = [record.training for record in results.records.values() if record.training]
     most = max((training.cells_per_gpu for training in trainings), default=1)

@@ -1,0 +1,1 @@
+"""What leaves the harness for a paper or for others: the checklist of a study."""
