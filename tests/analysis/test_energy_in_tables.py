@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from bench.analysis.results import read_results, tidy
 from bench.analysis.tables.model import Entry
 from bench.analysis.tables.resources import cost_table
 from bench.records.energy import Energy
-from bench.records.io import write_record
+from bench.records.io import read_record, write_record
 
+EXAMPLE = Path(__file__).parents[2] / "results" / "demo" / "example"
 STUDY = study_of(2, "tasks=[sst2]", "methods=[lora]", "budgets={small: {rank: 2, initial_rank: 4}}")
 GPU = Energy(training=6000.0, evaluation=1000.0, saving=200.0, sources=("nvml",), shared=False)  # 2 Wh
 MACHINE = Energy(training=14400.0, sources=("rapl",), shared=True)  # 4 Wh
@@ -33,6 +35,14 @@ def shown(folder: Path) -> tuple[Entry, str]:
     table = cost_table(read_results(STUDY, folder))
     (column,) = [number for number, column in enumerate(table.columns) if column.name == "energy [Wh]"]
     return table.rows[0][column], " ".join(table.footnotes)
+
+
+def test_a_record_of_before_is_read_as_not_measured() -> None:
+    files = sorted((EXAMPLE / "cells").rglob("record.json"))
+    old = next(file for file in files if "energy" not in json.loads(file.read_bytes())["training"])
+    training = read_record(old).training
+    assert training is not None
+    assert training.energy is None
 
 
 def test_not_measured(tmp_path: Path) -> None:
