@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.config.peft_fields import check_peft_methods
 from bench.paths import cell_id, trial_id
 from bench.pipeline.changed_inputs import withdraw_changed_inputs
+from bench.pipeline.container import container_image, container_variables
 from bench.pipeline.failures import exit_on_bad_input, report_failures
 from bench.pipeline.folders import refuse_for_cluster
 from bench.pipeline.interrupts import answer_interrupts
@@ -25,6 +26,7 @@ with exit_on_bad_input():
     CONFIG = config_of_run(config, workflow.config_settings.config_args, is_main_process=IS_MAIN)
     workflow.config_settings.config_args = words_for_jobs(workflow.config_settings.config_args)
     PIPELINE = pipeline_from(CONFIG, is_main_process=IS_MAIN)
+    IMAGE = container_image(CONFIG, [str(method) for method in workflow.deployment_settings.deployment_method])
     if IS_MAIN:  # imports PEFT if a method uses it, so that jobs need not
         check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.methods)
 if IS_MAIN:
@@ -42,6 +44,12 @@ RETRIES_HERE = RETRIES if IS_MAIN else 0
 # they would be part of the rules, and Snakemake reruns every finished cell whose rule changed.
 os.environ.update(PIPELINE.environment())
 export_requirements_hash()
+
+
+if IMAGE:
+    os.environ.update(container_variables(PIPELINE, os.environ))
+
+    container: IMAGE
 
 
 report: "workflow/report/study.rst"

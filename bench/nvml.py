@@ -107,6 +107,19 @@ def processes_on(uuid: str) -> list[int]:
     return []
 
 
+def consumed_joules(cards: Sequence[str]) -> float | None:
+    """What these cards, by UUID, have consumed together since their driver was loaded, by their own counters.
+
+    None if one of them does not tell: those before Volta have no counter.
+    """
+    import pynvml
+
+    with suppress(pynvml.NVMLError), _session():
+        handles = [pynvml.nvmlDeviceGetHandleByUUID(card) for card in cards]
+        return sum(int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) for handle in handles) / 1000  # millijoules
+    return None
+
+
 def _names(listed: str | None) -> list[str] | None:
     """The entries of a variable as CUDA reads them, up to the first that names no GPU; None if it is not set."""
     if listed is None:

@@ -34,7 +34,6 @@ RESULTS = Path("results")  # the default, relative to the working folder
 SELFCHECK, SELFCHECK_LOG = "selfcheck.json", "selfcheck.log"
 CACHE, EVALUATIONS, REFERENCE = OTHER_RESULTS = ("cache", "evaluations", "reference")  # beside studies
 
-# Files in the folder of a cell.
 RECORD = "record.json"
 CURVE = "curve.jsonl"
 PREDICTIONS = "predictions.parquet"
@@ -98,6 +97,10 @@ class CellPaths:
         names = (self.folder / f"{stem}.{status}-{number}.{suffix}" for number in itertools.count(1))
         return next(name for name in names if not name.exists())
 
+    def set_aside(self) -> list[Path]:
+        """The records of failures that were moved away."""
+        return sorted(self.folder.glob("record.*-*.json"))
+
 
 @dataclass(frozen=True)
 class StudyPaths:
@@ -124,10 +127,7 @@ class StudyPaths:
         return self.folder / "tuned.yaml"
 
     def gathered(self, group: str, rung: int | str | None = None) -> Path:
-        """Marker: all trials of a group ('cola/lora/small') are recorded, or have reached that rung of halving.
-
-        What waits for a group waits for this one file: under halving, each trial would wait for each of its rivals.
-        """
+        """Marker: all trials of a group ('cola/lora/small') are recorded, or have reached that rung of halving."""
         return self.trials / group / ("recorded" if rung is None else f"reached-{rung}")
 
     def cell(self, cell_id: str) -> CellPaths:

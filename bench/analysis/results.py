@@ -230,6 +230,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "training_seconds": seconds and seconds.training,
         "startup_seconds": seconds and seconds.startup,
         "total_seconds": seconds and seconds.total,
+        "energy_joules": training and training.energy and training.energy.total,
         "device": record.environment.get("device_name"),
         "lock_sha256": record.environment.get("lock_sha256"),
         "commit": record.environment.get("commit"),

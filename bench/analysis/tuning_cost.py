@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.analysis.results import Results
-from bench.analysis.tuning_results import Group
+from bench.analysis.tuning_results import Group, process_seconds
 
 SECONDS_PER_HOUR = 3600
 
@@ -32,10 +32,6 @@ def tuning_cost(results: Results, group: Group) -> TuningCost:
     """The cost of one group, from the trials and cells that are recorded, failed ones included."""
     tuning = results.tuning.groups.get(group)
     seconds = tuning.seconds if tuning else {}
-    cells = sum(
-        record.training.seconds.total * results.processes[record.cell.id]
-        for record in results.records_of(*group)
-        if record.training is not None
-    )
+    cells = sum(process_seconds(r, results.processes[r.cell.id]) for r in results.records_of(*group))
     hours = {device: taken / SECONDS_PER_HOUR for device, taken in seconds.items()}
     return TuningCost(hours, cells / SECONDS_PER_HOUR)

@@ -13,6 +13,7 @@ from bench.config.recipe import Recipe
 from bench.config.resolve import ResolvedStudy
 from bench.config.tuning import HELD_OUT, Tuning, Values
 from bench.paths import StudyPaths
+from bench.records.energy import Energy
 from bench.records.io import read_record
 from bench.records.schema import Record, Status
 from bench.tuning.choose import choose_from
@@ -32,6 +33,8 @@ class TrialResult:
         stopped_at_rung: the rung of successive halving, from 1, at which the trial was stopped; None if at none.
         seconds: wall time times the number of processes.
         device: kind of device, such as cpu or cuda.
+        device_name: its model.
+        timed: whether its seconds were recorded; those of a trial that failed early are not.
     """
 
     cell: Cell
@@ -42,6 +45,9 @@ class TrialResult:
     stopped_at_rung: int | None
     seconds: float
     device: str
+    device_name: str | None = None
+    timed: bool = True
+    energy: Energy | None = None
 
     def score(self, by: str) -> float | None:
         """The metric `by`, or the loss; None if the trial failed or has none."""
@@ -253,6 +259,11 @@ def with_recorded_choice(cell: Cell, record: Record) -> Cell:
     return cell.model_copy(update={"recipe": recipe, "choice": choice})
 
 
+def process_seconds(record: Record, processes: int) -> float:
+    """Wall time of a record times the number of processes; 0 where none was recorded."""
+    return record.training.seconds.total * processes if record.training else 0.0
+
+
 def trial_result(cell: Cell, record: Record) -> TrialResult:
     """What is kept of the record of the trial `cell`."""
     scores = record.metrics.get(HELD_OUT, {}).get(record.selection, {}) if record.status == "ok" else {}
@@ -264,6 +275,9 @@ def trial_result(cell: Cell, record: Record) -> TrialResult:
         loss=record.loss.get(HELD_OUT) if record.status == "ok" else None,
         steps=training.steps if training else 0,
         stopped_at_rung=training.stopped_at_rung if training else None,
-        seconds=training.seconds.total * cell.recipe.processes if training else 0.0,
+        seconds=process_seconds(record, cell.recipe.processes),
         device=str(record.environment.get("device")),
+        device_name=record.environment.get("device_name"),
+        timed=training is not None,
+        energy=training.energy if training else None,
     )

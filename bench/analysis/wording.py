@@ -72,10 +72,13 @@ def count_text(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
-def mib_text(value: float) -> str:
+def three_digits(value: float) -> str:
     """With three digits or all digits before the point: 0.35, 86.9, 702, 1,234."""
     digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return with_minus_signs(f"{value:z,.{digits}f}")
+
+
+mib_text = three_digits
 
 
 def two_digits(value: float) -> str:

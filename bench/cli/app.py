@@ -17,6 +17,7 @@ import click
 
 from bench.cli.bundle import bundle
 from bench.cli.check import check
+from bench.cli.checklist import checklist
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.plan import plan
@@ -55,6 +56,7 @@ COMMANDS = (
     figures,
     page,
     reference,
+    checklist,
     evaluate,
     export,
     bundle,

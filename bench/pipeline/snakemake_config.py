@@ -25,7 +25,7 @@ from bench.pipeline.run_options import SEPARATOR, RunOptions
 from bench.pipeline.study import Pipeline
 from bench.trackers.available import check_tracker
 
-KEYS = ("study", "mirror", "results", "cache", "workflow", "tasks", "methods", "budgets", "seeds", "set")
+KEYS = ("study", "mirror", "results", "cache", "workflow", "tasks", "methods", "budgets", "seeds", "set", "container")
 FOLDERS = ("mirror", "results", "cache", "workflow")
 DEFAULT_STUDY = "demo"
 # What narrows a study, and the name that a cell has for it.

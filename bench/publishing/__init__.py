@@ -1,1 +1,1 @@
-"""What others get of a study: bundles of records with everything that was made from them, and their verification."""
+"""What others get of a study: bundles of records with what was made from them, and the checklist of a paper."""

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from bench.config.cell import Cell
 from bench.config.types import Stored
+from bench.records.energy import Energy
 from bench.records.rung_score import RungScore
 
 SCHEMA_VERSION = 2
@@ -134,6 +135,7 @@ class Training(Stored):
     rows: int
     tokens: int
     seconds: Seconds
+    energy: Energy | None = Field(None, description="None: not measured, as in records before version 0.2")
     utilization: Utilization | None = None
     # Everything from here to `cells_per_gpu` differs between an interrupted and an uninterrupted run of the same cell.
     attempt: int = 1
@@ -289,7 +291,7 @@ def result_of(record: Record) -> dict[str, Any]:
     """
     plain = record.model_dump(mode="json", exclude={"checksums", "environment", "notes", "log_tail"})
     if plain["training"]:
-        for key in (*PROGRESS, "seconds", "utilization"):
+        for key in (*PROGRESS, "seconds", "energy", "utilization"):
             del plain["training"][key]
     if plain["bytes"]:
         del plain["bytes"]["peak"]

@@ -81,6 +81,7 @@ class Attempt:
     def run(self) -> Record:
         """The record of the completed cell. Raises TransientError at a signal, Diverged, and whatever goes wrong."""
         rows = self._prepare_inputs()
+        self.stopwatch.measure_energy(self.cell, self.device, self.process_group)
         model, core, start = self._build(rows)
         first_epoch = record_parts.batches_of(rows.train, self.cell, core.schedule.total_steps)
         collate = rows.collator(rows.train, self.cell.task.kind, self.device)
@@ -157,8 +158,7 @@ class Attempt:
         return model, core, start
 
     def _resume(self, core: Core) -> Curve:
-        """Load the newest intact checkpoint, if there is one, and return the curve up to it. Raises TransientError if
-        the processes find different checkpoints."""
+        """Load the newest intact checkpoint; return the curve up to it. Raises TransientError if processes differ."""
         untrained = core.state_dict()
         checkpoint, faults = self.checkpoints.resume(partial(self._load, core))
         if checkpoint is None:
@@ -273,7 +273,7 @@ class Attempt:
         return evaluated
 
     def _evaluate(self, rows: Rows, model: Any) -> Evaluated:
-        return evaluate_rows(model, self.cell, rows, self.device, self.flag, self.process_group)
+        return evaluate_rows(model, self.cell, rows, self.device, self.flag, self.process_group, self.stopwatch)
 
     def _last_step(self, core: Core) -> int:
         """The step after which this attempt ends the training."""
@@ -292,6 +292,7 @@ class Attempt:
             core=core,
             counters=self.counters,
             seconds=seconds,
+            energy=self.stopwatch.energy.measured(),
             utilization=self.utilization,
             selected_step=self.best.step if self.best else None,
             failed_step=failed_step,

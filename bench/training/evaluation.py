@@ -12,10 +12,17 @@ from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.log import progress_bar
 from bench.training.holdout import Rows
 from bench.training.signals import StopFlag
+from bench.training.stopwatch import Stopwatch
 
 
 def evaluate_rows(
-    model: Any, cell: Cell, rows: Rows, device: torch.device, flag: StopFlag, process_group: ProcessGroup
+    model: Any,
+    cell: Cell,
+    rows: Rows,
+    device: torch.device,
+    flag: StopFlag,
+    process_group: ProcessGroup,
+    stopwatch: Stopwatch,
 ) -> Evaluated:
     """The scores of `model` on `rows.evaluation`. Raises TransientError at a signal."""
     rows_done: dict[str, int] = {}
@@ -24,6 +31,7 @@ def evaluate_rows(
 
         def check(split: str, done: int) -> None:
             flag.check(f"while {split} was evaluated")
+            stopwatch.tick()
             rows_done[split] = done
             bar.update(sum(rows_done.values()) - bar.n)
 

@@ -92,6 +92,7 @@ class Loop:
                     epoch = step // per_epoch
                     batches = epoch_batches(self.split.lengths, recipe.batch_size, self.cell.seed, epoch)
                 self.train_step(batches[step % per_epoch])
+                self.stopwatch.tick()
                 stopped, due = self._agreed()
                 if stopped or due or self.core.completed == total:
                     self.save()

@@ -26,6 +26,7 @@ from bench.models.adapters import weights_file
 from bench.models.precision import matmul_dtype, matmul_precision
 from bench.models.sites import AdapterSite
 from bench.paths import CURVE, PREDICTIONS
+from bench.records.energy import Energy
 from bench.records.environment import environment, other_processes
 from bench.records.schema import (
     BaseBytes,
@@ -203,6 +204,7 @@ def training_of(
     core: Core,
     counters: Counters,
     seconds: Seconds,
+    energy: Energy | None,
     utilization: Utilization | None,
     selected_step: int | None,
     failed_step: int | None,
@@ -214,6 +216,7 @@ def training_of(
         rows=counters.rows,
         tokens=counters.tokens,
         seconds=seconds,
+        energy=energy,
         utilization=utilization,
         attempt=counters.attempt,
         resumed_at=tuple(counters.resumed_at),

@@ -22,7 +22,10 @@ NO_LIBRARY, NO_DRIVER, OTHER_LIBRARY = 12, 9, 18  # NVML's errors: not installed
 
 @dataclass
 class Card:
-    """A card; instances: the UUIDs of its parts, if it is split. processes: ids of those that compute on it."""
+    """A card; instances: the UUIDs of its parts, if it is split. processes: ids of those that compute on it.
+
+    energy: millijoules that its counter shows; None: it has no counter.
+    """
 
     uuid: str
     model: str = "NVIDIA H100 80GB HBM3"
@@ -31,6 +34,7 @@ class Card:
     instances: Sequence[str] = ()
     processes: Sequence[int] = ()
     forbidden: bool = False
+    energy: int | None = None
 
 
 @dataclass

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.energy import NOT_MEASURED, energy_notes, watt_hours
 from bench.analysis.footnotes import footnotes
 from bench.analysis.results import Results
 from bench.analysis.tables.model import Column, Entry, Table, spread_entry, text_entry
 from bench.analysis.tables.parameters import SPREAD
 from bench.analysis.tables.tuning import share_entry
 from bench.analysis.tuning_cost import tuning_cost
-from bench.analysis.wording import DASH, FAILURE_WORDS, MIB, count_text, mib_text, number_text
+from bench.analysis.wording import DASH, FAILURE_WORDS, MIB, count_text, mib_text, number_text, three_digits
 from bench.records.schema import Bytes, Parameters, Record, Training
 
 SPREAD_NOTE = "No ±: all seeds agree, or n = 1. In parentheses: how many seeds have the number, where fewer than n."
@@ -31,6 +32,7 @@ class Quantity:
     read: Callable[[Record], float | None]
     write: Callable[[float], str] = number_text
     unit: str = ""
+    absent: str = DASH  # where no record has it
 
 
 def parameter_table(results: Results) -> Table:
@@ -51,12 +53,13 @@ def memory_table(results: Results) -> Table:
 
 
 def cost_table(results: Results) -> Table:
-    """Steps, tokens and wall time of each task, method and budget; in a study that tunes, the share of the trials."""
+    """Steps, tokens, wall time and energy of each task, method and budget; where a study tunes, the trials' share."""
     notes = [
         "Wall time by the monotonic clock; training without evaluation; start-up until the first step. Utilization: "
         "floating-point operations of training by its shapes, over the rate of the device's own matrix product.",
     ]
-    notes += _shared_note(results)
+    notes += energy_notes([r.training.energy for r in results.records.values() if r.training])
+    notes += shared_note(results)
     if results.tuning.tuning is not None:
         notes.append("Trials: their share of the row's hours, which the other columns do not count (table tuning).")
     return _table(results, "cost", "Cost, mean ± sd over n seeds", COST, notes, with_budget=False)
@@ -96,7 +99,7 @@ def _table(
 def _mean_entry(quantity: Quantity, records: Sequence[Record]) -> Entry:
     # A record may lack a quantity, such as the utilization; the mean is over the records that have it.
     known = [value for value in map(quantity.read, records) if value is not None]
-    return spread_entry(known, quantity.write, n=len(records))
+    return spread_entry(known, quantity.write, n=len(records)) if known or not records else Entry(quantity.absent, n=0)
 
 
 def runs_entry(results: Results, task: str, method: str, budget: str) -> Entry:
@@ -135,7 +138,7 @@ def _peak_note(results: Results) -> str:
     return f"Peak, {peak}. Training memory, {training}; the prediction knows shapes alone."
 
 
-def _shared_note(results: Results) -> list[str]:
+def shared_note(results: Results) -> list[str]:
     """Which of the times are those of a shared GPU."""
     trainings = [record.training for record in results.records.values() if record.training]
     most = max((training.cells_per_gpu for training in trainings), default=1)
@@ -212,5 +215,6 @@ COST = (
     Quantity("start-up [s]", "", lambda r: _training(r).seconds.startup),
     Quantity("evaluation [s]", "", lambda r: _training(r).seconds.evaluation),
     Quantity("total [s]", "", lambda r: _training(r).seconds.total),
+    Quantity("energy [Wh]", "", watt_hours, three_digits, absent=NOT_MEASURED),
     Quantity("skipped steps", "", lambda r: _training(r).skipped_steps, count_text),
 )

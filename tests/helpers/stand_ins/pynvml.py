@@ -123,3 +123,9 @@ def nvmlDeviceGetMigDeviceHandleByIndex(device: dict[str, Any], index: int) -> d
 
 def nvmlDeviceGetComputeRunningProcesses(handle: dict[str, Any]) -> list[SimpleNamespace]:
     return [SimpleNamespace(pid=number, usedGpuMemory=2**30) for number in handle["processes"]]
+
+
+def nvmlDeviceGetTotalEnergyConsumption(handle: dict[str, Any]) -> int:
+    if handle.get("energy") is None:  # an older card, or a part of one
+        _fail(NVML_ERROR_NOT_SUPPORTED)
+    return int(handle["energy"])
