@@ -20,6 +20,7 @@ from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.plan import plan
 from bench.cli.prepare import prepare
+from bench.cli.publish import cards, publish
 from bench.cli.reference import reference
 from bench.cli.report import figures, page, tables
 from bench.cli.selfcheck import selfcheck
@@ -55,6 +56,8 @@ COMMANDS = (
     reference,
     evaluate,
     export,
+    cards,
+    publish,
     selfcheck,
 )
 for command in COMMANDS:

@@ -1,0 +1,154 @@
+"""A stand-in for the hub on this machine: what an upload asks of it, with repositories that are kept in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+TOKEN, READER = "hf_may_write", "hf_may_read"
+LARGE = (".safetensors",)  # go by LFS, as on the hub
+
+
+@dataclass
+class StandIn:
+    """The hub's state: files by repository and path, and what was asked."""
+
+    repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    private: dict[str, bool] = field(default_factory=dict)
+    objects: dict[str, bytes] = field(default_factory=dict)  # of LFS, by SHA-256
+    commits: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    address: str = ""
+
+    def publish(self, *arguments: str, token: str | None = TOKEN, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run `bench publish` against it, in a process of its own since the hub's library reads variables once."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        environment |= {"HF_ENDPOINT": self.address, "HF_HUB_DISABLE_XET": "1", "HF_HOME": "/nowhere", **variables}
+        if token is not None:
+            environment["HF_TOKEN"] = token
+        command = [sys.executable, "-m", "bench.cli", "publish", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@contextmanager
+def stand_in() -> Iterator[StandIn]:
+    """A hub that answers on a port of this machine."""
+    state = StandIn()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
+    state.address = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    state: StandIn
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if not self._known(self.path):
+            return
+        repository = self.path.removeprefix("/api/models/")
+        if self.path == "/api/whoami-v2":
+            self._answer(200, {"type": "user", "name": "owner", "auth": {"accessToken": {"role": "write"}}})
+        elif repository in self.state.repositories:
+            self._answer(200, {"id": repository})
+        else:
+            self._answer(404, {"error": "Repository not found"})
+
+    def do_PUT(self) -> None:
+        body = self._body()
+        self.state.objects[self.path.rpartition("/")[2]] = body
+        self._answer(200, {})
+
+    def do_POST(self) -> None:
+        body, path = self._body(), self.path.partition("?")[0]
+        if path == "/api/validate-yaml":
+            self._answer(200, {"errors": [], "warnings": []})
+        elif not self._known(path):
+            return
+        elif self.headers.get("Authorization") != "Bearer " + TOKEN:
+            self._answer(403, {"error": "You don't have the rights to create a model under the namespace"})
+        elif path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif "/preupload/" in path:
+            files = json.loads(body)["files"]
+            modes = [
+                {
+                    "path": f["path"],
+                    "uploadMode": "lfs" if f["path"].endswith(LARGE) else "regular",
+                    "shouldIgnore": False,
+                }
+                for f in files
+            ]
+            self._answer(200, {"files": modes})
+        elif path.endswith("/info/lfs/objects/batch"):
+            wanted = json.loads(body)["objects"]
+            self._answer(200, {"transfer": "basic", "objects": [self._action(one) for one in wanted]})
+        elif "/commit/" in path:
+            self._commit(path.removeprefix("/api/models/").partition("/commit/")[0], body)
+        else:
+            self._answer(404, {"error": f"nothing at {path}"})
+
+    def _create(self, asked: dict[str, Any]) -> None:
+        name = f"{asked['organization']}/{asked['name']}"
+        if name in self.state.repositories:
+            self._answer(409, {"error": "You already created this model repo", "url": f"{self.state.address}/{name}"})
+            return
+        self.state.repositories[name] = {}
+        self.state.private[name] = bool(asked.get("private") or asked.get("visibility") == "private")
+        self._answer(200, {"url": f"{self.state.address}/{name}"})
+
+    def _action(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        upload = {"href": f"{self.state.address}/objects/{wanted['oid']}"}
+        there = wanted["oid"] in self.state.objects
+        return {**wanted, **({} if there else {"actions": {"upload": upload}})}
+
+    def _commit(self, repository: str, body: bytes) -> None:
+        files = self.state.repositories[repository]
+        for line in map(json.loads, body.splitlines()):
+            value = line["value"]
+            if line["key"] == "header":
+                self.state.commits.append(value["summary"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.state.objects[value["oid"]]
+            else:
+                files[value["path"]] = base64.b64decode(value["content"])
+        url = f"{self.state.address}/{repository}/commit/{'a' * 40}"
+        self._answer(200, {"commitUrl": url, "commitOid": "a" * 40, "success": True})
+
+    def _known(self, path: str) -> bool:
+        """Whether the token is one that the hub knows; the answer says no otherwise."""
+        self.state.asked.append(f"{self.command} {path}")
+        known = self.headers.get("Authorization") in (f"Bearer {TOKEN}", f"Bearer {READER}")
+        if not known:
+            self._answer(401, {"error": "Invalid credentials in Authorization header"})
+        return known
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on the terminal of the tests."""
