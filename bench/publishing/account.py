@@ -42,7 +42,8 @@ def _about_the_interval(subject: Subject) -> str:
     seeds, planned = len(subject.group), subject.seeds_planned
     missing = f" of {planned}" if planned is not None and planned > seeds else ""
     step = "the best step on held-out rows" if subject.record.selection == "best" else "the last step"
-    text = f"Scores are those of {step}; n counts rows. "
+    before = ", before the merge" if subject.form == "merged" else ""
+    text = f"Scores are those of {step}{before}; n counts rows. "
     if seeds < MIN_SEEDS:
         return (
             f"{text}There is no interval over seeds: {_seeds(seeds)}{missing} of this task, method and budget "

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,15 +25,6 @@ class StandIn:
     commits: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     address: str = ""
-
-    def publish(self, *arguments: str, token: str | None = TOKEN, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `bench publish` against it, in a process of its own since the hub's library reads variables once."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        environment |= {"HF_ENDPOINT": self.address, "HF_HUB_DISABLE_XET": "1", "HF_HOME": "/nowhere", **variables}
-        if token is not None:
-            environment["HF_TOKEN"] = token
-        command = [sys.executable, "-m", "bench.cli", "publish", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager

@@ -1,0 +1,96 @@
+"""The lines of a card, run as they stand there, load what predicts as it was recorded."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pandas as pd
+import pytest
+import torch
+from helpers.small_cells import Lab, record_of
+
+from bench.config.cell import Cell
+from bench.evaluation.evaluate import predict
+from bench.files import write_atomic
+from bench.inputs.backbones import prepare_backbone
+from bench.inputs.cache_keys import data_folder
+from bench.inputs.datasets import open_data
+from bench.inputs.reader import load_tokenizer
+from bench.publishing.cards import card
+from bench.publishing.loading import Place
+from bench.publishing.subjects import Subject, subject_at
+from bench.training.done import inputs_of, recorded
+
+COMMIT = "c" * 40
+
+
+def trained(lab: Lab, method: str, folder: Path, seeds: int = 1) -> tuple[Subject, Path]:
+    """A trained cell, beside those of the next seeds, and its prepared base."""
+    for seed in reversed(range(seeds)):
+        cell = lab.prepare(lab.cell(method, seed=seed, learning_rate=2e-2))
+        assert lab.train(cell, folder / f"seed-{seed}", every=None) == 0
+    base = prepare_backbone(cell.backbone, mirror=None, cache=lab.cache)
+    return subject_at(folder / "seed-0", cell, record_of(folder / "seed-0")), base
+
+
+def run(text: str, base: Path | None = None) -> Any:
+    """The model that the lines of a card leave."""
+    (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len([line for line in lines.splitlines() if line]) <= 5
+    names: dict[str, Any] = {}
+    exec(lines.replace('"BASE"', repr(str(base))), names)
+    return names["model"]
+
+
+def predictions(model: Any, cell: Cell, lab: Lab, base: Path) -> tuple[list[Any], float]:
+    data = open_data(data_folder(cell.task, cell.backbone, cell.data, None, lab.cache))
+    split = data.evaluation[cell.task.primary_split]
+    found = predict(model, cell.task, split, load_tokenizer(base), 8, torch.device("cpu"))
+    return found.values, found.loss
+
+
+@pytest.mark.parametrize("method", ["adalora", "full", pytest.param("qlora", marks=pytest.mark.long)])
+def test_in_the_folder_of_the_card(
+    shared_lab: Lab, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, base = trained(shared_lab, method, tmp_path)
+    text = card(subject)
+    write_atomic(subject.folder / "README.md", text.encode())
+    monkeypatch.chdir(subject.folder)
+    values, loss = predictions(run(text, base), subject.cell, shared_lab, base)
+    exact = subject.cell.method.storage == "fp32"
+    assert loss == pytest.approx(subject.record.loss["validation"], rel=1e-5 if exact else 2e-2)
+    if exact:
+        assert values == pd.read_parquet(subject.folder.parent / "predictions.parquet")["prediction"].tolist()
+    # The card changed nothing for a pipeline that comes by again.
+    assert recorded(subject.folder.parent, inputs_of(subject.cell, shared_lab.cache, None)) == subject.record
+
+
+def test_from_the_hub(shared_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the hub's cache on this machine, as after a download, with the base under its name there."""
+    subject, base = trained(shared_lab, "lora", tmp_path / "cells", seeds=3)
+    cell = subject.cell
+    assert len(subject.group) == 3
+    known = cell.backbone.model_copy(update={"hub": "owner/base", "path": None, "revision": COMMIT})
+    subject = replace(subject, cell=cell.model_copy(update={"backbone": known}))
+    text = card(subject, Place("owner/adapters"))
+    downloaded(tmp_path / "hub", "owner/base", base)
+    downloaded(tmp_path / "hub", "owner/adapters", subject.folder)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    _, loss = predictions(run(text), cell, shared_lab, base)
+    assert loss == pytest.approx(subject.record.loss["validation"], rel=1e-5)
+    assert "mean of 3 seeds" in text
+
+
+def downloaded(hub: Path, repository: str, files: Path) -> None:
+    """Lay `files` out as the hub's library does with what it has downloaded."""
+    place = hub / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(files, place / "snapshots" / COMMIT)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(COMMIT)
