@@ -1,9 +1,11 @@
-"""A stand-in for the hub on this machine: what an upload asks of it, with repositories that are kept in memory."""
+"""A stand-in for the hub on this machine: what uploads and downloads ask, with repositories that are kept in memory."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOKEN, READER = "hf_may_write", "hf_may_read"
+COMMIT = "a" * 40  # every commit is called so
+FILE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/resolve/[^/]+/(?P<path>.+)")
 LARGE = (".safetensors",)  # go by LFS, as on the hub
 
 
@@ -47,7 +51,13 @@ class _Handler(BaseHTTPRequestHandler):
     state: StandIn
     protocol_version = "HTTP/1.1"
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
+        if (file := FILE.fullmatch(self.path.partition("?")[0])) is not None:
+            self._download(self.state.repositories.get(file["repository"], {}).get(file["path"]))
+            return
         if not self._known(self.path):
             return
         repository = self.path.removeprefix("/api/models/")
@@ -92,6 +102,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, {"error": f"nothing at {path}"})
 
+    def _download(self, content: bytes | None) -> None:
+        """A file of a repository, which anyone may read; as the hub does, with the commit that it is of."""
+        headers = {"X-Repo-Commit": COMMIT}
+        if content is None:
+            self._send(404, b"", {**headers, "X-Error-Code": "EntryNotFound"})
+        else:
+            self._send(200, content, {**headers, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
+
     def _create(self, asked: dict[str, Any]) -> None:
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.state.repositories:
@@ -116,8 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = self.state.objects[value["oid"]]
             else:
                 files[value["path"]] = base64.b64decode(value["content"])
-        url = f"{self.state.address}/{repository}/commit/{'a' * 40}"
-        self._answer(200, {"commitUrl": url, "commitOid": "a" * 40, "success": True})
+        url = f"{self.state.address}/{repository}/commit/{COMMIT}"
+        self._answer(200, {"commitUrl": url, "commitOid": COMMIT, "success": True})
 
     def _known(self, path: str) -> bool:
         """Whether the token is one that the hub knows; the answer says no otherwise."""
@@ -131,12 +149,15 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def _answer(self, status: int, content: dict[str, Any]) -> None:
-        data = json.dumps(content).encode()
+        self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
         """Nothing on the terminal of the tests."""

@@ -16,8 +16,10 @@ from sklearn.metrics import accuracy_score, matthews_corrcoef
 
 from bench.analysis.results import Results, read_results
 from bench.cli.app import main
+from bench.config.catalog import WORKFLOW, load_catalog
 from bench.config.kinds import KINDS
 from bench.config.resolve import load_study
+from bench.inputs.cache_keys import backbone_folder
 from bench.publishing.cards import card, write_cards
 from bench.publishing.metadata import TASKS, hub_metric
 from bench.publishing.subjects import Subject, check_saved, subjects_of
@@ -154,3 +156,26 @@ def test_the_real_records_of_the_example_have_cards(tmp_path: Path, capsys: pyte
         found = ModelCard.load(subject.folder / "README.md").data
         assert len(found.eval_results) == len(subject.scores)
         assert found.base_model == subject.cell.backbone.hub_name
+
+
+def test_a_license_is_told_and_changes_no_cell(trained: Results) -> None:
+    subject = of(trained, "cola/lora/small/seed-0")
+    cell = subject.cell
+    backbone = cell.backbone.model_copy(update={"license": "wtfpl", "same_as": None})
+    other = cell.model_copy(update={"backbone": backbone, "task": cell.task.model_copy(update={"license": None})})
+    assert other.spec_hash == cell.spec_hash
+    assert backbone_folder(backbone, None, Path("cache")) == backbone_folder(cell.backbone, None, Path("cache"))
+    told = card(Subject(**{**vars(subject), "cell": other}))
+    assert "- base `minilm`: wtfpl\n- data `nyu-mll/glue`: not recorded" in told
+    assert "- base `sentence-transformers/all-MiniLM-L6-v2`: apache-2.0\n- data `nyu-mll/glue`: other" in card(subject)
+
+
+def test_every_backbone_of_the_hub_names_its_license_or_none_is_known() -> None:
+    catalog = load_catalog(WORKFLOW)
+    unknown = {name for name, entry in catalog.backbones.items() if entry.item.license is None}
+    assert unknown == {"pegasus-large"}  # whose card on the hub names none
+    assert {name for name, entry in catalog.tasks.items() if entry.item.license is None} == {
+        "multi30k_en_de",
+        "tweet_sentiment",
+        "xsum",
+    }

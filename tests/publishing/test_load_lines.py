@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import huggingface_hub
 import pandas as pd
 import pytest
 import torch
+from helpers.hub_server import StandIn
 from helpers.small_cells import Lab, record_of
 
 from bench.config.cell import Cell
@@ -27,6 +32,7 @@ from bench.publishing.subjects import Subject, subject_at
 from bench.training.done import inputs_of, recorded
 
 COMMIT = "c" * 40
+LINES = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def trained(lab: Lab, method: str, folder: Path, seeds: int = 1) -> tuple[Subject, Path]:
@@ -40,7 +46,7 @@ def trained(lab: Lab, method: str, folder: Path, seeds: int = 1) -> tuple[Subjec
 
 def run(text: str, base: Path | None = None) -> Any:
     """The model that the lines of a card leave."""
-    (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (lines,) = LINES.findall(text)
     assert len([line for line in lines.splitlines() if line]) <= 5
     names: dict[str, Any] = {}
     exec(lines.replace('"BASE"', repr(str(base))), names)
@@ -94,3 +100,29 @@ def downloaded(hub: Path, repository: str, files: Path) -> None:
     shutil.copytree(files, place / "snapshots" / COMMIT)
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text(COMMIT)
+
+
+@pytest.mark.long
+def test_from_a_folder_of_a_repository(shared_lab: Lab, hub: StandIn, tmp_path: Path) -> None:
+    """Downloaded by the hub's own library, in a process that knows nothing but the lines."""
+    subject, base = trained(shared_lab, "adalora", tmp_path / "cells")
+    backbone = subject.cell.backbone.model_copy(update={"hub": "owner/base", "path": None})
+    subject = replace(subject, cell=subject.cell.model_copy(update={"backbone": backbone}))
+    hub.repositories["owner/base"] = {file.name: file.read_bytes() for file in base.iterdir()}
+    adapter = {f"{subject.cell.id}/{file.name}": file.read_bytes() for file in subject.folder.iterdir()}
+    hub.repositories["owner/adapters"] = adapter
+    (lines,) = LINES.findall(card(subject, Place("owner/adapters", subject.cell.id)))
+    asked = "import torch\nprint(model(torch.arange(4, 20)[None]).logits.tolist())"
+    environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", lines + asked],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    here = run(card(subject, Place(str(subject.folder))).replace("owner/base", str(base)))
+    expected = here(torch.arange(4, 20)[None]).logits
+    torch.testing.assert_close(torch.tensor(json.loads(done.stdout)), expected)
