@@ -6,6 +6,7 @@ matrix is what its 4 bits unpack to: an adapter learned to correct that matrix, 
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -107,7 +108,20 @@ def save_plain(model: Any, base: Path, folder: Path, dtype: str) -> None:
     These are the tokenizer's, or those of an image processor. The model is changed to that type.
     """
     model.to(getattr(torch, dtype)).save_pretrained(folder)
+    _say_what_is_tied(model, folder / MODEL_CONFIG)
     own = {MODEL_CONFIG, GENERATION_CONFIG, SHARD_INDEX}
     for name in FILES:
         if name not in own and (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
+
+
+def _say_what_is_tied(model: Any, config: Path) -> None:
+    """Correct the saved `config` of a model whose lm_head is a matrix of its own, as Flan-T5's.
+
+    transformers writes that it is tied to the embedding, and finds out by itself when it loads; other engines believe
+    the config.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    content = json.loads(config.read_bytes())
+    if head is not None and head.weight is not embedding.weight and content.get("tie_word_embeddings"):
+        config.write_text(json.dumps({**content, "tie_word_embeddings": False}, indent=2, sort_keys=True) + "\n")

@@ -11,7 +11,7 @@ from bench.config.resolve import ResolvedStudy
 from bench.files import digest
 from helpers.records import write_cell
 
-CHOICE = ("tasks=[cola, cnn_dailymail]", "methods=[lora, adalora]", "budgets={small: {rank: 2, initial_rank: 4}}")
+CHOICE = ("tasks=[cola, cnn_dailymail]", "methods=[lora, adalora]")
 REVISION = "b" * 40
 HOST = "machine-of-nobody"  # in every record
 

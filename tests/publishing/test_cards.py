@@ -22,7 +22,8 @@ from bench.config.resolve import load_study
 from bench.inputs.cache_keys import backbone_folder
 from bench.publishing.cards import card, write_cards
 from bench.publishing.metadata import TASKS, hub_metric
-from bench.publishing.subjects import Subject, check_saved, subjects_of
+from bench.publishing.subjects import Subject, check_saved, subject_at, subjects_of
+from bench.records.io import read_record, write_record
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "results" / "demo" / "example"
 
@@ -179,3 +180,17 @@ def test_every_backbone_of_the_hub_names_its_license_or_none_is_known() -> None:
         "tweet_sentiment",
         "xsum",
     }
+
+
+def test_a_cell_by_itself_finds_the_seeds_beside_it(made: Callable[..., Results]) -> None:
+    results = made(3, "tasks=[cola]", "methods=[lora]")
+    subject = of(results, "cola/lora/small/seed-1")
+    folder = subject.folder.parent
+    all_seeds = [one.record for one in subjects_of(results) if one.cell.budget_name == "small"]
+    assert subject_at(folder, subject.cell, subject.record).group == all_seeds
+    assert len(all_seeds) == 3
+    other = folder.with_name("seed-2") / "record.json"
+    spec = {**read_record(other).spec, "recipe": {**read_record(other).spec["recipe"], "learning_rate": 0.5}}
+    write_record(read_record(other).model_copy(update={"spec": spec}), other.parent)  # of another recipe
+    folder.with_name("seed-0").joinpath("record.json").write_text("{}")  # damaged
+    assert subject_at(folder, subject.cell, subject.record).group == [subject.record]

@@ -19,6 +19,7 @@ from bench.config.cell import Cell
 from bench.evaluation.evaluate import Predictions, predict
 from bench.inputs.cache_keys import data_folder
 from bench.inputs.datasets import open_data
+from bench.models.merged import save_plain
 from bench.records.io import read_record, write_record
 
 # Kind of model and method: each adapter, each storage, and each way in which a model stores what is adapted.
@@ -163,3 +164,18 @@ def assert_refused(lab: Lab, cell: Path, folder: Path, capsys: pytest.CaptureFix
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(words, line), line
     assert not out.exists()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_config_says_whether_the_head_is_the_embedding(tmp_path: Path, tied: bool) -> None:
+    """As Flan-T5's is not, whatever transformers writes down. It loads either way; other engines go by the config."""
+    sizes = {"d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 30}
+    model = transformers.T5ForConditionalGeneration(transformers.T5Config(**sizes, decoder_start_token_id=0)).eval()
+    if not tied:
+        model.lm_head.weight = torch.nn.Parameter(torch.randn(30, 16))
+    words = {"input_ids": torch.arange(3, 9)[None], "labels": torch.arange(4, 8)[None]}
+    expected = model(**words).logits
+    save_plain(model, tmp_path, tmp_path / "saved", "float32")
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["tie_word_embeddings"] is tied
+    loaded = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "saved").eval()
+    torch.testing.assert_close(loaded(**words).logits, expected)
