@@ -146,7 +146,7 @@ def data_section(subject: Subject) -> str:
     else:
         source = f"{task.label}: {'a data set of scikit-learn' if task.data.installed else 'local files'}"
     limit = f"; at most {count_text(choice.train_rows)} rows" if choice.train_rows else ""
-    fingerprint = f"Fingerprint of the tokenized rows: `{str(recorded.get('fingerprint', NOT_RECORDED))[:16]}`."
+    fingerprint = f"Fingerprint of the prepared rows: `{str(recorded.get('fingerprint', NOT_RECORDED))[:16]}`."
     return f"## Data\n\n{source}{limit}. {fingerprint}"
 
 

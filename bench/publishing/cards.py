@@ -75,19 +75,21 @@ def _opening(subject: Subject) -> str:
     cell, version = subject.cell, subject.record.environment.get("packages", {}).get(PROJECT)
     base = f"`{cell.backbone.hub_name or cell.backbone.name}`"
     what = {
-        "adapter": f"An adapter of {base}, for PEFT",
-        "model": f"{base}, trained in full",
-        "merged": f"{base} with a trained adapter",
+        "adapter": f"An adapter of {base} for PEFT.",
+        "model": f"{base}, trained in full.",
+        "merged": f"{base} with a trained adapter. {MERGED[cell.method.storage]}",
     }[subject.form]
-    task = "" if subject.synthetic else f" for {cell.task.label}{_said(cell.task.description)}"
+    task = "" if subject.synthetic else _named("Task", cell.task.label, cell.task.description)
+    method = _named("Method", cell.method.label, cell.method.description)
     by = f"{PROJECT} {version}" if version else PROJECT
-    text = f"{what}{task}. Method: {cell.method.label}{_said(cell.method.description)}. Trained by {by} as cell "
-    text += f"`{cell.id}` of the study `{cell.study}`."
-    return f"{text} {MERGED[cell.method.storage]}" if subject.form == "merged" else text
+    made = f"Trained by {by} as cell `{cell.id}` of the study `{cell.study}`."
+    return "\n\n".join(part for part in (what, task, method, made) if part)
 
 
-def _said(description: str) -> str:
-    return f" ({description.rstrip('.')})" if description else ""
+def _named(what: str, label: str, description: str) -> str:
+    """'Method: LoRA. Hu et al. 2022; the same rank in every matrix.'"""
+    end = "" if description.endswith((".", "?")) else "."
+    return f"{what}: {label}." + (f" {description[0].upper()}{description[1:]}{end}" if description else "")
 
 
 def _how_it_predicts(subject: Subject) -> Sequence[str]:
@@ -95,7 +97,7 @@ def _how_it_predicts(subject: Subject) -> Sequence[str]:
     cell = subject.cell
     task, sentences = cell.task, []
     if task.facts.target == "class" and task.facts.has_head:
-        labels = ", ".join(f"{index} {label}" for index, label in enumerate(task.labels))
+        labels = ", ".join(f"{index} = {label}" for index, label in enumerate(task.labels))
         sentences.append(f"Outputs: {labels}.")
     if task.prefix.strip():
         sentences.append(f"Each text begins with `{task.prefix.strip()}`.")

@@ -27,10 +27,11 @@ def loading_lines(subject: Subject, place: Place) -> str:
     """Python that leaves a `model`, ready for prediction; of an adapter on its `base`."""
     auto = subject.cell.task.facts.auto_class
     if subject.form != "adapter":
-        processor = "AutoImageProcessor" if subject.cell.task.facts.input == "image" else "AutoTokenizer"
+        images = subject.cell.task.facts.input == "image"
+        name, processor = ("processor", "AutoImageProcessor") if images else ("tokenizer", "AutoTokenizer")
         lines = [f"model = {auto}.from_pretrained({place.arguments}).eval()"]
         if subject.form == "merged":
-            lines.append(f"tokenizer = {processor}.from_pretrained({place.arguments})")
+            lines.append(f"{name} = {processor}.from_pretrained({place.arguments})")
             return "\n".join([f"from transformers import {auto}, {processor}", "", *lines])
         return "\n".join([f"from transformers import {auto}", "", *lines])
     packed = subject.cell.method.storage == "nf4"
