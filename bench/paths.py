@@ -37,8 +37,8 @@ CACHE, EVALUATIONS, REFERENCE = OTHER_RESULTS = ("cache", "evaluations", "refere
 RECORD = "record.json"
 CURVE = "curve.jsonl"
 PREDICTIONS = "predictions.parquet"
-ADAPTER_FOLDER = "adapter"
-MODEL_FOLDER = "model"
+ADAPTER_FOLDER, MODEL_FOLDER = "adapter", "model"
+CARD = "README.md"  # in either of them, written with the views
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # the names that PEFT gives them
 MODEL_WEIGHTS, MODEL_CONFIG = "model.safetensors", "config.json"  # the names that transformers gives them
 

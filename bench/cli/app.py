@@ -22,6 +22,7 @@ from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.plan import plan
 from bench.cli.prepare import prepare
+from bench.cli.publish import cards, publish
 from bench.cli.reference import reference
 from bench.cli.report import figures, page, tables
 from bench.cli.selfcheck import selfcheck
@@ -61,6 +62,8 @@ COMMANDS = (
     export,
     bundle,
     verify,
+    cards,
+    publish,
     selfcheck,
 )
 for command in COMMANDS:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from bench.config.kinds import KINDS, Input
-from bench.config.types import CommitHash, Frozen, HubId, Kind, Name, Plain
+from bench.config.types import CommitHash, Frozen, HubId, Kind, License, Name, Plain
 
 
 class PackageSource(Frozen):
@@ -40,6 +40,16 @@ class Backbone(Frozen):
         "The default null lets `bench prepare` resolve the newest commit and record it.",
     )
     package: PackageSource | None = Field(None, description="Python package that holds the weights.")
+    same_as: HubId | None = Field(
+        None,
+        description="Repository on the hub that holds the same weights as `package`: cards of adapters name it, since "
+        "their readers load the base from there. The default null means that there is none.",
+    )
+    license: License | None = Field(
+        None,
+        description="License of the weights, as the hub writes it, such as apache-2.0. The default null means that it "
+        "is not recorded.",
+    )
     path: str | None = Field(None, description="Local folder in the layout of a hub repository.")
     built: str | None = Field(
         None, description="Name of a tiny model in bench/inputs/tiny_models.py, which `bench prepare` trains once."
@@ -75,6 +85,11 @@ class Backbone(Frozen):
     )
 
     @property
+    def hub_name(self) -> str | None:
+        """The repository on the hub from which a reader gets these weights; None if there is none."""
+        return self.hub or self.same_as
+
+    @property
     def input(self) -> Input:
         """What the model reads."""
         return KINDS[self.kinds[0]].input
@@ -92,6 +107,8 @@ class Backbone(Frozen):
         sources = [name for name in ("hub", "package", "path", "built") if getattr(self, name) is not None]
         if len(sources) != 1:
             raise ValueError(f"give exactly one of hub, package, path, built; got {sources or 'none'}")
+        if self.same_as is not None and self.package is None:
+            raise ValueError("same_as goes with `package`: it names the repository whose weights the package holds")
         if len(set(self.matrices)) != len(self.matrices):
             raise ValueError(f"matrices repeat: {self.matrices}")
         return self

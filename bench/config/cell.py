@@ -18,8 +18,9 @@ from bench.paths import cell_id, trial_id
 # The values of a trial's point and of a choice are in the recipe.
 _PARTS_NOT_IDENTITY = {"study", "budget_name", "choice"}
 _FIELDS_NOT_IDENTITY = {
-    "task": {"description", "label", "resources", "recipe"},  # the cell has the resolved recipe as a part of its own
-    "backbone": {"description"},
+    # The cell has the resolved recipe as a part of its own.
+    "task": {"description", "label", "license", "resources", "recipe"},
+    "backbone": {"description", "license", "same_as"},
     "method": {"description", "label", "recipe"},
     "trial": {"point", "values", "choose_by"},
     "given": {"cell", "hash"},

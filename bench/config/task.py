@@ -16,7 +16,7 @@ from bench.config.kinds import KINDS, ROUGE, KindFacts
 from bench.config.languages import Languages
 from bench.config.prompt import OPTION, Prompt
 from bench.config.recipe import Recipe
-from bench.config.types import Frozen, KeyName, Kind, Label, Positive, label_field
+from bench.config.types import Frozen, KeyName, Kind, Label, License, Positive, label_field
 from bench.errors import nearest
 
 
@@ -59,6 +59,11 @@ class Task(Frozen):
     )
     description: str = Field("", description="One sentence for readers. The default is empty.")
     data: Data = Field(description="The data set and its splits.")
+    license: License | None = Field(
+        None,
+        description="License of the data set, as the hub writes it; other where its parts have their own. The default "
+        "null means that it is not recorded.",
+    )
     labels: list[str] = Field(
         [],
         description="Names of the labels in the order of their indices, for classification and text-label tasks; of a "

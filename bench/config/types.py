@@ -50,6 +50,8 @@ def _is_label(label: str) -> str:
 # The name of a task or a method for readers; it does not go into any path.
 Label = Annotated[str, AfterValidator(_is_label)]
 HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]
+# As the hub writes it, so that it can be its metadata.
+License = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]
 CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
 Positive = Annotated[int, Field(gt=0)]

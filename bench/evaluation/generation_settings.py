@@ -131,6 +131,17 @@ def only_these_settings(task: Task, model: Any, tokenizer: Any = None) -> Iterat
         model.generation_config = checkpoint
 
 
+def own_generation_config(task: Task, model: Any, tokenizer: Any = None) -> Any:
+    """The transformers config of `generation_settings`, to be saved with a model that is used elsewhere.
+
+    It has no stop texts: with them `generate` would refuse every call that does not bring a tokenizer.
+    """
+    from transformers import GenerationConfig
+
+    settings = generation_settings(task, model, tokenizer)
+    return GenerationConfig(**{name: value for name, value in settings.items() if name != "stop_strings"})
+
+
 @lru_cache(maxsize=64)
 def warn_once(message: str) -> None:
     logger.warning("%s", message)

@@ -178,9 +178,10 @@ def save_adapter(
     if masks is not None:
         config.rank_pattern = {f"{name}.lora_E": list(mask) for name, mask in masks.items()}
     # By default PEFT asks the hub for the base's config, to see whether the vocabulary grew. It never does here.
-    peft_model.save_pretrained(
-        folder, safe_serialization=True, state_dict=_adapter_state(peft_model, plain), save_embedding_layers=False
-    )
+    with _without_known_warnings():
+        peft_model.save_pretrained(
+            folder, safe_serialization=True, state_dict=_adapter_state(peft_model, plain), save_embedding_layers=False
+        )
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty template of a model card
     _sort_config(folder / ADAPTER_CONFIG)
 
@@ -260,7 +261,7 @@ def reload_adapter(model: Any, folder: Path) -> Any:
                 raise
             missing = listed("missing", [str(error.args[0])])
             raise BenchError(f"{folder}: {missing} in the adapter's file") from error
-    check_adapter(peft_model, ADAPTER, folder, saved_tensors(folder))
+        check_adapter(peft_model, ADAPTER, folder, saved_tensors(folder))
     return peft_model
 
 
@@ -274,12 +275,13 @@ def saved_tensors(folder: Path) -> list[str]:
 
 @contextmanager
 def _without_known_warnings() -> Iterator[None]:
-    """Silence two warnings that are wrong here: both would appear once per cell, and a reader would look for a fault.
+    """Silence warnings that are wrong here: they would appear once per cell, and a reader would look for a fault.
 
-    PEFT checks AdaLoRA's `rank_pattern` (masks by site) as if it were LoRA's (ranks by site), and asks for a property
-    that transformers has renamed.
+    PEFT checks AdaLoRA's `rank_pattern` (masks by site) as if it were LoRA's (ranks by site), takes a matrix of which
+    no rank is left for one that DeepSpeed did not gather, and asks for a property that transformers has renamed.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*rank_pattern keys did not match")
+        warnings.filterwarnings("ignore", message=".*LoRA tensor.* have invalid shape")
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
         yield

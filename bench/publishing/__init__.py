@@ -1,1 +1,1 @@
-"""What others get of a study: bundles of records with what was made from them, and the checklist of a paper."""
+"""What others get of a study: bundles of records, model cards, uploads to the hub, the checklist of a paper."""

@@ -29,6 +29,7 @@ def started(done: Done) -> dict[str, int]:
 
 def test_tables_stand_and_a_second_run_does_nothing(trained: Project) -> None:
     assert list((trained.folder / "results/tiny/tables").glob("*.md"))
+    assert all((record.parent / "adapter" / "README.md").is_file() for record in trained.records)
     assert trained.snakemake().nothing_to_do
 
 

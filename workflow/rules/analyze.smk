@@ -1,5 +1,5 @@
 # Views of the records. The rules `tables`, `figures` and `page` make them from the records that exist, and train nothing;
-# `views` makes all three once every cell is recorded.
+# `views` makes all three once every cell is recorded, and a card beside every adapter.
 localrules:
     all,
     records,
@@ -52,4 +52,5 @@ rule views:
     log:
         PATHS.view_log("views"),
     shell:
-        "(bench tables $BENCH_STUDY && bench figures $BENCH_STUDY && bench page $BENCH_STUDY) > {log:q} 2>&1"
+        "(bench tables $BENCH_STUDY && bench figures $BENCH_STUDY && bench page $BENCH_STUDY"
+        " && bench cards $BENCH_STUDY) > {log:q} 2>&1"
