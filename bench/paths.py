@@ -12,6 +12,8 @@
         prepared  views         markers: all inputs are checked, all views are up to date
     results/index.html          all studies, from their summaries
     results/evaluations/        records of `bench evaluate`; selfcheck.json, selfcheck.log: of `bench selfcheck`
+    results/reproductions/<study>/<cell>/run-<n>/   files of a cell as above, of `bench reproduce`, and
+        reproduction.json  training.log
     cache/
         data/<task>-<key>/      tokenized rows; bench/inputs/cache_keys.py makes the keys
         models/<backbone>-<key>/
@@ -32,7 +34,8 @@ from bench.files import digest
 
 RESULTS = Path("results")  # the default, relative to the working folder
 SELFCHECK, SELFCHECK_LOG = "selfcheck.json", "selfcheck.log"
-CACHE, EVALUATIONS, REFERENCE = OTHER_RESULTS = ("cache", "evaluations", "reference")  # beside studies
+# Beside studies.
+CACHE, EVALUATIONS, REFERENCE, REPRODUCTIONS = OTHER_RESULTS = ("cache", "evaluations", "reference", "reproductions")
 
 # Files in the folder of a cell.
 RECORD = "record.json"
@@ -92,6 +95,20 @@ class CellPaths:
         """The whole trained model, as transformers saves it; absent where an adapter was trained."""
         return self.folder / MODEL_FOLDER
 
+    @property
+    def reproduction(self) -> Path:
+        """What `bench reproduce` found. A folder that has it is complete."""
+        return self.folder / "reproduction.json"
+
+    @property
+    def training_log(self) -> Path:
+        """What the training of a reproduction printed."""
+        return self.folder / "training.log"
+
+    def other_seeds(self) -> list[Path]:
+        """The records of the cells that differ from this one in the seed alone, and its own, sorted by path."""
+        return sorted(self.folder.parent.glob(f"seed-*/{RECORD}"))
+
     def free_set_aside(self, status: str) -> Path:
         """Where the record of a failure is moved before a rerun: record.<status>-<n>.json, the first n that is free."""
         stem, suffix = RECORD.split(".")
@@ -134,6 +151,10 @@ class StudyPaths:
         """The files of a cell or of a trial, whose name has a part more."""
         is_trial = cell_id.count("/") == trial_id("", "", "", "", "").count("/")
         return CellPaths((self.trials if is_trial else self.cells) / cell_id)
+
+    def cell_records(self) -> list[Path]:
+        """The records of the study's cells, without its trials, sorted by path."""
+        return sorted(self.cells.glob(CellPaths(Path(cell_id("*", "*", "*", "*"))).record.as_posix()))
 
     @property
     def logs(self) -> Path:
@@ -285,6 +306,15 @@ def all_records(results: Path) -> list[Path]:
 def evaluation_folder(results: Path, name: str) -> Path:
     """Where `bench evaluate` leaves its record: `name` is a study and a cell, or a task and a folder's name."""
     return results / EVALUATIONS / name
+
+
+def reproduction_folder(results: Path, name: str) -> Path:
+    """Where `bench reproduce` trains a cell again; `name` is a study and a cell.
+
+    The first run-<n> without a finished comparison: a training that was interrupted goes on there.
+    """
+    names = (results / REPRODUCTIONS / name / f"run-{number}" for number in itertools.count(1))
+    return next(folder for folder in names if not CellPaths(folder).reproduction.exists())
 
 
 def reference_folder(root: Path) -> Path:

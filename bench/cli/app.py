@@ -22,6 +22,7 @@ from bench.cli.plan import plan
 from bench.cli.prepare import prepare
 from bench.cli.reference import reference
 from bench.cli.report import figures, page, tables
+from bench.cli.reproduce import reproduce
 from bench.cli.selfcheck import selfcheck
 from bench.cli.status import status
 from bench.cli.train import train
@@ -53,6 +54,7 @@ COMMANDS = (
     figures,
     page,
     reference,
+    reproduce,
     evaluate,
     export,
     selfcheck,

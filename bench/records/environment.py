@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +27,8 @@ def environment(device: str) -> dict[str, Any]:
     """Where a cell runs, as JSON data. `device` is torch's name of it: 'cpu', 'cuda', 'cuda:1'.
 
     `commit` and `dirty` (whether tracked files that can change a result were edited) are None outside a git checkout,
-    `lock_sha256` where there is no requirements.lock, `driver` and `gpu_uuid` on the CPU. `cpu_in_place_of_gpus`: this
+    `lock_sha256` where there is no requirements.lock, `driver` and `gpu_uuid` on the CPU. `cpu_capability` is the
+    instruction set that PyTorch's kernels on the processor use, such as AVX512. `cpu_in_place_of_gpus`: this
     is the CPU because a variable said so (bench/nvml.py), though the process was given GPUs.
     """
     lock = ROOT / "requirements.lock"
@@ -38,6 +40,7 @@ def environment(device: str) -> dict[str, Any]:
         "dirty": _dirty(),
         "device": device,
         "device_name": _device_name(device),
+        "cpu_capability": _cpu_capability(),
         "gpu_uuid": gpu.uuid if (gpu := _gpu(device)) else None,
         "driver": driver_version() if _on_gpu(device) else None,
         "cpu_in_place_of_gpus": not _on_gpu(device) and cpu_in_place_of_gpus() and bool(_visible()),
@@ -127,6 +130,12 @@ def _device_name(device: str) -> str:
         except Exception:  # of several classes, where CUDA does not work; its record is written all the same
             return "unknown"
     return _processor() or platform.processor() or platform.machine()
+
+
+def _cpu_capability() -> str | None:
+    # Whoever computes has imported it, and a report must not fail where it cannot be imported.
+    torch = sys.modules.get("torch")
+    return str(torch.backends.cpu.get_cpu_capability()) if torch else None
 
 
 def _processor() -> str:
