@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from bench.cli.check import check
+from bench.cli.compare import compare
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.plan import plan
@@ -55,6 +56,7 @@ COMMANDS = (
     page,
     reference,
     reproduce,
+    compare,
     evaluate,
     export,
     selfcheck,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,17 +69,27 @@ def rewrite(folder: Path, change: Callable[[Record], Record] = lambda record: re
     write_record(change(record).model_copy(update={"files": files}), folder)
 
 
-def answer_otherwise(folder: Path, flips: int) -> float:
-    """Turn the first predictions of two classes around, with the scores in the record; returns the new score."""
+def answer_otherwise(folder: Path, rows: int | Sequence[int]) -> float:
+    """Turn predictions of two classes around, the first so many or those in these lines, with the scores in the record.
+
+    Returns the new score.
+    """
     file, record = folder / "predictions.parquet", record_of(folder)
     frame = pd.read_parquet(file)
-    frame.loc[: flips - 1, "prediction"] = 1 - frame.loc[: flips - 1, "prediction"]
+    lines = list(range(rows)) if isinstance(rows, int) else list(rows)
+    frame.loc[lines, "prediction"] = 1 - frame.loc[lines, "prediction"]
     frame.to_parquet(file, index=False)
     task = Task.model_validate(record.spec["task"])
     scores = score(task, frame["prediction"].tolist(), frame["reference"].tolist())
     rewrite(folder, lambda record: with_scores(record, scores))
     assert record.reported is not None
     return float(scores[record.reported.metric] or 0.0)
+
+
+def right_answers(folder: Path, first: int, count: int) -> list[int]:
+    """The lines of `count` right predictions, without the `first` ones."""
+    frame = pd.read_parquet(folder / "predictions.parquet")
+    return frame.index[frame["prediction"] == frame["reference"]][first : first + count].tolist()
 
 
 def with_scores(record: Record, scores: Mapping[str, float | None]) -> Record:
