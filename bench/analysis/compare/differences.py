@@ -19,6 +19,7 @@ from bench.analysis.stats.resampling import DRAWS
 from bench.config.kinds import LOWER_IS_BETTER
 from bench.records.schema import Record
 
+ROUNDING = 1e-9  # of a score: a smaller excess over a limit comes from rounding
 Group = tuple[str, str, str, str]  # study, task, method, budget
 
 
@@ -58,7 +59,7 @@ class Change:
     def worse_by(self, limit: float) -> bool:
         """Whether the second side is worse by more than `limit`, and the interval excludes zero."""
         sign = -1.0 if self.metric in LOWER_IS_BETTER else 1.0
-        return self.interval is not None and self.interval.excludes_zero and -sign * self.difference > limit
+        return self.interval is not None and self.interval.excludes_zero and -sign * self.difference > limit + ROUNDING
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class OverTasks:
 
     def worse_by(self, limit: float) -> bool:
         """As for a single change. Metrics of which a lower value is better are not averaged with others."""
-        return self.mean is not None and self.mean.excludes_zero and -self.mean.difference > limit
+        return self.mean is not None and self.mean.excludes_zero and -self.mean.difference > limit + ROUNDING
 
 
 @dataclass
