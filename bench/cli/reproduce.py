@@ -102,12 +102,12 @@ def _reproduce(path: Path, cells: int | None, places: Places, json_file: Path | 
     for finding in findings_of(files, places, words, _say):
         findings.append(finding)
         _show(finding, alone=len(files) == 1)
+        outcome = worst(findings)
+        if json_file is not None:  # after each cell: what comes next may be interrupted
+            content = {"outcome": outcome.name.lower(), "code": outcome.code, "cells": [f.as_json() for f in findings]}
+            write_atomic(json_file, canonical_json({**content, "left_out": left_out}))
     if len(files) > 1:
         _show_table(findings)
-    outcome = worst(findings)
-    if json_file is not None:
-        content = {"outcome": outcome.name.lower(), "code": outcome.code, "cells": [f.as_json() for f in findings]}
-        write_atomic(json_file, canonical_json({**content, "left_out": left_out}))
     if len(files) == 1 and findings[0].cannot:
         raise BenchError(findings[0].cannot)
     return outcome.code

@@ -20,10 +20,11 @@ Difference = tuple[Any, Any]  # the value of the first record, and that of the s
 def result_differences(first: Record, second: Record) -> list[str]:
     """The fields of the result, as `result_of` has it without files, in which two records of a cell are not the same.
 
-    Both empty lists of differences and equal files (`Record.files`) mean the same bits.
+    No such field and equal files (`Record.files`) mean the same bits. What one of the records does not say, as one of
+    an older version, is not compared.
     """
     one, other = result_of(first), result_of(second)
-    return sorted(key for key in one.keys() | other.keys() if key not in NO_RESULT and one.get(key) != other.get(key))
+    return sorted(key for key in one.keys() & other.keys() - {*NO_RESULT} if not _same(one[key], other[key]))
 
 
 def environment_differences(first: Record, second: Record) -> dict[str, Difference]:
@@ -43,6 +44,13 @@ def spec_differences(first: Record, second: Record) -> dict[str, Difference]:
     names = sorted(one.keys() | other.keys())
     pairs = {name: (one.get(name), other.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two values are the same in all that both of them say."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return all(_same(first[key], second[key]) for key in first.keys() & second.keys())
+    return first == second or any(value is None or value == [] for value in (first, second))
 
 
 def _leaves(block: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

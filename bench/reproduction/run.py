@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.config.cell import Cell, spec_hash_of
 from bench.errors import BenchError, TransientError
 from bench.files import canonical_json, write_atomic
+from bench.nvml import visible_gpus
 from bench.paths import CellPaths, reproduction_folder
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.job import set_library_environment
@@ -73,7 +74,7 @@ def repetition_of(file: Path, out: Path, places: Places) -> Repetition:
 
 def _repetition(recorded: Recorded, cell: Cell, out: Path, places: Places) -> Repetition:
     training, device = recorded.record.training, recorded.record.environment.get("device")
-    return Repetition(
+    repetition = Repetition(
         cell=cell,
         out=out,
         cache=places.cache,
@@ -81,6 +82,10 @@ def _repetition(recorded: Recorded, cell: Cell, out: Path, places: Places) -> Re
         on_cpu=device == "cpu",
         rung=training.stopped_at_rung if training else None,
     )
+    here = len(visible_gpus()) if repetition.gpus else 0
+    if 0 < here < repetition.gpus:
+        raise BenchError(f"{recorded.name}: asks for {repetition.gpus} GPUs, here is {here}")
+    return repetition
 
 
 def reproduce(

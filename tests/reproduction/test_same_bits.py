@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ from helpers.small_cells import record_of
 
 from bench.config.catalog import WORKFLOW, load_catalog
 from bench.config.cell import Choice, GivenRanks, Halving, Trial
+from bench.errors import EXIT_TRY_AGAIN
 from bench.records.io import write_record
 from bench.records.rung import read_rung
 from bench.records.schema import Record, result_of
@@ -99,3 +105,31 @@ def test_a_loss_that_diverges_diverges_again(archive: Archive) -> None:
     code, found = archive.reproduced(folder)
     assert code == 0, found
     assert found["cells"][0]["comparison"]["recorded"] is None
+
+
+@pytest.mark.long
+def test_a_cell_in_two_processes(archive: Archive) -> None:
+    """It is trained in two processes again, which the command starts."""
+    cell = archive.lab.prepare(archive.lab.cell("adalora", processes=2))
+    assert archive.lab.train_together(cell, archive.folder(cell), every=None) == [0, 0]
+    code, found = archive.reproduced(archive.folder(cell))
+    assert code == 0, found
+    assert record_of(Path(found["cells"][0]["folder"])).spec["recipe"]["processes"] == 2
+
+
+@pytest.mark.long
+def test_an_interrupted_repetition_goes_on(archive: Archive) -> None:
+    """A signal to the command leaves a checkpoint; the same command trains the rest, to the same bits."""
+    folder = archive.record(archive.lab.cell("lora", epochs=100, rank_schedule=None))
+    words = ["reproduce", str(folder), "--results", str(archive.out), "--cache", str(archive.lab.cache)]
+    process = subprocess.Popen([sys.executable, "-m", "bench.cli", *words], start_new_session=True)
+    while not list((archive.lab.cache / "checkpoints").glob("*/curve.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(120) == EXIT_TRY_AGAIN
+    code, found = archive.reproduced(folder)
+    assert code == 0, found
+    (entry,) = found["cells"]
+    assert Path(entry["folder"]).name == "run-1"
+    assert any("was interrupted and went on at step" in note for note in entry["notes"])
