@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.wording import DASH, metric_name, number_text, points_text
-from bench.records.differences import Difference
+from bench.records.differences import NOT_RECORDED, Difference
 from bench.reproduction.comparison import Comparison, Outcome
 
 DIGITS = 4  # of points, since a score can differ by one example of ten thousand
@@ -89,7 +89,8 @@ def environment_lines(differences: Mapping[str, Difference]) -> Iterator[str]:
     if not differences:
         yield "environment: the same"
     for name, (recorded, here) in differences.items():
-        yield f"environment, {name}: {_value(recorded)} in the record, {_value(here)} here"
+        before = "not in the record" if recorded == NOT_RECORDED else f"{_value(recorded)} in the record"
+        yield f"environment, {name}: {before}, {_value(here)} here"
 
 
 def score_text(found: Comparison) -> str:

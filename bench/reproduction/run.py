@@ -63,7 +63,11 @@ def plan(file: Path, places: Places) -> Planned:
     spread = recorded_spread(recorded, cell.task)
     same_inputs(cell, recorded, places.cache, places.mirror)
     out = reproduction_folder(places.results, f"{cell.study}/{cell.id}")
-    return Planned(recorded, cell, spread, _repetition(recorded, cell, out, places))
+    repetition = _repetition(recorded, cell, out, places)
+    here = len(visible_gpus()) if repetition.gpus else 0
+    if 0 < here < repetition.gpus:
+        raise BenchError(f"{recorded.name}: asks for {repetition.gpus} GPUs, here is {here}")
+    return Planned(recorded, cell, spread, repetition)
 
 
 def repetition_of(file: Path, out: Path, places: Places) -> Repetition:
@@ -74,7 +78,7 @@ def repetition_of(file: Path, out: Path, places: Places) -> Repetition:
 
 def _repetition(recorded: Recorded, cell: Cell, out: Path, places: Places) -> Repetition:
     training, device = recorded.record.training, recorded.record.environment.get("device")
-    repetition = Repetition(
+    return Repetition(
         cell=cell,
         out=out,
         cache=places.cache,
@@ -82,10 +86,6 @@ def _repetition(recorded: Recorded, cell: Cell, out: Path, places: Places) -> Re
         on_cpu=device == "cpu",
         rung=training.stopped_at_rung if training else None,
     )
-    here = len(visible_gpus()) if repetition.gpus else 0
-    if 0 < here < repetition.gpus:
-        raise BenchError(f"{recorded.name}: asks for {repetition.gpus} GPUs, here is {here}")
-    return repetition
 
 
 def reproduce(
