@@ -94,19 +94,19 @@ def compare(
     curve = predictions = None
     files, missing = [], []
     # A record of a diverged training names no files, but its curve is there.
-    for name in sorted({CURVE} | recorded.files.keys() | repeated.files.keys()):
-        if name in recorded.files and recorded.files[name] == repeated.files.get(name):
+    for name in sorted({CURVE} | recorded.files.keys()):
+        sha256, there = recorded.files.get(name), (beside.folder / name).is_file()
+        if sha256 is not None and sha256 == repeated.files.get(name):
             continue
-        there = (beside.folder / name).is_file()
-        if name == CURVE and (there or name not in recorded.files):
-            curve = curve_difference(read_curve(beside.curve), read_curve(again.curve)) if there else None
+        if there and name == CURVE:
+            curve = curve_difference(read_curve(beside.curve), read_curve(again.curve))
             differs = curve is not None
         elif there and name == PREDICTIONS and name in repeated.files:
             predictions = _predictions(beside.predictions, again.predictions)
             differs = predictions is not None
         else:
-            differs = True
-            missing += [] if there or name not in recorded.files else [name]
+            differs = sha256 is not None
+            missing += [name] if differs and not there else []
         files += [name] if differs else []
     fields = tuple(result_differences(recorded, repeated))
     return Comparison(
