@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers.reproductions import Archive, contents, rewrite
-from helpers.small_cells import Lab, record_of
+from helpers.small_cells import record_of
 
 from bench.files import digest
 from bench.paths import RECORD
@@ -60,16 +59,13 @@ def test_a_missing_model(one_cell: Archive, folder: Path, capsys: pytest.Capture
     assert "gone' is no folder" in said
 
 
-def test_another_model(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    shutil.copytree(lab.model, tmp_path / "model")
-    archive = Archive(replace(lab, model=tmp_path / "model"), tmp_path / "results")
-    folder = archive.record(archive.lab.cell("lora", epochs=1, rank_schedule=None))
-    config = tmp_path / "model" / "config.json"
-    config.write_text(config.read_text() + "\n")
-    assert archive.reproduce(folder) == 2
-    said = capsys.readouterr().err
-    assert "backbone 'small': config.json is not that of the record (its SHA-256 is" in said
-    assert digest(config)[:12] in said
+def test_another_model(one_cell: Archive, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    here = digest(one_cell.lab.model / "model.safetensors")
+    model = {**record_of(folder).model, "files": {**record_of(folder).model["files"], "model.safetensors": "0" * 64}}
+    rewrite(folder, lambda r: r.model_copy(update={"model": model}))
+    said = refusal(one_cell, folder, capsys)
+    assert "backbone 'small': model.safetensors is not that of the record" in said
+    assert f"(its SHA-256 is {here[:12]} here, 000000000000 in the record)" in said
 
 
 def test_other_rows(one_cell: Archive, folder: Path, capsys: pytest.CaptureFixture) -> None:
