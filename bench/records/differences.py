@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,6 +45,14 @@ def spec_differences(first: Record, second: Record) -> dict[str, Difference]:
     names = sorted(one.keys() | other.keys())
     pairs = {name: (one.get(name), other.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def value_text(value: Any) -> str:
+    """A value of a difference for readers: a long hash is cut to its first 12 digits."""
+    if value is None:
+        return "none"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text[:12] if re.fullmatch(r"[0-9a-f]{40,64}", text) else text
 
 
 def _same(first: Any, second: Any) -> bool:

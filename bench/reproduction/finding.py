@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.wording import DASH, metric_name, number_text, points_text
-from bench.records.differences import NOT_RECORDED, Difference
+from bench.records.differences import NOT_RECORDED, Difference, value_text
 from bench.reproduction.comparison import Comparison, Outcome
 
 DIGITS = 4  # of points, since a score can differ by one example of ten thousand
@@ -89,8 +89,8 @@ def environment_lines(differences: Mapping[str, Difference]) -> Iterator[str]:
     if not differences:
         yield "environment: the same"
     for name, (recorded, here) in differences.items():
-        before = "not in the record" if recorded == NOT_RECORDED else f"{_value(recorded)} in the record"
-        yield f"environment, {name}: {before}, {_value(here)} here"
+        before = "not in the record" if recorded == NOT_RECORDED else f"{value_text(recorded)} in the record"
+        yield f"environment, {name}: {before}, {value_text(here)} here"
 
 
 def score_text(found: Comparison) -> str:
@@ -144,7 +144,3 @@ def _sentence(found: Comparison) -> str:
             return "another score, and nothing in the records tells how far apart two trainings may be"
         case _:
             return "another score, outside the spread of what is recorded"
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else str(value)

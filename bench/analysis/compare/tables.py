@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from bench.analysis.compare.differences import Change, Group, OverTasks, ratio
 from bench.analysis.compare.sides import Pair
@@ -12,8 +11,8 @@ from bench.analysis.stats.over_tasks import MeanDifference
 from bench.analysis.stats.paired import Interval
 from bench.analysis.tables.comparisons import INTERVAL_NOTE
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
-from bench.analysis.wording import DASH, metric_name, number_text, p_value_text, points_text
-from bench.records.differences import Difference
+from bench.analysis.wording import DASH, metric_name, p_value_text, points_text
+from bench.records.differences import Difference, value_text
 from bench.records.schema import Record
 
 SAME = "same bits"
@@ -124,7 +123,7 @@ def _table_of(
     cells: dict[tuple[str, str, str], list[str]] = {}
     for pair in pairs:
         for key, (first, second) in of_pair(pair).items():
-            cells.setdefault((key, _value(first), _value(second)), []).append(pair.id)
+            cells.setdefault((key, value_text(first), value_text(second)), []).append(pair.id)
     rows = tuple((*map(text_entry, (*key, _cells(names, len(pairs)))),) for key, names in sorted(cells.items()))
     columns = (Column(what, head=True), Column("A", head=True), Column("B", head=True), Column("cells"))
     return Table(name, title, columns, rows)
@@ -182,9 +181,3 @@ def _bytes(record: Record) -> float | None:
         return None
     peak = record.bytes.peak
     return peak.growth if peak.device == "cpu" else peak.peak
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return number_text(value, 6).rstrip("0").rstrip(".") if abs(value) >= 1e-3 or value == 0 else f"{value:g}"
-    return "none" if value is None else str(value)
