@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,12 @@ import html5lib
 import pandas as pd
 import pytest
 from helpers.records import study_of, write_study
-from helpers.reproductions import answer_otherwise, contents, rewrite
+from helpers.reproductions import answer_otherwise, bundle_of, rewrite
 from helpers.small_cells import record_of
 
 from bench.analysis.compare.report import report_on
 from bench.analysis.compare.sides import Side, paired
 from bench.cli.app import main
-from bench.files import digest
 from bench.records.schema import Record
 
 CELLS = ("tasks=[cola, sst2]", "methods=[lora, qlora]")
@@ -159,13 +156,7 @@ def test_folders_of_results_and_bundles(a: Path, b: Path, tmp_path: Path, capsys
     assert code == 0
     assert "All cells that both have, 4, are the same" in text
     assert "Only in B: more (the whole study)." in text
-    files = {f"results/{name}": a.parent / name for name in contents(a.parent)}
-    members = {name: {"sha256": digest(path), "bytes": path.stat().st_size} for name, path in files.items()}
-    bundle = tmp_path / "a.zip"
-    with zipfile.ZipFile(bundle, "w") as archive:
-        archive.writestr("manifest.json", json.dumps({"files": members}))
-        for name, path in files.items():
-            archive.write(path, name)
+    bundle = bundle_of(a.parent, tmp_path / "a.zip")
     code, text = printed(bundle, b, capsys)
     assert code == 0
     assert f"A: {bundle} (commit" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,3 +109,15 @@ def add_seed(folder: Path, seed: int, value: float) -> None:
     other = with_scores(record, {record.reported.metric: value})
     other = other.model_copy(update={"cell": key, "spec": {**record.spec, "seed": seed}})
     write_record(other, folder.parent / f"seed-{seed}")
+
+
+def bundle_of(results: Path, file: Path, change: bytes = b"") -> Path:
+    """A bundle of a folder of results; `change` stands before the content of its curves, which no hash knows of."""
+    files = {f"results/{name}": results / name for name in contents(results)}
+    members = {name: {"sha256": digest(path), "bytes": path.stat().st_size} for name, path in files.items()}
+    with zipfile.ZipFile(file, "w") as bundle:
+        bundle.writestr("manifest.json", json.dumps({"files": members}))
+        for name, path in files.items():
+            content = path.read_bytes()
+            bundle.writestr(name, change + content if name.endswith("curve.jsonl") else content)
+    return file

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.reproductions import Archive, contents, rewrite
+from helpers.reproductions import Archive, bundle_of, contents, rewrite
 from helpers.small_cells import record_of
 
 from bench.files import digest
@@ -103,20 +102,8 @@ def test_a_path_that_is_no_record(one_cell: Archive, folder: Path, capsys: pytes
     assert "no such folder" in refusal(one_cell, folder, capsys, "--mirror", str(one_cell.results / "absent"))
 
 
-def bundle_of(archive: Archive, file: Path, change: bytes = b"") -> Path:
-    """A bundle of the archive; `change` is put in front of the content of its curve after the manifest was made."""
-    files = {f"results/{name}": archive.results / name for name in contents(archive.results)}
-    members = {name: {"sha256": digest(path), "bytes": path.stat().st_size} for name, path in files.items()}
-    with zipfile.ZipFile(file, "w") as bundle:
-        bundle.writestr("manifest.json", json.dumps({"files": members}))
-        for name, path in files.items():
-            content = path.read_bytes()
-            bundle.writestr(name, change + content if name.endswith("curve.jsonl") else content)
-    return file
-
-
 def test_a_damaged_bundle(one_cell: Archive, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    file = bundle_of(one_cell, tmp_path / "b.zip", b" ")
+    file = bundle_of(one_cell.results, tmp_path / "b.zip", b" ")
     said = refusal(one_cell, file, capsys)
     assert str(file) in said
     assert "curve.jsonl is not the file that was bundled" in said
@@ -128,7 +115,7 @@ def test_a_study_and_a_bundle_of_it(one_cell: Archive, folder: Path) -> None:
     for other in (failed, edited):
         shutil.copytree(folder, other)
     rewrite(failed, lambda r: r.model_copy(update={"status": "oom", "message": "no memory"}))
-    bundle = bundle_of(one_cell, one_cell.results.parent / "b.zip")
+    bundle = bundle_of(one_cell.results, one_cell.results.parent / "b.zip")
     code, found = one_cell.reproduced(bundle)
     assert code == found["code"] == 0
     name = folder.parent.relative_to(one_cell.study / "cells") / "seed-0"
