@@ -12,8 +12,7 @@
         prepared  views         markers: all inputs are checked, all views are up to date
     results/index.html          all studies, from their summaries
     results/evaluations/        records of `bench evaluate`; selfcheck.json, selfcheck.log: of `bench selfcheck`
-    results/reproductions/<study>/<cell>/run-<n>/   files of a cell as above, of `bench reproduce`, and
-        reproduction.json  training.log
+    results/reproductions/<study>/<cell>/run-<n>/   a cell's files, reproduction.json, training.log
     cache/
         data/<task>-<key>/      tokenized rows; bench/inputs/cache_keys.py makes the keys
         models/<backbone>-<key>/
@@ -34,7 +33,6 @@ from bench.files import digest
 
 RESULTS = Path("results")  # the default, relative to the working folder
 SELFCHECK, SELFCHECK_LOG = "selfcheck.json", "selfcheck.log"
-# Beside studies.
 CACHE, EVALUATIONS, REFERENCE, REPRODUCTIONS = OTHER_RESULTS = ("cache", "evaluations", "reference", "reproductions")
 
 # Files in the folder of a cell.
@@ -46,6 +44,7 @@ MODEL_FOLDER = "model"
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # the names that PEFT gives them
 MODEL_WEIGHTS, MODEL_CONFIG = "model.safetensors", "config.json"  # the names that transformers gives them
 
+REPRODUCTION, TRAINING_LOG = "reproduction.json", "training.log"  # beside a record that `bench reproduce` made
 SLURM_PROFILE = Path("slurm/config.yaml")  # in the working folder, as `snakemake --profile slurm` has it
 MANIFEST = "manifest.json"  # written last into a folder of the cache: a folder that has it is complete
 ORIGIN = "origin.json"  # beside it: the files that the folder was prepared from, as they were
@@ -95,20 +94,6 @@ class CellPaths:
         """The whole trained model, as transformers saves it; absent where an adapter was trained."""
         return self.folder / MODEL_FOLDER
 
-    @property
-    def reproduction(self) -> Path:
-        """What `bench reproduce` found. A folder that has it is complete."""
-        return self.folder / "reproduction.json"
-
-    @property
-    def training_log(self) -> Path:
-        """What the training of a reproduction printed."""
-        return self.folder / "training.log"
-
-    def other_seeds(self) -> list[Path]:
-        """The records of the cells that differ from this one in the seed alone, and its own, sorted by path."""
-        return sorted(self.folder.parent.glob(f"seed-*/{RECORD}"))
-
     def free_set_aside(self, status: str) -> Path:
         """Where the record of a failure is moved before a rerun: record.<status>-<n>.json, the first n that is free."""
         stem, suffix = RECORD.split(".")
@@ -151,10 +136,6 @@ class StudyPaths:
         """The files of a cell or of a trial, whose name has a part more."""
         is_trial = cell_id.count("/") == trial_id("", "", "", "", "").count("/")
         return CellPaths((self.trials if is_trial else self.cells) / cell_id)
-
-    def cell_records(self) -> list[Path]:
-        """The records of the study's cells, without its trials, sorted by path."""
-        return sorted(self.cells.glob(CellPaths(Path(cell_id("*", "*", "*", "*"))).record.as_posix()))
 
     @property
     def logs(self) -> Path:
@@ -296,25 +277,14 @@ def index_file(results: Path) -> Path:
     return results / "index.html"
 
 
-def all_records(results: Path) -> list[Path]:
-    """The records of every cell and trial of every study below `results`, sorted by path."""
-    names = (cell_id("*", "*", "*", "*"), trial_id("*", "*", "*", "*", "*"))
-    patterns = (StudyPaths(Path(), "*").cell(name).record for name in names)
-    return sorted(file for pattern in patterns for file in results.glob(pattern.as_posix()))
-
-
 def evaluation_folder(results: Path, name: str) -> Path:
     """Where `bench evaluate` leaves its record: `name` is a study and a cell, or a task and a folder's name."""
     return results / EVALUATIONS / name
 
 
-def reproduction_folder(results: Path, name: str) -> Path:
-    """Where `bench reproduce` trains a cell again; `name` is a study and a cell.
-
-    The first run-<n> without a finished comparison: a training that was interrupted goes on there.
-    """
-    names = (results / REPRODUCTIONS / name / f"run-{number}" for number in itertools.count(1))
-    return next(folder for folder in names if not CellPaths(folder).reproduction.exists())
+def reproduction_folder(results: Path, name: str, number: int) -> Path:
+    """Where `bench reproduce` trains a cell again for the `number`-th time; `name` is a study and a cell."""
+    return results / REPRODUCTIONS / name / f"run-{number}"
 
 
 def reference_folder(root: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.wording import DASH, metric_name, number_text, points_text
+from bench.paths import CURVE, PREDICTIONS
 from bench.records.differences import NOT_RECORDED, Difference, value_text
 from bench.reproduction.comparison import Comparison, Outcome
 
@@ -107,7 +108,7 @@ def score_text(found: Comparison) -> str:
 
 def curve_text(found: Comparison) -> str:
     if found.curve is None:
-        return _unseen(found, "curve.jsonl")
+        return _unseen(found, CURVE)
     text = f"step {found.curve.first_step} is the first that differs"
     if found.curve.largest is None:
         return f"{text}; no loss does"
@@ -116,7 +117,7 @@ def curve_text(found: Comparison) -> str:
 
 def predictions_text(found: Comparison) -> str:
     if found.predictions is None:
-        return _unseen(found, "predictions.parquet")
+        return _unseen(found, PREDICTIONS)
     text = f"{found.predictions.differing:,} of {found.predictions.examples:,} differ"
     only = found.predictions.only_in_one
     return f"{text}; {only:,} examples are in one of them only" if only else text

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.files import digest
 from bench.paths import RECORD, CellPaths, StudyPaths
+from bench.records.found import cell_records
 from bench.records.io import read_record
 from bench.records.schema import Record
 
@@ -44,19 +45,19 @@ def record_files(path: Path) -> list[Path]:
         return [path]
     if CellPaths(path).record.is_file():
         return [CellPaths(path).record]
-    files = StudyPaths(path.parent, path.name).cell_records() if path.name else []
+    files = cell_records(StudyPaths(path.parent, path.name)) if path.name else []
     if files:
         return files
     if not path.exists():
         raise BenchError(f"{path}: there is no such file or folder; {EXPECTED}")
-    studies = sorted(folder.name for folder in path.iterdir() if StudyPaths(path, folder.name).cell_records())
+    studies = sorted(folder.name for folder in path.iterdir() if cell_records(StudyPaths(path, folder.name)))
     named = f"; it holds the studies {', '.join(studies)}: name one of them" if studies else ""
     raise BenchError(f"{path}: no record in it; {EXPECTED}{named}")
 
 
 def only_study(results: Path) -> Path:
     """The folder of the one study in the folder of results of a bundle. Raises BenchError if there is none, or more."""
-    studies = [folder for folder in sorted(results.iterdir()) if StudyPaths(results, folder.name).cell_records()]
+    studies = [folder for folder in sorted(results.iterdir()) if cell_records(StudyPaths(results, folder.name))]
     if len(studies) != 1:
         found = ", ".join(folder.name for folder in studies) or "none"
         raise BenchError(f"the bundle should hold the records of one study, found {found}")

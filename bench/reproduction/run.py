@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bench.config.cell import Cell, spec_hash_of
 from bench.errors import BenchError, TransientError
 from bench.files import canonical_json, write_atomic
 from bench.nvml import visible_gpus
-from bench.paths import CellPaths, reproduction_folder
+from bench.paths import REPRODUCTION, CellPaths, reproduction_folder
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.job import set_library_environment
 from bench.records.differences import environment_differences
@@ -24,8 +24,6 @@ from bench.reproduction.inputs import cell_of, same_inputs
 from bench.reproduction.recorded import WITHOUT_RESULT, Recorded, check_has_result, read_recorded
 from bench.reproduction.spread import Spread, recorded_spread
 from bench.reproduction.training import Repetition, train_all
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,18 @@ def plan(file: Path, places: Places) -> Planned:
     cell = cell_of(recorded, places.workflow, places.mirror, places.threads)
     spread = recorded_spread(recorded, cell.task)
     same_inputs(cell, recorded, places.cache, places.mirror)
-    out = reproduction_folder(places.results, f"{cell.study}/{cell.id}")
+    out = _free_folder(places.results, f"{cell.study}/{cell.id}")
     repetition = _repetition(recorded, cell, out, places)
     here = len(visible_gpus()) if repetition.gpus else 0
     if 0 < here < repetition.gpus:
         raise BenchError(f"{recorded.name}: asks for {repetition.gpus} GPUs, here is {here}")
     return Planned(recorded, cell, spread, repetition)
+
+
+def _free_folder(results: Path, name: str) -> Path:
+    """The first folder of the cell's repetitions without a comparison: one that was interrupted goes on there."""
+    folders = (reproduction_folder(results, name, number) for number in itertools.count(1))
+    return next(folder for folder in folders if not (folder / REPRODUCTION).exists())
 
 
 def repetition_of(file: Path, out: Path, places: Places) -> Repetition:
@@ -108,7 +112,7 @@ def reproduce(
                 yield planned
                 continue
             alone = planned.cell.recipe.processes == 1
-            log = f" (its log: {CellPaths(planned.repetition.out).training_log})" if alone else ""
+            log = f" (its log: {planned.repetition.log})" if alone else ""
             told(f"{number} of {len(plans)}: {planned.recorded.name}, training{log}")
             yield _finding(planned, held, lambda out, file=file: words(file, out))  # type: ignore[misc]
 
@@ -131,7 +135,7 @@ def _finding(planned: Planned, held: list[str], words: Callable[[Path], list[str
     except BenchError as error:
         return Finding(recorded.name, recorded.file, str(error), folder=out.folder)
     finding = _compared(planned, repeated, out, time.monotonic() - began)
-    write_atomic(out.reproduction, canonical_json(finding.as_json()))
+    write_atomic(out.folder / REPRODUCTION, canonical_json(finding.as_json()))
     return finding
 
 

@@ -16,6 +16,7 @@ from bench.analysis.stats.predictions import checked_sums, in_order, read_predic
 from bench.analysis.stats.resampling import Sums, replicates
 from bench.config.cell import spec_hash_of
 from bench.config.task import Task
+from bench.records.found import seeds_beside
 from bench.records.io import read_record
 from bench.records.schema import Record
 from bench.reproduction.recorded import Recorded
@@ -63,7 +64,7 @@ def _group(recorded: Recorded) -> Iterator[Record]:
     """The records of the cell's group beside it, its own among them: of the same spec but for the seed."""
     own = _without_seed(recorded.record)
     yield recorded.record
-    for file in recorded.paths.other_seeds():
+    for file in seeds_beside(recorded.paths):
         if not file.samefile(recorded.file):
             record = read_record(file)
             if _without_seed(record) == own and record.data.get("fingerprint") == recorded.record.data["fingerprint"]:

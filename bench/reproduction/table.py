@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.analysis.tables.model import Column, Entry, Table, text_entry
 from bench.analysis.wording import DASH, number_text, points_text
+from bench.paths import CURVE, PREDICTIONS
 from bench.reproduction.comparison import Comparison
 from bench.reproduction.finding import DIGITS, Finding, environment_lines
 
@@ -56,14 +57,14 @@ def _spread(found: Comparison) -> str:
 
 def _curve(found: Comparison) -> tuple[str, str]:
     if found.curve is None:
-        return ("by its hash" if "curve.jsonl" in found.files else DASH), DASH
+        return ("by its hash" if CURVE in found.files else DASH), DASH
     largest = DASH if found.curve.largest is None else f"{found.curve.largest:.2g}"
     return str(found.curve.first_step), largest
 
 
 def _predictions(found: Comparison) -> str:
     if found.predictions is None:
-        return "by its hash" if "predictions.parquet" in found.files else "0"
+        return "by its hash" if PREDICTIONS in found.files else "0"
     return f"{found.predictions.differing:,} of {found.predictions.examples:,}"
 
 

@@ -14,7 +14,7 @@ from bench.distributed import SINGLE_PROCESS, ProcessGroup, exit_with_parent, in
 from bench.errors import EXIT_TRY_AGAIN, BenchError, TransientError
 from bench.lease import lease
 from bench.nvml import VARIABLE
-from bench.paths import CachePaths, CellPaths
+from bench.paths import TRAINING_LOG, CachePaths, CellPaths
 from bench.records.io import write_record
 from bench.records.rung import read_rung
 from bench.records.schema import Record
@@ -40,6 +40,11 @@ class Repetition:
         per_process = self.cell.task.resources.gpus
         return 0 if self.on_cpu else self.cell.recipe.processes * (1 if per_process is None else per_process)
 
+    @property
+    def log(self) -> Path:
+        """What the training prints."""
+        return self.out / TRAINING_LOG
+
 
 def train_all(repetition: Repetition, words: Callable[[Path], list[str]], held: list[str]) -> None:
     """Train the cell in its processes, on the GPUs that are `held`; what it prints goes to the log in its folder.
@@ -52,7 +57,7 @@ def train_all(repetition: Repetition, words: Callable[[Path], list[str]], held: 
     from bench.training.launch import launch
 
     repetition.out.mkdir(parents=True, exist_ok=True)
-    log = CellPaths(repetition.out).training_log
+    log = repetition.log
     processes = repetition.cell.recipe.processes
     if processes > 1:
         with lease(repetition.out):

@@ -14,6 +14,7 @@ from bench.errors import BenchError, nearest
 from bench.files import digest_json
 from bench.paths import CellPaths, StudyPaths
 from bench.records.differences import Difference, environment_differences, result_differences, spec_differences
+from bench.records.found import cell_records
 from bench.records.io import read_record
 from bench.records.schema import Record
 
@@ -37,7 +38,7 @@ class Side:
         below = sorted(child.name for child in folder.iterdir() if child.is_dir())
         own = StudyPaths(folder.parent, folder.name)
         found = [own] if own.cells.is_dir() else [StudyPaths(folder, child) for child in below]
-        studies = {paths.study: paths for paths in found if paths.cell_records()}
+        studies = {paths.study: paths for paths in found if cell_records(paths)}
         if not studies:
             raise BenchError(f"{name}: no record of a study in it; {EXPECTED}")
         return cls(name, studies)
@@ -119,7 +120,7 @@ def _shared_studies(first: Side, second: Side) -> Iterator[tuple[str, StudyPaths
 
 def _by_cell(paths: StudyPaths) -> dict[str, CellPaths]:
     """The folders of the study's cells by their names, in order."""
-    files = paths.cell_records()
+    files = cell_records(paths)
     return {file.parent.relative_to(paths.cells).as_posix(): CellPaths(file.parent) for file in files}
 
 
