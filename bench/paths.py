@@ -12,6 +12,7 @@
         prepared  views         markers: all inputs are checked, all views are up to date
     results/index.html          all studies, from their summaries
     results/evaluations/        records of `bench evaluate`; selfcheck.json, selfcheck.log: of `bench selfcheck`
+    results/reproductions/<study>/<cell>/run-<n>/   a cell's files, reproduction.json, training.log
     cache/
         data/<task>-<key>/      tokenized rows; bench/inputs/cache_keys.py makes the keys
         models/<backbone>-<key>/
@@ -32,7 +33,7 @@ from bench.files import digest
 
 RESULTS = Path("results")  # the default, relative to the working folder
 SELFCHECK, SELFCHECK_LOG = "selfcheck.json", "selfcheck.log"
-CACHE, EVALUATIONS, REFERENCE = OTHER_RESULTS = ("cache", "evaluations", "reference")  # beside studies
+CACHE, EVALUATIONS, REFERENCE, REPRODUCTIONS = OTHER_RESULTS = ("cache", "evaluations", "reference", "reproductions")
 
 RECORD = "record.json"
 CURVE = "curve.jsonl"
@@ -42,6 +43,7 @@ CARD = "README.md"  # in either of them, written with the views
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # the names that PEFT gives them
 MODEL_WEIGHTS, MODEL_CONFIG = "model.safetensors", "config.json"  # the names that transformers gives them
 
+REPRODUCTION, TRAINING_LOG = "reproduction.json", "training.log"  # beside a record that `bench reproduce` made
 SLURM_PROFILE = Path("slurm/config.yaml")  # in the working folder, as `snakemake --profile slurm` has it
 MANIFEST = "manifest.json"  # written last into a folder of the cache: a folder that has it is complete
 ORIGIN = "origin.json"  # beside it: the files that the folder was prepared from, as they were
@@ -275,16 +277,14 @@ def index_file(results: Path) -> Path:
     return results / "index.html"
 
 
-def all_records(results: Path) -> list[Path]:
-    """The records of every cell and trial of every study below `results`, sorted by path."""
-    names = (cell_id("*", "*", "*", "*"), trial_id("*", "*", "*", "*", "*"))
-    patterns = (StudyPaths(Path(), "*").cell(name).record for name in names)
-    return sorted(file for pattern in patterns for file in results.glob(pattern.as_posix()))
-
-
 def evaluation_folder(results: Path, name: str) -> Path:
     """Where `bench evaluate` leaves its record: `name` is a study and a cell, or a task and a folder's name."""
     return results / EVALUATIONS / name
+
+
+def reproduction_folder(results: Path, name: str, number: int) -> Path:
+    """Where `bench reproduce` trains a cell again for the `number`-th time; `name` is a study and a cell."""
+    return results / REPRODUCTIONS / name / f"run-{number}"
 
 
 def reference_folder(root: Path) -> Path:

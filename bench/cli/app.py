@@ -18,6 +18,7 @@ import click
 from bench.cli.bundle import bundle
 from bench.cli.check import check
 from bench.cli.checklist import checklist
+from bench.cli.compare import compare
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.plan import plan
@@ -25,6 +26,7 @@ from bench.cli.prepare import prepare
 from bench.cli.publish import cards, publish
 from bench.cli.reference import reference
 from bench.cli.report import figures, page, tables
+from bench.cli.reproduce import reproduce
 from bench.cli.selfcheck import selfcheck
 from bench.cli.status import status
 from bench.cli.train import train
@@ -58,6 +60,8 @@ COMMANDS = (
     page,
     reference,
     checklist,
+    reproduce,
+    compare,
     evaluate,
     export,
     bundle,

@@ -169,8 +169,12 @@ class Cell(Frozen):
     def spec_hash(self) -> str:
         """SHA-256 (hex) of every key that decides the result."""
         spec = self.model_dump(mode="json")
-        corrections = [name for name, changes_result in _CORRECTIONS.items() if changes_result(self)]
-        return spec_hash_of({**spec, "corrections": corrections} if corrections else spec)
+        return spec_hash_of({**spec, "corrections": self.corrections} if self.corrections else spec)
+
+    @property
+    def corrections(self) -> list[str]:
+        """What was corrected after the first records and gives this cell other results since, in words."""
+        return [name for name, changes_result in _CORRECTIONS.items() if changes_result(self)]
 
     def identity(self, data_fingerprint: str) -> str:
         """SHA-256 (hex) of the spec and the prepared data.
@@ -219,6 +223,11 @@ _CORRECTIONS: dict[str, Callable[[Cell], bool]] = {
 
 def spec_hash_of(spec: Mapping[str, Any]) -> str:
     """`Cell.spec_hash` of a cell as JSON data (`Cell.model_dump(mode="json")`), as a record stores it."""
+    return digest_json(deciding_spec(spec))
+
+
+def deciding_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a cell as JSON data decides its result: no descriptions, and no later keys at their defaults."""
     deciding = {part: fields for part, fields in spec.items() if part not in _PARTS_NOT_IDENTITY}
     for part in ("trial", "given"):
         if deciding.get(part) is None:
@@ -233,7 +242,7 @@ def spec_hash_of(spec: Mapping[str, Any]) -> str:
     deciding["backbone"] = backbone
     for path, defaults in _ADDED_LATER.items():
         deciding = _without_defaults(deciding, path.split("."), defaults)
-    return digest_json(deciding)
+    return deciding
 
 
 def _without_defaults(fields: Mapping[str, Any], path: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:

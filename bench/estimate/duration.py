@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from bench.config.cell import Cell
-from bench.paths import all_records
+from bench.records.found import all_records
 
 # Keys of the recipe that change what an optimizer step or an evaluation costs. No record of another value counts.
 COST_KEYS = (

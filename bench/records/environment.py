@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tomllib
 from datetime import UTC, datetime
 from functools import cache
@@ -31,7 +32,8 @@ def environment(device: str) -> dict[str, Any]:
 
     `rankbench`: this harness's version; records of 0.1 have none. `date`: the day in UTC, as 2026-01-31. `commit` and
     `dirty` (whether tracked files that can change a result were edited) are None outside a git checkout, `lock_sha256`
-    where there is no requirements.lock, `driver` and `gpu_uuid` on the CPU. `cpu_in_place_of_gpus`: this
+    where there is no requirements.lock, `driver` and `gpu_uuid` on the CPU. `cpu_capability` is the instruction set
+    that PyTorch's kernels on the processor use, such as AVX512. `cpu_in_place_of_gpus`: this
     is the CPU because a variable said so (bench/nvml.py), though the process was given GPUs.
     """
     return {
@@ -44,6 +46,7 @@ def environment(device: str) -> dict[str, Any]:
         "dirty": _dirty(),
         "device": device,
         "device_name": _device_name(device),
+        "cpu_capability": _cpu_capability(),
         "gpu_uuid": gpu.uuid if (gpu := _gpu(device)) else None,
         "driver": driver_version() if _on_gpu(device) else None,
         "cpu_in_place_of_gpus": not _on_gpu(device) and cpu_in_place_of_gpus() and bool(_visible()),
@@ -157,6 +160,12 @@ def _device_name(device: str) -> str:
         except Exception:  # of several classes, where CUDA does not work; its record is written all the same
             return "unknown"
     return _processor() or platform.processor() or platform.machine()
+
+
+def _cpu_capability() -> str | None:
+    # Whoever computes has imported it, and a report must not fail where it cannot be imported.
+    torch = sys.modules.get("torch")
+    return str(torch.backends.cpu.get_cpu_capability()) if torch else None
 
 
 def _processor() -> str:

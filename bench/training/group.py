@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -53,7 +53,9 @@ class Group:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD_FOR_GPU if may_see_gpus() else PRELOAD)
         # A signal to the whole job reaches the server too. It must outlive the cell that saves its checkpoint, so it
-        # starts with these signals blocked; each child unblocks them.
+        # starts with these signals blocked; each child unblocks them. The server starts multiprocessing's tracker of
+        # resources where that does not run yet, which unblocks signals: it is started before.
+        resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             forkserver.ensure_running()

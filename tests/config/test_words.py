@@ -64,7 +64,7 @@ def test_a_column_is_either_text_or_target(spoil: Spoil, capsys: pytest.CaptureF
     assert "column 'label' is named twice" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["cache", "evaluations", "reference"])
+@pytest.mark.parametrize("name", ["cache", "evaluations", "reference", "reproductions"])
 def test_a_study_is_not_called_like_another_folder_of_the_results(spoil: Spoil, name: str) -> None:
     folder = spoil("studies/s.yaml", "name: s", f"name: {name}")
     (folder / "studies/s.yaml").rename(folder / f"studies/{name}.yaml")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.paths import CachePaths, CellPaths, StudyPaths, all_records, cell_id, default_cache
+from bench.paths import CachePaths, CellPaths, StudyPaths, cell_id, default_cache
+from bench.records.found import all_records
 
 ROOT = Path(__file__).parents[2]
 FILES = (

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 SCRIPT = """\
 import sys
+import time
 from pathlib import Path
 from bench.training.group import Group, Job
 
@@ -54,3 +57,35 @@ def test_where_there_may_be_a_gpu_a_cell_can_initialize_cuda(tmp_path: Path, dri
 def test_on_the_cpu_the_libraries_are_imported_once_for_all_cells(tmp_path: Path, driver: str, *, hidden: bool) -> None:
     variables = {"LD_LIBRARY_PATH": driver, "CUDA_VISIBLE_DEVICES": ""} if hidden else {"CUDA_VISIBLE_DEVICES": "unset"}
     assert told(tmp_path, **variables)[-2:] == ["peft", "bitsandbytes"]
+
+
+STOPPED = """\
+import os, signal, sys, time
+from pathlib import Path
+import bench.training.group as group
+
+def saved():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+    print("ready", flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    group.PRELOAD[:] = group.PRELOAD_FOR_GPU[:] = []
+    job = group.Job("saved", saved, Path(sys.argv[1]))
+    processes = group.Group()
+    with processes.passing_signals():
+        sys.exit(next(iter(processes.run([job])))[1])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_of_a_job_leaves_the_server_alive(tmp_path: Path, number: int) -> None:
+    """As timeout, a terminal and Slurm send it: the exit code of a cell that saved itself is not lost."""
+    script, log = tmp_path / "job.py", tmp_path / "log"
+    script.write_text(STOPPED.replace("SIGTERM", signal.Signals(number).name))
+    process = subprocess.Popen([sys.executable, str(script), str(log)], start_new_session=True)
+    while not (log.is_file() and "ready" in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    assert process.wait(60) == 75

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from bench.analysis.stats.limits import Limit, Missing, in_two_groups, limits_me
 from bench.analysis.stats.paired import Interval, detectable, detectable_bounds, mcnemar, paired_interval, sign_flip
 from bench.analysis.stats.predictions import Columns, Predictions, checked_sums, in_order, read_predictions, same_rows
 from bench.analysis.stats.resampling import DRAWS, Floats, Sums, leave_one_out, replicates
+from bench.config.task import Task
 
 MIN_SEEDS_TO_CLAIM = 3  # two seeds that agree by luck look like two that always agree
 
@@ -89,6 +91,20 @@ class Scored:
     sums: Sums | None = None
     rows: int | None = None  # cells that were scored on the same rows have the same number
 
+    @classmethod
+    def of(
+        cls, cell_id: str, value: float, task: Task, metric: str, columns: Columns, file: Path, kinds: list[Columns]
+    ) -> Scored:
+        """A cell with its predictions `columns`, ordered by row; rows that are like none of `kinds` are added to them.
+
+        Raises BenchError if the predictions, read from `file`, do not give `value`.
+        """
+        sums = checked_sums(task, metric, columns, value, file)
+        rows = next((number for number, kind in enumerate(kinds) if same_rows(kind, columns)), len(kinds))
+        if rows == len(kinds):
+            kinds.append(columns)
+        return cls(cell_id, value, sums, rows)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -146,7 +162,7 @@ class Comparer:
         # Only seeds that both methods finished, so that an easier seed favors neither.
         pairs = [(first[seed], second[seed]) for seed in seeds]
         differences = [second.value - first.value for first, second in pairs]
-        missing = _missing(pairs)
+        missing = missing_of(pairs)
         spread = None if missing else example_spread(split, pairs)
         interval, sign_flip_p = paired_interval(differences, spread), sign_flip(differences)
         # Three good runs against three collapsed ones look like a difference, to Student's t as well. That a method's
@@ -203,7 +219,6 @@ class Comparer:
         return self._splits[key]
 
     def _scored(self, cell_id: str, value: float, key: tuple[str, str, str], kinds: list[Columns]) -> Scored:
-        """One cell; where its rows are like those of none before, they are added to `kinds`."""
         task, split, metric = key
         file = self.results.paths.cell(cell_id).predictions
         if cell_id not in self.predictions:
@@ -212,17 +227,13 @@ class Comparer:
         if predictions is None or split not in predictions:
             return Scored(cell_id, value)
         columns = in_order(predictions[split])
-        sums = checked_sums(self.results.tasks[task], metric, columns, value, file)
-        rows = next((number for number, kind in enumerate(kinds) if same_rows(kind, columns)), len(kinds))
-        if rows == len(kinds):
-            kinds.append(columns)
-        return Scored(cell_id, value, sums, rows)
+        return Scored.of(cell_id, value, self.results.tasks[task], metric, columns, file, kinds)
 
 
 Pairs = Sequence[tuple[Scored, Scored]]  # one pair per seed
 
 
-def _missing(pairs: Pairs) -> Missing | None:
+def missing_of(pairs: Pairs) -> Missing | None:
     """Why the examples of these pairs cannot be compared; None where they can."""
     if any(cell.sums is None for pair in pairs for cell in pair):
         return Missing.ROW_SCORES

@@ -132,7 +132,12 @@ def as_html(table: Table) -> str:
 
 def html_document(table: Table) -> str:
     """The table as a page of its own."""
-    return _HTML.get_template("document.html").render(table=table)
+    return html_page(table.title, (), [table])
+
+
+def html_page(title: str, lines: Sequence[str], tables: Sequence[Table]) -> str:
+    """A page of several tables under a title for the browser, with some lines of text above them."""
+    return _HTML.get_template("document.html").render(title=title, lines=lines, tables=tables)
 
 
 def tex(text: str) -> str:

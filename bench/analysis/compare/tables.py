@@ -1,0 +1,183 @@
+"""The tables of a comparison of two sides: over tasks, per task x method x budget, per cell, and what else differs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from bench.analysis.compare.differences import Change, Group, OverTasks, ratio
+from bench.analysis.compare.sides import Pair
+from bench.analysis.stats.over_tasks import MeanDifference
+from bench.analysis.stats.paired import Interval
+from bench.analysis.tables.comparisons import INTERVAL_NOTE
+from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
+from bench.analysis.wording import DASH, metric_name, p_value_text, points_text
+from bench.records.differences import Difference, value_text
+from bench.records.schema import Record
+
+SAME = "same bits"
+MAX_CELLS = 3  # of the cells that a row of the table of specs names
+DIFFERENCE = Column("B − A [95%]", interval=True, unit="points")
+RATIOS = (Column("time B/A"), Column("memory B/A"))
+OVER_TASKS = (
+    Column("method", head=True),
+    Column("budget", head=True),
+    Column("tasks"),
+    Column("A", unit="points"),
+    Column("B", unit="points"),
+    DIFFERENCE,
+)
+GROUPS = (
+    Column("task", head=True),
+    Column("method", head=True),
+    Column("budget", head=True),
+    Column("metric"),
+    Column("A", unit="points"),
+    Column("B", unit="points"),
+    DIFFERENCE,
+    Column("p"),
+    Column("seeds"),
+    Column("other predictions"),
+    *RATIOS,
+)
+CELLS = (
+    Column("cell", head=True),
+    Column("metric"),
+    Column("A", unit="points"),
+    Column("B", unit="points"),
+    DIFFERENCE,
+    Column("other predictions"),
+    *RATIOS,
+)
+RATIO_NOTE = (
+    "Time: of training, second side over first, geometric mean over seeds. Memory: the peak of a GPU; on the CPU, by "
+    "how much the training grew. A dash: not recorded, or measured on two kinds of device."
+)
+ONE_SEED_NOTE = "One seed: the interval holds for these trained models, over examples, not for the methods."
+
+
+def over_tasks_table(found: Sequence[OverTasks]) -> Table:
+    several = len({over.study for over in found}) > 1
+    rows = tuple(
+        (
+            text_entry(f"{over.study}: {over.method}" if several else over.method),
+            text_entry(over.budget),
+            count_entry(len(over.changes)),
+            number_entry(100 * over.first),
+            number_entry(100 * over.second),
+            _difference(over.second - over.first, over.mean, same_bits=over.same_bits),
+        )
+        for over in found
+    )
+    notes = (
+        "Points of each task's own metric; all tasks weigh alike. Interval: the tasks' own ones, combined by "
+        "Banerjee's rule.",
+    )
+    return Table("over_tasks", "Over tasks: mean score in points", OVER_TASKS, rows, notes)
+
+
+def group_table(groups: Mapping[Group, Change]) -> Table:
+    several = len({study for study, *_ in groups}) > 1
+    rows = []
+    for (study, task, method, budget), change in groups.items():
+        heads = (f"{study}: {task}" if several else task, method, budget, metric_name(change.metric))
+        p = change.interval.p if change.interval else None
+        rows.append(
+            (
+                *map(text_entry, heads),
+                *_scores(change),
+                Entry(p_value_text(p), p),
+                count_entry(len(change.pairs)),
+                *_rest(change),
+            )
+        )
+    notes = [INTERVAL_NOTE, *_missing_notes(groups.values())]
+    notes += [ONE_SEED_NOTE] if any(len(change.pairs) == 1 for change in groups.values()) else []
+    title = "Per task, method and budget: score in points, paired over seeds and examples"
+    return Table("groups", title, GROUPS, tuple(rows), (*notes, RATIO_NOTE))
+
+
+def cell_table(cells: Sequence[Change]) -> Table:
+    rows = tuple(
+        (text_entry(change.pairs[0].id), text_entry(metric_name(change.metric)), *_scores(change), *_rest(change))
+        for change in cells
+    )
+    return Table("cells", "Per cell: score in points, paired over examples", CELLS, rows, (ONE_SEED_NOTE, RATIO_NOTE))
+
+
+def environment_table(pairs: Sequence[Pair]) -> Table:
+    """What differs in the environments, a row per name and pair of values, with the number of cells."""
+    return _table_of(
+        "environments", "What differs in the environments", pairs, lambda pair: pair.environment, "in the environment"
+    )
+
+
+def spec_table(pairs: Sequence[Pair]) -> Table:
+    """What differs in the specs, a row per key and pair of values, with the cells."""
+    return _table_of("specs", "What differs in the specs", pairs, lambda pair: pair.spec, "key")
+
+
+def _table_of(
+    name: str, title: str, pairs: Sequence[Pair], of_pair: Callable[[Pair], Mapping[str, Difference]], what: str
+) -> Table:
+    cells: dict[tuple[str, str, str], list[str]] = {}
+    for pair in pairs:
+        for key, (first, second) in of_pair(pair).items():
+            cells.setdefault((key, value_text(first), value_text(second)), []).append(pair.id)
+    rows = tuple((*map(text_entry, (*key, _cells(names, len(pairs)))),) for key, names in sorted(cells.items()))
+    columns = (Column(what, head=True), Column("A", head=True), Column("B", head=True), Column("cells"))
+    return Table(name, title, columns, rows)
+
+
+def _cells(names: Sequence[str], total: int) -> str:
+    if len(names) == total:
+        return f"all {total}"
+    return ", ".join(names) if len(names) <= MAX_CELLS else f"{len(names)} of {total}"
+
+
+def _scores(change: Change) -> tuple[Entry, ...]:
+    return (
+        number_entry(100 * change.first),
+        number_entry(100 * change.second),
+        _difference(change.difference, change.interval, same_bits=change.same_bits),
+    )
+
+
+def _rest(change: Change) -> tuple[Entry, ...]:
+    others = DASH if change.differing is None else f"{change.differing:,} of {change.examples:,}"
+    ratios = (ratio(change, _seconds), None if _devices(change) > 1 else ratio(change, _bytes))
+    return (text_entry(others), *(number_entry(value) for value in ratios))
+
+
+def _difference(difference: float, interval: Interval | MeanDifference | None, *, same_bits: bool) -> Entry:
+    """'−2.00 [−3.10, −0.90]' in points, bold where the interval excludes zero."""
+    points = 100 * difference
+    if same_bits:
+        return Entry(SAME, points)
+    if interval is None:
+        return Entry(points_text(difference), points)
+    low, high = points_text(interval.low), points_text(interval.high)
+    text = f"{points_text(difference)} [{low}, {high}]"
+    return Entry(text, points, low=100 * interval.low, high=100 * interval.high, bold=interval.excludes_zero)
+
+
+def _missing_notes(changes: Iterable[Change]) -> list[str]:
+    counts = Counter(change.missing.value for change in changes if change.missing)
+    return [f"No interval, {why}: {count} of the differences." for why, count in sorted(counts.items())]
+
+
+def _devices(change: Change) -> int:
+    """How many kinds of device the peaks are of."""
+    records = [record for pair in change.pairs for record in (pair.first, pair.second)]
+    return len({record.bytes.peak.device.partition(":")[0] for record in records if record.bytes})
+
+
+def _seconds(record: Record) -> float | None:
+    return record.training.seconds.training if record.training else None
+
+
+def _bytes(record: Record) -> float | None:
+    if record.bytes is None:
+        return None
+    peak = record.bytes.peak
+    return peak.growth if peak.device == "cpu" else peak.peak
