@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence, Set
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -26,6 +27,12 @@ DIGITS = 16  # hex digits
 def holds_texts_of_rows(task: Task, *, synthetic: bool) -> bool:
     """Whether predictions of `task` hold texts of a data set: not those that the harness's own generators made."""
     return task.facts.target in ("text", "span") and not synthetic
+
+
+def is_without_texts(predictions: Path) -> bool:
+    """Whether a predictions.parquet is one out of a bundle, whose references are hashes."""
+    wanted = pyarrow.parquet.read_table(predictions, columns=["reference"])["reference"]
+    return pyarrow.types.is_string(wanted.type) and all(text.startswith(PREFIX) for text in wanted.to_pylist() if text)
 
 
 def without_texts(task: Task, predictions: bytes) -> bytes:

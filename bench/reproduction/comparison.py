@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from bench.analysis.stats.predictions import Predictions, in_order, read_predictions
+from bench.config.task import Task
 from bench.paths import CURVE, PREDICTIONS, CellPaths
+from bench.publishing.texts import is_without_texts, without_texts
 from bench.records.differences import result_differences
 from bench.records.io import read_curve
 from bench.records.schema import Record
@@ -84,9 +87,9 @@ class Comparison:
 
 
 def compare(
-    recorded: Record, beside: CellPaths, repeated: Record, again: CellPaths, spread: Spread | None
+    task: Task, recorded: Record, beside: CellPaths, repeated: Record, again: CellPaths, spread: Spread | None
 ) -> Comparison:
-    """Compare a record, with the files `beside` it, with its repetition, whose files are in `again`.
+    """Compare a record of `task`, with the files `beside` it, with its repetition, whose files are in `again`.
 
     Where the hashes of curve or predictions differ the contents decide: another version of a library may write the same
     numbers otherwise. Raises BenchError if such a file can't be read.
@@ -102,7 +105,7 @@ def compare(
             curve = curve_difference(read_curve(beside.curve), read_curve(again.curve))
             differs = curve is not None
         elif there and name == PREDICTIONS and name in repeated.files:
-            predictions = _predictions(beside.predictions, again.predictions)
+            predictions = _predictions(task, beside.predictions, again.predictions)
             differs = predictions is not None
         else:
             differs = sha256 is not None
@@ -152,8 +155,15 @@ def _apart(first: dict[str, Any], second: dict[str, Any]) -> float:
     return abs(float(first["loss"]) - float(second["loss"]))
 
 
-def _predictions(first: Path, second: Path) -> PredictionDifference | None:
-    one, other = read_predictions(first), read_predictions(second)
+def _predictions(task: Task, first: Path, second: Path) -> PredictionDifference | None:
+    """How the predictions in two files differ. The first may be out of a bundle, without the texts of rows."""
+    one = read_predictions(first)
+    with TemporaryDirectory() as folder:
+        if is_without_texts(first):
+            reduced = Path(folder) / PREDICTIONS
+            reduced.write_bytes(without_texts(task, second.read_bytes()))
+            second = reduced
+        other = read_predictions(second)
     assert one is not None  # both files are there
     assert other is not None
     return prediction_difference(one, other)

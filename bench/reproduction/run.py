@@ -148,7 +148,7 @@ def _compared(planned: Planned, repeated: Record, out: CellPaths, seconds: float
         name=recorded.name,
         record=recorded.file,
         metric=record.reported.metric if record.reported else planned.cell.task.metric,
-        comparison=compare(record, recorded.paths, repeated, out, planned.spread),
+        comparison=compare(planned.cell.task, record, recorded.paths, repeated, out, planned.spread),
         environment=environment_differences(record, repeated),
         notes=tuple(_notes(planned, repeated)),
         folder=out.folder,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,11 @@ from bench.config.cell import Cell
 from bench.config.task import Task
 from bench.evaluation.metrics import score
 from bench.files import digest
-from bench.paths import StudyPaths
+from bench.paths import MANIFEST, StudyPaths
+from bench.publishing.archive import write_archive
+from bench.publishing.citation import Credits, citation
+from bench.publishing.crate import crate
+from bench.publishing.manifest import CITATION, CRATE, LOCKED, README, Manifest, Member
 from bench.records.io import write_record
 from bench.records.schema import Record
 from helpers.small_cells import Lab, record_of
@@ -101,23 +104,40 @@ def with_scores(record: Record, scores: Mapping[str, float | None]) -> Record:
     return record.model_copy(update={"metrics": metrics, "reported": reported})
 
 
+def of_seed(record: Record, seed: int) -> Record:
+    """The record as one of that seed."""
+    key = record.cell.model_copy(update={"seed": seed, "id": record.cell.id.replace("seed-0", f"seed-{seed}")})
+    return record.model_copy(update={"cell": key, "spec": {**record.spec, "seed": seed}})
+
+
 def add_seed(folder: Path, seed: int, value: float) -> None:
     """The record of another seed beside the one in `folder`, with this score; its files are not there."""
     record = record_of(folder)
     assert record.reported is not None
-    key = record.cell.model_copy(update={"seed": seed, "id": record.cell.id.replace("seed-0", f"seed-{seed}")})
-    other = with_scores(record, {record.reported.metric: value})
-    other = other.model_copy(update={"cell": key, "spec": {**record.spec, "seed": seed}})
-    write_record(other, folder.parent / f"seed-{seed}")
+    write_record(of_seed(with_scores(record, {record.reported.metric: value}), seed), folder.parent / f"seed-{seed}")
 
 
 def bundle_of(results: Path, file: Path, change: bytes = b"") -> Path:
-    """A bundle of a folder of results; `change` stands before the content of its curves, which no hash knows of."""
-    files = {f"results/{name}": results / name for name in contents(results)}
-    members = {name: {"sha256": digest(path), "bytes": path.stat().st_size} for name, path in files.items()}
-    with zipfile.ZipFile(file, "w") as bundle:
-        bundle.writestr("manifest.json", json.dumps({"files": members}))
-        for name, path in files.items():
-            content = path.read_bytes()
-            bundle.writestr(name, change + content if name.endswith("curve.jsonl") else content)
+    """A bundle of a folder of results with one study, which needs no YAML file.
+
+    `change` stands before the content of its curves, whose hashes in the manifest are those without it.
+    """
+    credits = Credits("Records", [{"name": "Tests"}], "tests", "2026-01-31")
+    contents_of = {f"results/{name}": (results / name).read_bytes() for name in contents(results)}
+    contents_of |= {README: b"A bundle.", CITATION: citation(credits, "0.2.0"), LOCKED: b"torch==2.15.0\n"}
+    sizes = {name: len(content) for name, content in contents_of.items()}
+    contents_of[CRATE] = crate(credits, "Records of tests.", sizes, "0.2.0")
+    manifest = Manifest(
+        rankbench="0.2.0",
+        study=next(folder.name for folder in results.iterdir() if folder.is_dir()),
+        date=credits.date,
+        versions={"0.2.0": 1},
+        cells=1,
+        trials=0,
+        replaced={},
+        rules={},
+        files={n: Member(sha256=digest(content), bytes=len(content)) for n, content in contents_of.items()},
+    )
+    changed = {n: change + content if n.endswith("curve.jsonl") else content for n, content in contents_of.items()}
+    write_archive(file, {**changed, MANIFEST: manifest.to_bytes()}, first=MANIFEST)
     return file

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.reproductions import Archive, add_seed, answer_otherwise, rewrite
 from helpers.small_cells import record_of
 from scipy import stats
 
+from bench.config.catalog import load_catalog
 from bench.config.task import Task
 from bench.paths import CellPaths
+from bench.publishing.texts import without_texts
 from bench.records.differences import environment_differences
 from bench.reproduction.comparison import Outcome, compare, curve_difference, prediction_difference
 from bench.reproduction.recorded import read_recorded
@@ -98,17 +101,18 @@ def test_a_group_without_a_spread_falls_back_on_the_examples(folder: Path) -> No
     assert recorded_spread(recorded, task) is None
     paths = CellPaths(folder)
     other = record.model_copy(update={"reported": record.reported.model_copy(update={"value": 0.123})})
-    assert compare(record, paths, other, paths, None).outcome is Outcome.OUTSIDE
-    assert compare(record, paths, record, paths, None).outcome is Outcome.SAME
+    assert compare(task, record, paths, other, paths, None).outcome is Outcome.OUTSIDE
+    assert compare(task, record, paths, record, paths, None).outcome is Outcome.SAME
 
 
 def test_a_status_that_changes_is_outside(folder: Path) -> None:
     record, paths = record_of(folder), CellPaths(folder)
+    task = Task.model_validate(record.spec["task"])
     diverged = record.model_copy(update={"status": "diverged", "reported": None, "message": "at step 3"})
-    assert compare(record, paths, diverged, paths, None).outcome is Outcome.OUTSIDE
+    assert compare(task, record, paths, diverged, paths, None).outcome is Outcome.OUTSIDE
     later = diverged.model_copy(update={"message": "at step 4"})
-    assert compare(diverged, paths, later, paths, None).outcome is Outcome.WITHIN
-    assert compare(diverged, paths, diverged, paths, None).outcome is Outcome.SAME
+    assert compare(task, diverged, paths, later, paths, None).outcome is Outcome.WITHIN
+    assert compare(task, diverged, paths, diverged, paths, None).outcome is Outcome.SAME
 
 
 def test_curves() -> None:
@@ -135,6 +139,27 @@ def test_predictions_of_other_rows() -> None:
     changed = prediction_difference(first, second)
     assert changed is not None
     assert (changed.differing, changed.only_in_one) == (1, 0)
+
+
+@pytest.mark.parametrize("last", ["ein Hund", "eine Katze"])
+def test_predictions_of_a_bundle_are_compared_without_texts(folder: Path, tmp_path: Path, last: str) -> None:
+    """A bundle has hashes where the repetition has texts; what a model wrote of its own still counts."""
+    task = load_catalog().tasks["multi30k_en_de"].item
+    rows = {"split": ["test"] * 2, "row": [0, 1], "reference": ["der Park", "ein Hund"]}
+    bundled, again = CellPaths(tmp_path / "bundled"), CellPaths(tmp_path / "again")
+    for paths, second in ((bundled, "ein Hund"), (again, last)):
+        paths.folder.mkdir()
+        pd.DataFrame({**rows, "prediction": ["ein Park", second]}).to_parquet(paths.predictions, index=False)
+    recorded = record_of(folder).model_copy(update={"files": {"predictions.parquet": "of the whole file"}})
+    bundled.predictions.write_bytes(without_texts(task, bundled.predictions.read_bytes()))
+    assert "Hund" not in str(pd.read_parquet(bundled.predictions).to_dict())
+    repeated = recorded.model_copy(update={"files": {"predictions.parquet": "of its own"}})
+    found = compare(task, recorded, bundled, repeated, again, None)
+    if last == "ein Hund":
+        assert found.outcome is Outcome.SAME
+    else:
+        assert found.predictions is not None
+        assert (found.predictions.differing, found.predictions.examples) == (1, 2)
 
 
 def test_an_environment_of_an_older_version(folder: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.reproductions import Archive, bundle_of, contents, rewrite
+from helpers.reproductions import Archive, bundle_of, contents, of_seed, rewrite
 from helpers.small_cells import record_of
 
 from bench.files import digest
@@ -106,20 +106,20 @@ def test_a_damaged_bundle(one_cell: Archive, tmp_path: Path, capsys: pytest.Capt
     file = bundle_of(one_cell.results, tmp_path / "b.zip", b" ")
     said = refusal(one_cell, file, capsys)
     assert str(file) in said
-    assert "curve.jsonl is not the file that was bundled" in said
+    assert "curve.jsonl: does not have the SHA-256 that manifest.json has" in said
 
 
 def test_a_study_and_a_bundle_of_it(one_cell: Archive, folder: Path) -> None:
     """Of several cells the code is the worst; a cell that has no result is left out and named."""
     failed, edited = folder.parent / "seed-1", folder.parent / "seed-2"
-    for other in (failed, edited):
-        shutil.copytree(folder, other)
-    rewrite(failed, lambda r: r.model_copy(update={"status": "oom", "message": "no memory"}))
+    shutil.copytree(folder, failed)
+    rewrite(failed, lambda r: of_seed(r, 1).model_copy(update={"status": "oom", "message": "no memory"}))
     bundle = bundle_of(one_cell.results, one_cell.results.parent / "b.zip")
     code, found = one_cell.reproduced(bundle)
     assert code == found["code"] == 0
-    name = folder.parent.relative_to(one_cell.study / "cells") / "seed-0"
+    name = failed.relative_to(one_cell.study / "cells")
     assert found["left_out"] == [f"left out, since it has no result: {name} (oom)"]
+    shutil.copytree(folder, edited)
     (edited / RECORD).write_text((edited / RECORD).read_text().replace('"seed": 0', '"seed": 9'))
     code, found = one_cell.reproduced(one_cell.study)
     assert code == found["code"] == 2
