@@ -31,6 +31,7 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
     "method": dict.fromkeys(
         ("regularizer", "peft", "matrices", "depth", "growth", "pattern", "sparsity", "moving", "salience")
     ),
+    "method.pattern": {"gradients": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
     "task": {
         "rouge_tokenizer": "rouge-score",

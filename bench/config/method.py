@@ -141,6 +141,11 @@ class Method(Frozen):
         return self.adapter in ("lora", "adalora")
 
     @property
+    def gathers_gradients(self) -> bool:
+        """Whether gradients of the pretrained weights are gathered before the training (GoRA)."""
+        return self.pattern is not None and self.pattern.gradients is not None
+
+    @property
     def regularized(self) -> bool:
         """Whether the orthogonality penalty is part of the loss."""
         return self.adapter == "adalora" if self.regularizer is None else self.regularizer
@@ -176,6 +181,8 @@ class Method(Frozen):
             raise ValueError(f"it trains as {self.pattern.source!r} does, but for the ranks: no recipe of its own")
         if self.pattern is not None and self.pattern.draw == "eva" and (self.adapter, self.unit) != ("lora", "ranks"):
             raise ValueError("draw: eva starts LoRA's A, and counts ranks: adapter must be lora, and unit ranks")
+        if self.pattern is not None and self.pattern.draw == "gora" and self.adapter != "lora":
+            raise ValueError(f"draw: gora starts LoRA's B: adapter must be lora, not {self.adapter}")
         if self.sparsity is not None and not self.moves.sparse:
             raise ValueError(f"allocator {self.allocator!r} has no penalty on singular values: remove `sparsity`")
         if (self.moves.ranks == "moved") != (self.moving is not None):

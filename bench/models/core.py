@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from bench.config.cell import Cell
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.options import AllocatorOptions, GrowthOptions, MovingOptions, SalienceOptions, StepOptions
@@ -22,19 +20,19 @@ def build_core(
     cell: Cell,
     schedule: RankSchedule,
     process_group: ProcessGroup = SINGLE_PROCESS,
-    vectors: Mapping[str, Tensor] | None = None,
+    ranks: Mapping[str, int] | None = None,
 ) -> Core:
     """The training core of `cell` on `model`, whose adapters are attached at `sites`. Raises BenchError.
 
     Where the adapter's layers are PEFT's own (`adapter: peft`) or there is none (`full`), the engine has no sites: it
-    trains every parameter as it trains heads. vectors: the first rows of A by site, where EVA found them.
+    trains every parameter as it trains heads. ranks: by site, where the training rows decided them (EVA, GoRA).
     """
     return Core(
         model,
         sites if cell.method.lean else (),
         step_options(cell, schedule.total_steps),
         schedule,
-        allocator_options(cell, schedule.total_steps, pattern_of(cell, sites, model, schedule, vectors)),
+        allocator_options(cell, schedule.total_steps, pattern_of(cell, sites, model, schedule, ranks)),
         process_group=process_group,
     )
 
