@@ -126,7 +126,8 @@ def predict_parameters(cell: Cell) -> Prediction:
     end = _adapter_at_end(cell, sizes, start, schedule)
     if cell.method.moves.ranks == "given":
         start = end[1]
-    largest_adapter = max(start, end[1])
+    reserve = sum(rank_cost(cell, size) for size in sizes) if cell.method.moves.reserve else 0
+    largest_adapter = max(start, end[1]) + reserve
     # Pruned ranks keep their memory until the allocation is final, so shrinking adapters are largest at the start.
     trainable = largest_adapter + sum(shape.head.values())
     rank = largest_rank(cell, sizes) if cell.method.lean else 0
