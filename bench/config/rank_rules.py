@@ -126,6 +126,29 @@ class Moving(Frozen):
     times: Positive = Field(16, description="Number of moves in the whole training. The default is 16.")
 
 
+class Gates(Frozen):
+    """How L1RA's gates learn, with the values of its authors' configs, and how often ranks with a shut gate move."""
+
+    rate: float = Field(
+        200.0,
+        ge=1,
+        le=1e6,
+        description="Learning rate of the gates, in units of the adapter's. The default is 200.",
+    )
+    sparsity: float = Field(
+        0.005,
+        ge=0,
+        le=1e6,
+        description="Weight lambda of the L1 penalty on the gates: each step takes lambda times their rate off them. "
+        "The default is 0.005.",
+    )
+    times: Positive = Field(
+        20,
+        description="How often ranks move in the whole training, evenly between the first and the last phase of the "
+        "recipe's `rank_schedule`. The default is 20.",
+    )
+
+
 class Salience(Frozen):
     """How SalientLoRA measures the salience of ranks, with the values of its authors' code."""
 

@@ -7,7 +7,14 @@ from typing import Any
 
 from bench.config.cell import Cell
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
-from bench.engine.options import AllocatorOptions, GrowthOptions, MovingOptions, SalienceOptions, StepOptions
+from bench.engine.options import (
+    AllocatorOptions,
+    GatesOptions,
+    GrowthOptions,
+    MovingOptions,
+    SalienceOptions,
+    StepOptions,
+)
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 from bench.models.patterns import pattern_of
@@ -56,7 +63,7 @@ def step_options(cell: Cell, total_steps: int) -> StepOptions:
 def allocator_options(cell: Cell, total_steps: int, ranks: tuple[int, ...] | None = None) -> AllocatorOptions:
     """Who decides the ranks of the cell, and what it is told. ranks: of each site, where they are given."""
     method = cell.method
-    growth, moving, salience = method.growth, method.moving, method.salience
+    growth, moving, salience, gates = method.growth, method.moving, method.salience, method.gates
     return AllocatorOptions(
         name=method.allocator,
         unit=method.unit,
@@ -68,6 +75,8 @@ def allocator_options(cell: Cell, total_steps: int, ranks: tuple[int, ...] | Non
         ranks=ranks,
         sparsity=AllocatorOptions.sparsity if method.sparsity is None else method.sparsity,
         salience=None if salience is None else SalienceOptions(**salience.model_dump()),
+        gates=None if gates is None else GatesOptions(**gates.model_dump()),
+        weight_decay=cell.recipe.weight_decay,
         moving=None if moving is None else MovingOptions(**moving.model_dump()),
         growth=None
         if growth is None

@@ -33,6 +33,7 @@ class AllocatorFacts:
     held_out: whether it watches the loss on rows that are held out. pruning: when ranks that are pruned leave. sparse:
     whether it knows the method's `sparsity`, an L1 penalty on the singular values. salience: whether it takes the
     method's `salience`. reserve: whether each matrix may hold a rank, while ranks grow, that trains but does not count.
+    gates: whether it takes the method's `gates`.
     """
 
     build: str
@@ -45,6 +46,7 @@ class AllocatorFacts:
     sparse: bool = False
     salience: bool = False
     reserve: bool = False
+    gates: bool = False
 
 
 ALLOCATORS: dict[str, AllocatorFacts] = {
@@ -57,6 +59,7 @@ ALLOCATORS: dict[str, AllocatorFacts] = {
     "snr": AllocatorFacts("snr:snr", "pruned", SVD),
     "salientlora": AllocatorFacts("salientlora:salientlora", "pruned", SVD, salience=True),
     "elalora": AllocatorFacts("elalora:elalora", "moved", SVD, averages=8),
+    "l1ra": AllocatorFacts("l1ra:l1ra", "moved", SVD, gates=True),
     "plateau": AllocatorFacts("growing:plateau", "grown", held_out=True),
     "interval": AllocatorFacts("growing:interval", "grown"),
     "random": AllocatorFacts("growing:random_steps", "grown"),
