@@ -134,5 +134,9 @@ class _Watched(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        ctx.total += (grad.flatten(0, -2).float().t() @ x.flatten(0, -2).float()).cpu()
+        total, outputs, inputs = ctx.total, grad.flatten(0, -2).float(), x.flatten(0, -2).float()
+        if outputs.device == total.device:
+            total.addmm_(outputs.t(), inputs)
+        else:
+            total += (outputs.t() @ inputs).to(total.device)
         return grad if ctx.needs_input_grad[0] else None, None, None, None
