@@ -139,8 +139,7 @@ class Attempt:
         sites = chosen_sites(find_sites(model, self.cell.backbone), self.cell.method)
         shapes = [(site.in_features, site.out_features) for site in sites]
         schedule = schedule_of(self.cell, len(rows.train) + self.cell.recipe.holdout_rows, shapes)
-        place = Place(self.cell, rows, sites, schedule, self.device, self.process_group)
-        model, ranks = attach_seeded(model, place)
+        model, ranks = attach_seeded(model, Place(self.cell, rows, sites, schedule, self.device, self.process_group))
         self.base = base_bytes(model)
         initial_hash, frozen = adapter_hash(model), frozen_parameters(model)
         heads = trained_heads(model, self.cell)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.toy_models import Branches, batches, cell_of, loss_of, pack, sites_of
 from peft import LoraConfig, get_peft_model
+from transformers.pytorch_utils import Conv1D
 
 from bench.config.cell import Cell
 from bench.config.method import Method
@@ -20,6 +21,7 @@ from bench.config.rank_schedule import schedule_of
 from bench.errors import BenchError
 from bench.models.gora import gora_ranks, importance, load_compressed, mean_gradients
 from bench.models.precision import unpacked
+from bench.models.sites import AdapterSite
 
 SHAPES = [(64, 64), (64, 128), (128, 64), (64, 64)]
 NAMES = [site.name for site in sites_of(SHAPES)]
@@ -79,6 +81,20 @@ def test_gradient_checkpointing_changes_nothing() -> None:
     model.forward = checkpointed  # type: ignore[method-assign]
     found = gathered(model, given)
     assert all(torch.equal(found[name], expected[name]) for name in NAMES)
+
+
+def test_a_layer_that_stores_its_weight_the_other_way() -> None:
+    """GPT-2's layers hold [in, out]; gradients are [out, in] all the same."""
+    torch.manual_seed(0)
+    layer, x = Conv1D(24, 8), torch.randn(5, 3, 8)
+    model = torch.nn.ModuleDict({"layer": layer}).requires_grad_(False)
+    site = AdapterSite("layer", 8, 24, "layer")
+    found = mean_gradients(model, [site], [x], lambda batch: layer(batch).square().mean())["layer"]
+    layer.weight.requires_grad_(True)
+    layer(x).square().mean().backward()
+    assert torch.allclose(found, layer.weight.grad.t(), atol=1e-7)
+    expected = (layer.weight * layer.weight.grad).abs().mean().item()
+    assert importance(model, {"layer": found}) == pytest.approx([expected], rel=1e-5)
 
 
 def ranks_of(made: Cell, importances: Sequence[float]) -> tuple[int, ...]:
