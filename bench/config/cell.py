@@ -30,8 +30,9 @@ _FIELDS_NOT_IDENTITY = {
 # of the hash, so that the cells of old records keep their hashes.
 _ADDED_LATER: dict[str, dict[str, Any]] = {
     "method": dict.fromkeys(
-        ("regularizer", "peft", "matrices", "depth", "growth", "pattern", "sparsity", "moving", "salience")
+        ("regularizer", "peft", "matrices", "depth", "growth", "pattern", "sparsity", "moving", "salience", "gates")
     ),
+    "method.pattern": {"gradients": None},
     "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
     "task": {
         "rouge_tokenizer": "rouge-score",

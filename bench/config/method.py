@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, create_model, model_validator
 
 from bench.config.module_roles import Role, Third
-from bench.config.rank_rules import Growth, Moving, Pattern, Salience
+from bench.config.rank_rules import Gates, Growth, Moving, Pattern, Salience
 from bench.config.recipe import Recipe
 from bench.config.types import Frozen, KeyName, Label, Plain, label_field
 from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
@@ -99,8 +99,9 @@ class Method(Frozen):
     )
     moving: Moving | None = Field(
         None,
-        description="How ranks move; required for the allocators that move ranks, such as elalora, and only for these.",
+        description="How ranks move; required for the allocator elalora, and only for it.",
     )
+    gates: Gates | None = Field(None, description="How gates learn; required for the allocator l1ra, and only for it.")
     salience: Salience | None = Field(
         None,
         description="How the salience of ranks is measured; required for the allocator salientlora, and only for it.",
@@ -141,6 +142,11 @@ class Method(Frozen):
         return self.adapter in ("lora", "adalora")
 
     @property
+    def gathers_gradients(self) -> bool:
+        """Whether gradients of the pretrained weights are gathered before the training (GoRA)."""
+        return self.pattern is not None and self.pattern.gradients is not None
+
+    @property
     def regularized(self) -> bool:
         """Whether the orthogonality penalty is part of the loss."""
         return self.adapter == "adalora" if self.regularizer is None else self.regularizer
@@ -176,9 +182,13 @@ class Method(Frozen):
             raise ValueError(f"it trains as {self.pattern.source!r} does, but for the ranks: no recipe of its own")
         if self.pattern is not None and self.pattern.draw == "eva" and (self.adapter, self.unit) != ("lora", "ranks"):
             raise ValueError("draw: eva starts LoRA's A, and counts ranks: adapter must be lora, and unit ranks")
+        if self.pattern is not None and self.pattern.draw == "gora" and self.adapter != "lora":
+            raise ValueError(f"draw: gora starts LoRA's B: adapter must be lora, not {self.adapter}")
         if self.sparsity is not None and not self.moves.sparse:
             raise ValueError(f"allocator {self.allocator!r} has no penalty on singular values: remove `sparsity`")
-        if (self.moves.ranks == "moved") != (self.moving is not None):
+        if self.moves.gates != (self.gates is not None):
+            raise ValueError(f"allocator {self.allocator!r}: the block `gates` and the allocator l1ra go together")
+        if (self.moves.ranks == "moved" and not self.moves.gates) != (self.moving is not None):
             raise ValueError(
                 f"allocator {self.allocator!r}: the block `moving` and an allocator that moves ranks go together"
             )
@@ -187,7 +197,7 @@ class Method(Frozen):
                 f"allocator {self.allocator!r}: the block `salience` and the allocator salientlora go together"
             )
         # What grows or moves are whole ranks, which cost more parameters in a large matrix than in a small one.
-        if (self.grows or self.moving) and self.unit != "ranks":
+        if (self.grows or self.moves.ranks == "moved") and self.unit != "ranks":
             raise ValueError(f"allocator {self.allocator!r} counts ranks: unit must be ranks")
         if not self.lean and (self.allocator != "fixed" or self.unit != "ranks" or self.regularizer):
             raise ValueError(f"adapter {self.adapter!r} has no ranks to move, count or regularize")

@@ -51,6 +51,28 @@ class Growth(Frozen):
         return sorted({max(1, round(total * self.until * k / self.checks)) for k in range(1, self.checks + 1)})
 
 
+class Gradients(Frozen):
+    """How GoRA gathers gradients of the pretrained weights, and what it makes of them."""
+
+    batches: Positive = Field(
+        32, description="Batches, from the first one of the training, whose gradients are gathered. The default is 32."
+    )
+    scale: float = Field(
+        0.05,
+        ge=0,
+        le=1e6,
+        description="Size of the first update, about as a fraction of the gathered gradient's norm. "
+        "The default is 0.05.",
+    )
+    least: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Smallest rank of a matrix, as a fraction of the average rank and rounded down. "
+        "The default is 0.5.",
+    )
+
+
 class Pattern(Frozen):
     """Where the ranks come from that the allocator `given` holds from the first step: exactly one of the two."""
 
@@ -59,11 +81,15 @@ class Pattern(Frozen):
         description="Method whose finished cell has the ranks: of the same study, budget and, where `cell` says no "
         "other, task and seed. Where the study tunes, its values are taken over too.",
     )
-    draw: Literal["random", "stable-rank", "eva"] | None = Field(
+    draw: Literal["random", "stable-rank", "eva", "gora"] | None = Field(
         None,
         description="How ranks are drawn: `random` lets the seed choose among all ranks up to the initial rank; "
         "`stable-rank` gives each matrix a share by the stable rank of its pretrained weight; `eva` by the variance of "
-        "what flows into it, whose directions A starts with.",
+        "what flows into it, whose directions A starts with; `gora` by its weight times the gradient, from which B "
+        "starts.",
+    )
+    gradients: Gradients | None = Field(
+        None, description="How gradients are gathered; required for `draw: gora`, and only for it."
     )
     cell: Literal["same", "next-task", "next-seed"] = Field(
         "same",
@@ -81,6 +107,8 @@ class Pattern(Frozen):
             raise ValueError("give exactly one of source, draw")
         if self.source is None and (self.shuffle or self.cell != "same"):
             raise ValueError("cell and shuffle need a source")
+        if (self.draw == "gora") != (self.gradients is not None):
+            raise ValueError("draw: gora and the block `gradients` go together")
         return self
 
 
@@ -96,6 +124,29 @@ class Moving(Frozen):
         2, description="Ranks that one matrix loses or gains at most in one move. The default is 2."
     )
     times: Positive = Field(16, description="Number of moves in the whole training. The default is 16.")
+
+
+class Gates(Frozen):
+    """How L1RA's gates learn, with the values of its authors' configs, and how often ranks with a shut gate move."""
+
+    rate: float = Field(
+        200.0,
+        ge=1,
+        le=1e6,
+        description="Learning rate of the gates, in units of the adapter's. The default is 200.",
+    )
+    sparsity: float = Field(
+        0.005,
+        ge=0,
+        le=1e6,
+        description="Weight lambda of the L1 penalty on the gates: each step takes lambda times their rate off them. "
+        "The default is 0.005.",
+    )
+    times: Positive = Field(
+        20,
+        description="How often ranks move in the whole training, evenly between the first and the last phase of the "
+        "recipe's `rank_schedule`. The default is 20.",
+    )
 
 
 class Salience(Frozen):

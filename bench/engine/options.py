@@ -70,6 +70,19 @@ class MovingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GatesOptions:
+    """How L1RA's gates learn (Singh et al. 2025, with the values of its configs), and how often ranks move.
+
+    rate: of the gates, in units of the step's learning rate. sparsity: lambda, the weight of their L1 penalty. times:
+    how often ranks with a shut gate move, evenly between the schedule's outer phases.
+    """
+
+    rate: float = 200.0
+    sparsity: float = 0.005
+    times: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
 class SalienceOptions:
     """How SalientLoRA measures the salience of ranks (Ke et al. 2024, with the values of its code).
 
@@ -90,9 +103,9 @@ class AllocatorOptions:
     unit: what the schedule's budgets count. importance, importance_betas, importance_gradient: how AdaLoRA scores a
     rank (equations 7 to 11); `clipped` gradients are what the published code sees, `raw` undoes the clipping. compact:
     ranks that are pruned when the allocation freezes leave parameters and optimizer state. growth: for allocators that
-    let ranks grow. moving: for allocators that move ranks. salience: for SalientLoRA. seed: for allocators that draw
-    random steps or values. ranks: for `given`, the rank of each site. sparsity: for allocators with an L1 penalty on
-    the singular values, its weight lambda in units of the learning rate.
+    let ranks grow. moving: for ElaLoRA. salience: for SalientLoRA. gates: for L1RA, as is weight_decay, the
+    optimizer's. seed: for allocators that draw random steps or values. ranks: for `given`, the rank of each site.
+    sparsity: for allocators with an L1 penalty on the singular values, its weight lambda in units of the learning rate.
     """
 
     name: str = "fixed"
@@ -104,6 +117,8 @@ class AllocatorOptions:
     growth: GrowthOptions | None = None
     moving: MovingOptions | None = None
     salience: SalienceOptions | None = None
+    gates: GatesOptions | None = None
+    weight_decay: float = 0.0
     seed: int = 0
     ranks: tuple[int, ...] | None = None
     sparsity: float = 0.4

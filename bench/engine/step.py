@@ -284,7 +284,7 @@ class Core:
     def _follow(self) -> None:
         """Let parameters, gradients, moments and regularizer hold the ranks that the allocator keeps.
 
-        Outputs stay the same: what leaves was masked to zero (but for ElaLoRA's), and what enters has a zero factor.
+        Outputs stay: what leaves was masked to zero (but for ElaLoRA's); what enters has a zero factor, or 1e-5.
         """
         kept = self.allocator.kept()
         if kept is None or kept == self.flat.layout.kept:

@@ -50,11 +50,11 @@ def cores(cell: Cell) -> int:
 def memory_mb(cell: Cell, study: Study, attempt: int = 1) -> int:
     """Host memory of the job in MB, for all its processes.
 
-    Each process takes its own part, the weights twice (as read, and as cast or quantized), and without a GPU what
-    training takes above them.
+    Each process takes its own part, the weights twice (as read, and as cast or quantized), without a GPU what training
+    takes above them, and for GoRA a gradient of each weight.
     """
     parameters = cell.backbone.parameters or DEFAULT_PARAMETERS
-    needed = 2 * 4 * parameters
+    needed = (3 if cell.method.gathers_gradients else 2) * 4 * parameters
     if gpus(cell, study) == 0:
         needed += math.ceil(MARGIN * (growth_bound(cell, parameters) or 0))
     needed_mb = cell.recipe.processes * (PROCESS_MB + math.ceil(needed / 1e6))

@@ -23,8 +23,8 @@ class PredictedPeak:
     """Bytes at the peak of a training, for the largest micro-batch.
 
     loaded: the frozen base and the heads. state: parameters of the adapter, gradients, moments, importance, folded
-    products. activations: see bench/estimate/tracing.py. workspace: the largest matrix that nf4 unpacks at a time, and
-    what the libraries need, on a GPU cuBLAS.
+    products; on the CPU what GoRA gathers before, if that is more. activations: see bench/estimate/tracing.py.
+    workspace: the largest matrix that nf4 unpacks at a time, and what the libraries need, on a GPU cuBLAS.
     """
 
     device: Device
@@ -64,14 +64,17 @@ def predict_peak(cell: Cell, predicted: Prediction, batch: BatchShape, device: D
     """
     base = predicted.base
     trained = predicted.total if cell.method.adapter == "full" else sum(predicted.head.values())
+    # Parameters and gradients. Heads are in `loaded` too: PEFT keeps the originals beside the copies it trains.
+    state = 2 * predicted.gradients + predicted.optimizer + predicted.importance + predicted.folded
+    if device == "cpu":  # GoRA's gradients are freed before the training begins
+        state = max(state, predicted.gathered)
     # To 16 bits. Where the device is slow at these, the matrix goes on to float32, which the trace counts by itself.
     unpacked = 2 * predicted.largest_matrix if cell.method.storage == "nf4" else 0
     return PredictedPeak(
         device=device,
         batch=batch,
         loaded=base.weights + base.quantization + base.buffers + 4 * trained,
-        # Parameters and gradients. Heads are in `loaded` too: PEFT keeps the originals beside the copies it trains.
-        state=2 * predicted.gradients + predicted.optimizer + predicted.importance + predicted.folded,
+        state=state,
         activations=trace(cell, batch, device, predicted.sites, predicted.rank).activations,
         workspace=unpacked + (RUNTIME if device == "cpu" else MULTIPLYING_THREADS * _cublas_bytes()),
     )

@@ -81,6 +81,7 @@ class Prediction:
         unpacked: under nf4, parameters of the linear layers that stay in 16 bits all the same, by their name.
         gradients, optimizer, importance: bytes, at their largest: at the start, or at the end where ranks grow.
         folded: bytes of the copies of B times E that AdaLoRA's layers multiply by.
+        gathered: bytes on the host of the gradients that GoRA gathers before the training; 0 for other methods.
         schedule: the rank schedule; None where the task's file does not declare its number of rows.
         sites: the adapted matrices.
         rank: the rank that no matrix exceeds; 0 where the adapter is not LoRA or AdaLoRA.
@@ -97,6 +98,7 @@ class Prediction:
     optimizer: int
     importance: int
     folded: int
+    gathered: int
     schedule: RankSchedule | None
     sites: tuple[AdapterSite, ...]
     rank: int
@@ -124,7 +126,8 @@ def predict_parameters(cell: Cell) -> Prediction:
     end = _adapter_at_end(cell, sizes, start, schedule)
     if cell.method.moves.ranks == "given":
         start = end[1]
-    largest_adapter = max(start, end[1])
+    reserve = sum(rank_cost(cell, size) for size in sizes) if cell.method.moves.reserve else 0
+    largest_adapter = max(start, end[1]) + reserve
     # Pruned ranks keep their memory until the allocation is final, so shrinking adapters are largest at the start.
     trainable = largest_adapter + sum(shape.head.values())
     rank = largest_rank(cell, sizes) if cell.method.lean else 0
@@ -139,6 +142,7 @@ def predict_parameters(cell: Cell) -> Prediction:
         optimizer=2 * 4 * trainable,  # AdamW's two moments
         importance=_importance_bytes(cell, schedule) * largest_adapter,
         folded=4 * rank * sum(out for _, out in sizes) if cell.method.adapter == "adalora" else 0,
+        gathered=4 * sum(i * o for i, o in sizes) if cell.method.gathers_gradients else 0,
         schedule=schedule if rows else None,
         sites=sites,
         rank=rank,

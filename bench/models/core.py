@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from bench.config.cell import Cell
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
-from bench.engine.options import AllocatorOptions, GrowthOptions, MovingOptions, SalienceOptions, StepOptions
+from bench.engine.options import (
+    AllocatorOptions,
+    GatesOptions,
+    GrowthOptions,
+    MovingOptions,
+    SalienceOptions,
+    StepOptions,
+)
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 from bench.models.patterns import pattern_of
@@ -22,19 +27,19 @@ def build_core(
     cell: Cell,
     schedule: RankSchedule,
     process_group: ProcessGroup = SINGLE_PROCESS,
-    vectors: Mapping[str, Tensor] | None = None,
+    ranks: Mapping[str, int] | None = None,
 ) -> Core:
     """The training core of `cell` on `model`, whose adapters are attached at `sites`. Raises BenchError.
 
     Where the adapter's layers are PEFT's own (`adapter: peft`) or there is none (`full`), the engine has no sites: it
-    trains every parameter as it trains heads. vectors: the first rows of A by site, where EVA found them.
+    trains every parameter as it trains heads. ranks: by site, where the training rows decided them (EVA, GoRA).
     """
     return Core(
         model,
         sites if cell.method.lean else (),
         step_options(cell, schedule.total_steps),
         schedule,
-        allocator_options(cell, schedule.total_steps, pattern_of(cell, sites, model, schedule, vectors)),
+        allocator_options(cell, schedule.total_steps, pattern_of(cell, sites, model, schedule, ranks)),
         process_group=process_group,
     )
 
@@ -58,7 +63,7 @@ def step_options(cell: Cell, total_steps: int) -> StepOptions:
 def allocator_options(cell: Cell, total_steps: int, ranks: tuple[int, ...] | None = None) -> AllocatorOptions:
     """Who decides the ranks of the cell, and what it is told. ranks: of each site, where they are given."""
     method = cell.method
-    growth, moving, salience = method.growth, method.moving, method.salience
+    growth, moving, salience, gates = method.growth, method.moving, method.salience, method.gates
     return AllocatorOptions(
         name=method.allocator,
         unit=method.unit,
@@ -70,6 +75,8 @@ def allocator_options(cell: Cell, total_steps: int, ranks: tuple[int, ...] | Non
         ranks=ranks,
         sparsity=AllocatorOptions.sparsity if method.sparsity is None else method.sparsity,
         salience=None if salience is None else SalienceOptions(**salience.model_dump()),
+        gates=None if gates is None else GatesOptions(**gates.model_dump()),
+        weight_decay=cell.recipe.weight_decay,
         moving=None if moving is None else MovingOptions(**moving.model_dump()),
         growth=None
         if growth is None

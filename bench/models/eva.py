@@ -8,6 +8,7 @@ is the pattern `draw: eva`; how the vectors are found is PEFT's code, which is c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,16 +27,18 @@ def eva_vectors(
     model: Any,
     cell: Cell,
     sites: Sequence[AdapterSite],
-    batches: Sequence[Any],
+    rows: Sequence[Any],
+    collate: Callable[[Any], Any],
     forward: Callable[[Any], Any],
     masks: Callable[[Any], Sequence[Tensor]],
 ) -> dict[str, Tensor]:
     """The rows of A [rank, in_features] of each site, by its name; a rank may be 0, and none is above `largest_rank`.
 
-    `model` is the bare pretrained model, and `forward` runs it on one of `batches`. `masks` tells, for a batch, which
-    places [rows, length] of the texts that the model reads or writes are no padding. All ranks together are at most the
-    budget's average rank, rounded down, times the number of matrices. Nothing random is drawn, and the model stays as
-    it is. Raises BenchError if the budget has no whole rank, or if the vectors never come to rest.
+    `model` is the bare pretrained model, and `forward` runs it on a batch that `collate` makes of an element of `rows`,
+    once in a pass, so that only one batch need fit on the device. `masks` tells, for a batch, which places [rows,
+    length] of the texts that the model reads or writes are no padding. All ranks together are at most the budget's
+    average rank, rounded down, times the number of matrices. Nothing random is drawn, and the model stays as it is.
+    Raises BenchError if the budget has no whole rank, or if the vectors never come to rest.
     """
     from peft import EvaConfig, LoraConfig, get_eva_state_dict
 
@@ -50,7 +53,11 @@ def eva_vectors(
         init_lora_weights="eva",
         eva_config=EvaConfig(rho=largest_rank(cell, shapes) / rank),
     )
-    left = PASSES * len(batches)
+    left = PASSES * len(rows)
+
+    @lru_cache(maxsize=1)
+    def batch_of(number: int) -> Any:
+        return collate(rows[number])
 
     def masks_of(numbered: Mapping[str, Tensor], _config: Any) -> Sequence[Tensor]:
         # PEFT asks once per batch, and goes through the batches again and again until the vectors come to rest.
@@ -59,13 +66,13 @@ def eva_vectors(
         if left < 0:
             reason = "a batch has fewer tokens than ranks are asked for, or the vectors never come to rest"
             raise BenchError(f"{cell.id}: EVA is not done after {PASSES} passes over the training rows: {reason}")
-        return masks(batches[int(numbered["batch"])])
+        return masks(batch_of(int(numbered["batch"])))
 
     found: Mapping[str, Tensor] = get_eva_state_dict(
         model,
-        [{"batch": torch.tensor(number)} for number in range(len(batches))],
+        [{"batch": torch.tensor(number)} for number in range(len(rows))],
         config,
-        forward_fn=lambda _model, numbered: forward(batches[int(numbered["batch"])]),
+        forward_fn=lambda _model, numbered: forward(batch_of(int(numbered["batch"]))),
         prepare_model_inputs_fn=masks_of,
         prepare_layer_inputs_fn=_tokens,
         gather_distributed_inputs=False,  # every process reads the same batches

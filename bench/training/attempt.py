@@ -36,7 +36,7 @@ from bench.training.curve import Curve, Watch, unwatched
 from bench.training.done import Inputs
 from bench.training.evaluation import evaluate_rows
 from bench.training.failed import failed_record
-from bench.training.first_values import attach_seeded
+from bench.training.first_values import Place, attach_seeded
 from bench.training.holdout import HeldOut, Rows
 from bench.training.loop import Counters, Loop
 from bench.training.measure import PeakMemory, base_bytes, frozen_parameters, trained_heads
@@ -138,13 +138,13 @@ class Attempt:
         model = load_backbone(self.cell, self.inputs.model, self.device)
         self.peak = PeakMemory(self.device)
         sites = chosen_sites(find_sites(model, self.cell.backbone), self.cell.method)
-        model, vectors = attach_seeded(model, self.cell, rows, sites, self.device)
-        self.base = base_bytes(model)
-        initial_hash, frozen = adapter_hash(model), frozen_parameters(model)
         shapes = [(site.in_features, site.out_features) for site in sites]
         schedule = schedule_of(self.cell, len(rows.train) + self.cell.recipe.holdout_rows, shapes)
+        model, ranks = attach_seeded(model, Place(self.cell, rows, sites, schedule, self.device, self.process_group))
+        self.base = base_bytes(model)
+        initial_hash, frozen = adapter_hash(model), frozen_parameters(model)
         heads = trained_heads(model, self.cell)
-        core = self.core = build_core(model, sites, self.cell, schedule, self.process_group, vectors)
+        core = self.core = build_core(model, sites, self.cell, schedule, self.process_group, ranks)
         self.best = BestStep.of(core, self.cell)
         seed_apart(self.cell.seed + 2, self.process_group)
         start = record_parts.Start(

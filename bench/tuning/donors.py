@@ -24,12 +24,10 @@ def with_ranks(study: ResolvedStudy, cell: Cell, results: Path) -> Cell:
         return cell
     donor = study.donor(cell)
     assert donor is not None  # it awaits its ranks
-    file = StudyPaths(results, study.name).cell(donor.id).record
-    record = read_record(file) if file.is_file() else None
-    if record is None or record.cell.spec_hash != chosen_cell(study, donor, results).spec_hash:
+    given = _ranks_of(study, donor, results)
+    if given is None:
         raise BenchError(f"{cell.id}: its ranks are those of {donor.id}, which has no record of its spec")
-    ranks = {name: rank.end for name, rank in record.ranks.items()} if record.status == "ok" else {}
-    return cell.model_copy(update={"given": GivenRanks(cell=donor.id, hash=record.cell.hash, ranks=ranks)})
+    return cell.model_copy(update={"given": given})
 
 
 def with_recorded_ranks(cell: Cell, record: Record) -> Cell:
@@ -45,10 +43,29 @@ def with_known_ranks(study: ResolvedStudy, results: Path) -> ResolvedStudy:
     """
     if not any(map(study.awaits_ranks, study.cells)):
         return study
+    known: dict[str, GivenRanks | None] = {}  # by the donor's id: several cells take over the same ranks
     cells = []
     for cell in study.cells:
-        try:
-            cells.append(with_ranks(study, cell, results))
-        except BenchError:
-            cells.append(cell)
+        donor = study.donor(cell) if study.awaits_ranks(cell) else None
+        if donor is not None and donor.id not in known:
+            known[donor.id] = _ranks_if_readable(study, donor, results)
+        given = None if donor is None else known[donor.id]
+        cells.append(cell if given is None else cell.model_copy(update={"given": given}))
     return replace(study, cells=tuple(cells))
+
+
+def _ranks_if_readable(study: ResolvedStudy, donor: Cell, results: Path) -> GivenRanks | None:
+    try:
+        return _ranks_of(study, donor, results)
+    except BenchError:
+        return None
+
+
+def _ranks_of(study: ResolvedStudy, donor: Cell, results: Path) -> GivenRanks | None:
+    """The ranks that `donor` has learned; None if it has no record of its spec. Raises BenchError for a damaged one."""
+    file = StudyPaths(results, study.name).cell(donor.id).record
+    record = read_record(file) if file.is_file() else None
+    if record is None or record.cell.spec_hash != chosen_cell(study, donor, results).spec_hash:
+        return None
+    ranks = {name: rank.end for name, rank in record.ranks.items()} if record.status == "ok" else {}
+    return GivenRanks(cell=donor.id, hash=record.cell.hash, ranks=ranks)

@@ -55,6 +55,8 @@ def check_budget(case: Case, troubles: Sequence[str] = (), **options: Any) -> No
         demand(used <= limit, case, f"{used} {case.unit} live after step {step}, the budget is {limit}: ranks {live}")
         held = case.used(core.flat.layout.ranks)
         cap = schedule.initial_budget if motion == "pruned" else schedule.target_budget
+        if case.facts.reserve and not core.allocator.frozen:  # a rank of each matrix that trains and does not count
+            cap += sum(case.costs)
         demand(held <= cap, case, f"{held} {case.unit} are held after step {step}, the cap is {cap}")
         demand(frozen in (None, masks), case, f"ranks changed at step {step}, after it said that they are frozen")
         if core.allocator.frozen:

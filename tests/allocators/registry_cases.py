@@ -26,6 +26,7 @@ from bench.config.rank_rules import Growth, Pattern
 from bench.config.rank_schedule import largest_rank, schedule_of
 from bench.config.recipe import RankPhases
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
+from bench.engine.allocators.moves import even_steps
 from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
 from bench.engine.options import AllocatorOptions, BudgetUnit, ImportanceKind
 from bench.engine.schedule import RankSchedule
@@ -106,10 +107,11 @@ class Case:
         return sum(rank * cost for rank, cost in zip(ranks, self.costs, strict=True))
 
     def asked(self) -> set[int]:
-        """The steps after which the schedule or the block `growth` asks for a decision."""
-        schedule, growth = self.schedule, self.cell.method.growth
+        """The steps after which the schedule or the block `growth` or `gates` asks for a decision."""
+        schedule, growth, gates = self.schedule, self.cell.method.growth, self.cell.method.gates
+        moves = even_steps(schedule, gates.times) if gates else set()
         masks = {step for step in range(1, STEPS + 1) if schedule.is_mask_step(step)}
-        return masks | set(growth.check_steps(STEPS) if growth else ())
+        return masks | moves | set(growth.check_steps(STEPS) if growth else ())
 
     def core(self, process_group: ProcessGroup = SINGLE_PROCESS, **changes: Any) -> Core:
         """A new training core; its model is its attribute `model`. changes: of `StepOptions`."""

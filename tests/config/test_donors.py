@@ -100,10 +100,12 @@ def test_a_method_that_cannot_take_over_ranks_is_refused(tmp_path: Path, old: st
         load_study("demo", names, workflow)
 
 
-def test_what_takes_over_ranks_is_trained_with_the_values_of_its_source() -> None:
+@pytest.mark.parametrize("halving", ["", ", halving: 2"])
+def test_what_takes_over_ranks_is_trained_with_the_values_of_its_source(halving: str) -> None:
     """Its trials are those of the source: it has none of its own."""
-    tuning = "tuning={space: {learning_rate: [0.001, 0.002]}, seeds: [100], holdout_rows: 40}"
+    tuning = f"tuning={{space: {{learning_rate: [0.001, 0.002]}}, seeds: [100], holdout_rows: 40{halving}}}"
     found = study("tasks=[cola, sst2]", tuning)
+    assert {trial.trial.halving is not None for trials in found.trials.values() for trial in trials} == {bool(halving)}
     assert not [group for group in found.trials if "replayed" in group or "transplanted" in group]
     cell = found.find("cola", "transplanted", "small", 3)
     assert cell.tuned_group == "cola/adalora_parameters/small"

@@ -9,7 +9,8 @@ import pytest
 import torch
 from helpers.toy_models import assert_same_bits, batches, cell_of, core_of, loss_of
 
-from bench.config.rank_rules import Moving, Salience
+from bench.config.rank_rules import Gates, Growth, Moving, Salience
+from bench.engine.allocators.names import ALLOCATORS
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 
@@ -23,11 +24,13 @@ METHODS: dict[str, dict[str, object]] = {
     "snr": {},
     "salientlora": {"salience": Salience(first_window=3, last_window=4)},
     "elalora": {"moving": Moving(times=3)},
+    "l1ra": {"gates": Gates(times=3)},
+    "increlora_reserve": {"growth": Growth(start_rank=1, checks=3)},
 }
 
 
 def halfway(allocator: str) -> tuple[Core, list]:
-    schedule = FULL if allocator == "elalora" else PRUNED
+    schedule = PRUNED if ALLOCATORS[allocator].ranks == "pruned" else FULL
     core = core_of(SHAPES, 4, schedule, cell_of(allocator=allocator, method=METHODS[allocator]))
     data = [batch for batch, _ in zip(batches(0, 8, 16), range(15), strict=False)]
     for batch in data[:7]:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from bench.config.cell import Cell
 from bench.config.resolve import load_study
 from bench.estimate.counters import FusedKernels, LiveBytes
-from bench.estimate.jobs import growth_bound
+from bench.estimate.jobs import growth_bound, memory_mb
 from bench.estimate.memory import PredictedPeak, declared_batch, predict_peak
 from bench.estimate.parameters import predict_parameters
 from bench.estimate.tracing import BatchShape, trace
@@ -68,6 +68,18 @@ def test_what_shapes_do_to_the_peak() -> None:
     assert half == pytest.approx(plain.activations / 2, rel=0.02)
     assert peak("sst2", "adalora").state > 2 * plain.state / 1.5  # rank 4 at the start, and importance
     assert plain.total == plain.loaded + plain.state + plain.activations + plain.workspace
+
+
+def test_gradients_that_are_gathered_before_count_in_the_memory_of_the_host() -> None:
+    study = load_study("allocation", ["methods=[lora, gora]", "tasks=[sst2]", "tuning=null"])
+    lora, gora = (study.find("sst2", method, "small", 0) for method in ("lora", "gora"))
+    whole = 12 * (4 * 768**2 + 2 * 768 * 3072)  # elements of DeBERTa-v3-base's 72 matrices
+    on = {
+        device: predict_peak(gora, predict_parameters(gora), declared_batch(gora), device) for device in ("cpu", "cuda")
+    }
+    assert on["cpu"].state == 4 * whole
+    assert on["cuda"].state < 4 * whole / 10
+    assert memory_mb(gora, study.study) - memory_mb(lora, study.study) > 4 * whole / 1e6
 
 
 def test_held_out_rows_do_not_change_the_peak() -> None:

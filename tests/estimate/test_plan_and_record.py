@@ -50,6 +50,7 @@ def _recorded(lab: Lab, cell: Cell, out: Path) -> Bytes:
         ("snr", 0),
         ("salientlora", 0),
         ("elalora", 8),
+        ("l1ra", 0),
     ],
 )
 def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_per_parameter: int) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.small_cells import Lab, Moment, outcome, record_of
 from helpers.toy_models import Branches, cell_of, sites_of
 from peft import EvaConfig, LoraConfig, get_peft_model
 from peft.tuners.lora.eva import initialize_lora_eva_weights
 
 from bench.config.cell import Cell
 from bench.config.method import Method, Pattern
-from bench.errors import EXIT_TRY_AGAIN, BenchError
+from bench.errors import BenchError
 from bench.models.eva import eva_vectors, load_vectors
 
 SHAPES = [(8, 16), (12, 8), (16, 8), (10, 8)]
@@ -45,7 +43,13 @@ def vectors(
     model: Branches, batches: list[tuple[torch.Tensor, torch.Tensor]], rank: float = 2
 ) -> dict[str, torch.Tensor]:
     return eva_vectors(
-        model, cell(rank), sites_of(SHAPES), batches, lambda batch: model(batch[0]), lambda batch: [batch[1]]
+        model,
+        cell(rank),
+        sites_of(SHAPES),
+        batches,
+        lambda rows: rows,
+        lambda batch: model(batch[0]),
+        lambda batch: [batch[1]],
     )
 
 
@@ -121,18 +125,3 @@ def test_a_budget_below_one_rank_is_refused() -> None:
 def test_eva_starts_lora_and_counts_ranks(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="adapter must be lora, and unit ranks"):
         Method(**{"name": "m", "label": "m", "adapter": "lora", "allocator": "given", "pattern": EVA, **changes})
-
-
-def test_a_cell_holds_the_ranks_that_its_rows_decide_and_goes_on_to_the_same_bits(lab: Lab, tmp_path: Path) -> None:
-    made = lab.prepare(lab.cell("eva"))
-    whole, parts = tmp_path / "whole" / "out", tmp_path / "parts" / "out"
-    assert lab.train(made, whole) == 0, (tmp_path / "whole" / "log.txt").read_text()
-    record = record_of(whole)
-    starts = [site.start for site in record.ranks.values()]
-    assert starts == [site.end for site in record.ranks.values()]
-    assert len(set(starts)) > 1
-    assert record.parameters is not None
-    assert sum(starts) == record.parameters.budget.used == record.parameters.budget.limit == 2 * len(starts)
-    assert lab.train(made, parts, Moment("step", 5)) == EXIT_TRY_AGAIN
-    assert lab.train(made, parts) == 0
-    assert outcome(parts) == outcome(whole)

@@ -25,7 +25,7 @@ def _curve(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("method", ["plateau", "growth_random", "increlora"])
+@pytest.mark.parametrize("method", ["plateau", "growth_random", "increlora", "increlora_reserve"])
 def test_the_record_says_when_ranks_grew_and_why(lab: Lab, tmp_path: Path, method: str) -> None:
     out = tmp_path / "out"
     assert lab.train(_cell(lab, method), out) == 0, (tmp_path / "log.txt").read_text()

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from bench.engine.allocators.base import Allocator, StepFacts
-from bench.engine.allocators.moves import choose_move
+from bench.engine.allocators.moves import choose_move, even_steps
 from bench.engine.carry import carry
 from bench.engine.flat import FlatParameters
 from bench.engine.importance import Importance
@@ -65,8 +65,7 @@ class ElaLora(Allocator):
         self._kept: Kept = tuple(ranks[:start] for ranks in flat.layout.kept)
         self._importance: Importance | None = Importance(flat, "sensitivity-uncertainty", betas)
         self._moves: list[dict[str, Any]] = []
-        first, steps = schedule.initial_steps, schedule.freezes_at - schedule.initial_steps
-        self._at = {first + round(steps * k / (moving.times + 1)) for k in range(1, moving.times + 1)}
+        self._at = even_steps(schedule, moving.times)
         self.frozen = False
 
     def after_step(self, step: int, facts: StepFacts) -> bool:

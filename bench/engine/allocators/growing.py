@@ -105,7 +105,7 @@ class IncreLora(Growing):
     """IncreLoRA (Zhang et al. 2023, arXiv 2308.12043): at every check the matrices of highest importance gain a rank.
 
     The ranks to give are spread evenly over the checks. A matrix's importance is the mean of AdaLoRA's importance over
-    its ranks. The paper also trains a reserve rank ahead of its use, which is not done here.
+    its ranks. The paper also trains a reserve rank ahead of its use: `reserve.IncreLoraReserve` does it.
     """
 
     def __init__(
@@ -159,42 +159,42 @@ class IncreLora(Growing):
         return min(below, self._cap - sum(self._ranks))
 
     def _scores(self) -> list[float]:
-        """The mean importance of the ranks of each matrix."""
-        scores, layout = self._importance.of_triplets().tolist(), self._flat.layout
+        """The mean importance of the ranks of each matrix that count."""
+        scores, first_triplets = self._importance.of_triplets().tolist(), self._flat.layout.first_triplets
         return [
-            sum(scores[first : first + rank]) / rank
-            for first, rank in zip(layout.first_triplets, layout.ranks, strict=True)
+            sum(scores[first : first + rank]) / rank for first, rank in zip(first_triplets, self._ranks, strict=True)
         ]
 
 
 def plateau(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
     """All matrices grow alike, when the loss on held-out rows stands still."""
-    growth = _growth(options)
+    growth = growth_of(options)
     return Growing(flat, growth, Plateau(growth.patience, growth.margin), schedule.target_budget)
 
 
 def interval(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
     """All matrices grow alike, at evenly spread steps."""
-    growth = _growth(options)
+    growth = growth_of(options)
     steps = evenly(sorted(growth.checks), _growths_needed(flat, growth, schedule))
     return Growing(flat, growth, AtSteps(steps, "evenly spread steps"), schedule.target_budget)
 
 
 def random_steps(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
     """All matrices grow alike, at steps that the seed draws."""
-    growth = _growth(options)
+    growth = growth_of(options)
     steps = at_random(sorted(growth.checks), _growths_needed(flat, growth, schedule), options.seed)
     return Growing(flat, growth, AtSteps(steps, "random steps"), schedule.target_budget)
 
 
 def increlora(flat: FlatParameters, schedule: RankSchedule, options: AllocatorOptions) -> Allocator:
     """The most important matrices grow at every check."""
-    growth = _growth(options)
+    growth = growth_of(options)
     every_check = AtSteps(growth.checks, "the most important matrices")
     return IncreLora(flat, growth, every_check, schedule.target_budget, options.importance_betas)
 
 
-def _growth(options: AllocatorOptions) -> GrowthOptions:
+def growth_of(options: AllocatorOptions) -> GrowthOptions:
+    """Raises BenchError without any."""
     if options.growth is None:
         raise BenchError(f"allocator {options.name!r} lets ranks grow: it needs growth options")
     return options.growth

@@ -1,4 +1,4 @@
-"""Which ranks leave and which enter in one move of ElaLoRA; `elalora` says where the rule is from. Plain numbers."""
+"""Which ranks leave and enter in a move, and when; `elalora` and `l1ra` have the sources of the rules. Plain data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.engine.layout import Kept, Layout
+from bench.engine.schedule import RankSchedule
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,12 @@ class Move:
     kept: Kept
     pruned: int
     added: int
+
+
+def even_steps(schedule: RankSchedule, times: int) -> set[int]:
+    """`times` steps, evenly between the first and the last phase of `schedule`."""
+    first, steps = schedule.initial_steps, schedule.freezes_at - schedule.initial_steps
+    return {first + round(steps * k / (times + 1)) for k in range(1, times + 1)}
 
 
 def choose_move(
@@ -54,3 +61,35 @@ def choose_move(
         stay = [rank for rank in held if (site, rank) not in gone]
         kept.append(tuple(sorted(stay + free[: gained.count(site)])))
     return Move(tuple(kept), len(lost), len(gained))
+
+
+def move_shut_ranks(layout: Layout, full: Layout, gates: Sequence[float], *, spare: int) -> Move:
+    """The move by `gates` [triplets] from the ranks of `layout`, none of whose matrices exceeds its ranks in `full`.
+
+    Ranks with a gate of 0 leave, but for the last one of a matrix. Matrices that lose none get as many, and `spare`
+    more: one each in turn, in the order of their smallest gate, the widest open first. Where these have no room for
+    all, fewer leave.
+    """
+    shut: list[tuple[int, int]] = []  # site, rank
+    smallest: dict[int, float] = {}  # of the matrices whose gates are all open
+    for site, (first, held) in enumerate(zip(layout.first_triplets, layout.kept, strict=True)):
+        of_site = gates[first : first + len(held)]
+        closed = [rank for rank, gate in zip(held, of_site, strict=True) if gate <= 0]
+        shut += [(site, rank) for rank in (closed[:-1] if len(closed) == len(held) else closed)]
+        if not closed and held:
+            smallest[site] = min(of_site)
+    gained = dict.fromkeys(sorted(smallest, key=lambda site: (-smallest[site], site)), 0)
+    wanted = len(shut) + spare
+    while sum(gained.values()) < wanted:
+        room = [site for site in gained if layout.ranks[site] + gained[site] < full.ranks[site]]
+        if not room:
+            break
+        for site in room[: wanted - sum(gained.values())]:
+            gained[site] += 1
+    gone = set(shut[: max(0, sum(gained.values()) - spare)])
+    kept = []
+    for site, held in enumerate(layout.kept):
+        free = [rank for rank in full.kept[site] if rank not in held]
+        stay = [rank for rank in held if (site, rank) not in gone]
+        kept.append(tuple(sorted(stay + free[: gained.get(site, 0)])))
+    return Move(tuple(kept), len(gone), sum(gained.values()))

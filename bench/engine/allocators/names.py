@@ -32,7 +32,8 @@ class AllocatorFacts:
     averages: bytes that it keeps per element of the adapter while ranks move; None: as the method's `importance` says.
     held_out: whether it watches the loss on rows that are held out. pruning: when ranks that are pruned leave. sparse:
     whether it knows the method's `sparsity`, an L1 penalty on the singular values. salience: whether it takes the
-    method's `salience`.
+    method's `salience`. reserve: whether each matrix may hold a rank, while ranks grow, that trains but does not count.
+    gates: whether it takes the method's `gates`.
     """
 
     build: str
@@ -44,6 +45,8 @@ class AllocatorFacts:
     pruning: Pruning = "decay"
     sparse: bool = False
     salience: bool = False
+    reserve: bool = False
+    gates: bool = False
 
 
 ALLOCATORS: dict[str, AllocatorFacts] = {
@@ -56,8 +59,12 @@ ALLOCATORS: dict[str, AllocatorFacts] = {
     "snr": AllocatorFacts("snr:snr", "pruned", SVD),
     "salientlora": AllocatorFacts("salientlora:salientlora", "pruned", SVD, salience=True),
     "elalora": AllocatorFacts("elalora:elalora", "moved", SVD, averages=8),
+    "l1ra": AllocatorFacts("l1ra:l1ra", "moved", SVD, gates=True),
     "plateau": AllocatorFacts("growing:plateau", "grown", held_out=True),
     "interval": AllocatorFacts("growing:interval", "grown"),
     "random": AllocatorFacts("growing:random_steps", "grown"),
     "increlora": AllocatorFacts("growing:increlora", "grown", SVD, uneven=True, averages=8),
+    "increlora_reserve": AllocatorFacts(
+        "reserve:increlora_reserve", "grown", SVD, uneven=True, averages=8, reserve=True
+    ),
 }
