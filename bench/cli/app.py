@@ -18,10 +18,12 @@ import click
 from bench.cli.check import check
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
+from bench.cli.init import init
 from bench.cli.plan import plan
 from bench.cli.prepare import prepare
 from bench.cli.reference import reference
 from bench.cli.report import figures, page, tables
+from bench.cli.schema import schema
 from bench.cli.selfcheck import selfcheck
 from bench.cli.status import status
 from bench.cli.train import train
@@ -42,6 +44,7 @@ def app() -> None:
 
 
 COMMANDS = (
+    init,
     check,
     plan,
     prepare,
@@ -55,6 +58,7 @@ COMMANDS = (
     reference,
     evaluate,
     export,
+    schema,
     selfcheck,
 )
 for command in COMMANDS:

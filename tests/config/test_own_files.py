@@ -109,16 +109,6 @@ def test_faults_name_file_and_line_and_the_nearest_name_of_both(here: Path) -> N
         load_study("dmo")
 
 
-def test_check_reads_both_and_says_how_many_are_own(here: Path, capsys: pytest.CaptureFixture) -> None:
-    write(here / "workflow" / "schemas" / "task.schema.json", "{}")
-    assert main(["check"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith(f"{len(load_catalog(WORKFLOW).tasks) + 1} tasks, ")
-    assert told[1] == "of these in workflow/: 1 tasks, 1 methods, 0 backbones, 1 studies"
-    assert told[2].startswith("workflow/schemas: of another version of the package")
-    assert "study mine: 4 cells" in told
-
-
 def test_tuned_values_of_ones_own_are_found_beside_those_of_the_package(here: Path) -> None:
     of_the_package = load_study("demo").cells[0].choice
     assert of_the_package is not None
