@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.cli.app import main
+from bench.cli.app import app, main
 from bench.config.catalog import WORKFLOW, load_catalog
 from bench.config.folders import yaml_files
 from bench.config.resolve import load_study
@@ -99,7 +100,8 @@ def test_no_name_of_the_package_begins_with_my() -> None:
 def test_snakemake_runs_the_own_study_there_and_those_of_the_package(here: Path) -> None:
     assert main(["init", "mine"]) == 0
     packaged = ["--cores", "1", "--config", "study=storage", "methods=my_method"]
-    for words, told_of in ((["--profile", "slurm"], ["group_my_task_1", "gpu=1"]), (packaged, ["my_method/small/seed-0"])):
+    own = ["--profile", "slurm"]
+    for words, told_of in ((own, ["group_my_task_1", "gpu=1"]), (packaged, ["my_method/small/seed-0"])):
         command = [sys.executable, "-m", "snakemake", "--dry-run", *words]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=here / "mine", capture_output=True, text=True, env=environment, timeout=300)
@@ -114,5 +116,10 @@ def test_what_the_readme_of_the_folder_names_is_there(here: Path) -> None:
     command = [sys.executable, "-c", "from bench.packaged import WORKFLOW; print(WORKFLOW)"]
     text = (here / "mine" / "README.md").read_text()
     assert command[2] in text
+    named = set(re.findall(r"(?:^    |`)bench ([a-z]+)", text, re.MULTILINE))
+    assert named == {"check", "plan", "tables", "schema"}
+    assert named <= app.commands.keys()
+    for name in re.findall(r"^\| `([\w/.]+)`", text, re.MULTILINE):
+        assert (here / "mine" / name).exists() or name == "results/"
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     assert Path(printed) == WORKFLOW == ROOT / "workflow"
