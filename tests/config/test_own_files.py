@@ -10,7 +10,7 @@ import pytest
 
 from bench.cli.app import main
 from bench.config.catalog import WORKFLOW, load_catalog
-from bench.config.folders import workflow_folders
+from bench.config.folders import folder_of_task, workflow_folders
 from bench.config.resolve import load_study
 from bench.errors import BenchError, SpecError
 from bench.pipeline.run_options import RunOptions
@@ -82,6 +82,14 @@ def test_a_name_of_the_package_is_refused_with_both_files(here: Path, capsys: py
         for what, name in names.items()
     ]
     assert main(["status", "demo", "--workflow", str(WORKFLOW)]) == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_the_folder_of_a_tasks_file_is_found_in_either() -> None:
+    """Where `bench evaluate` looks for the files that the task of a record names."""
+    assert folder_of_task(workflow_folders(), "my_task") == Path("workflow/tasks")
+    assert folder_of_task(workflow_folders(), "cola") == WORKFLOW / "tasks"
+    assert folder_of_task([Path("elsewhere")], "gone") == Path("elsewhere/tasks")
 
 
 def test_a_copy_of_the_package_is_told_in_a_few_lines(here: Path, capsys: pytest.CaptureFixture) -> None:
