@@ -29,12 +29,12 @@ lint:  ## check style, types, imports between folders, YAML files and the workfl
 	uv run mypy bench
 	uv run lint-imports --no-logo
 	uv run bench check
-	uv run snakefmt --check Snakefile workflow/rules
+	uv run snakefmt --check Snakefile workflow/rules bench/template
 
 format:  ## format the code and the workflow in place
 	uv run ruff check --fix .
 	uv run ruff format .
-	uv run snakefmt Snakefile workflow/rules
+	uv run snakefmt Snakefile workflow/rules bench/template
 
 docs:  ## check every link, file name and command in the documentation
 	uv run pytest -q tests/docs

@@ -149,7 +149,7 @@ def read_published(results: Results) -> Published:
     # A published number beside the score on synthetic rows would invite a comparison that means nothing.
     if any(record.data.get("synthetic") for record in results.records.values()):
         return Published((), first_split)
-    files = ledger_files(reference_folder(results.study.catalog.folder.parent))
+    files = ledger_files(*(reference_folder(folder.parent) for folder in results.study.catalog.folders))
     numbers = [_number(line, line.points) for line in read_ledger(files) if line.points is not None]
     backbones = {cell.task.name: cell.backbone.name for cell in results.cells}
     ranks = {name: budget.rank for name, budget in results.study.study.budgets.items()}

@@ -21,12 +21,14 @@ from bench.cli.checklist import checklist
 from bench.cli.compare import compare
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
+from bench.cli.init import init
 from bench.cli.plan import plan
 from bench.cli.prepare import prepare
 from bench.cli.publish import cards, publish
 from bench.cli.reference import reference
 from bench.cli.report import figures, page, tables
 from bench.cli.reproduce import reproduce
+from bench.cli.schema import schema
 from bench.cli.selfcheck import selfcheck
 from bench.cli.status import status
 from bench.cli.train import train
@@ -48,6 +50,7 @@ def app() -> None:
 
 
 COMMANDS = (
+    init,
     check,
     plan,
     prepare,
@@ -68,6 +71,7 @@ COMMANDS = (
     verify,
     cards,
     publish,
+    schema,
     selfcheck,
 )
 for command in COMMANDS:

@@ -67,7 +67,7 @@ def evaluate(
     results: Path,
     cache: Path | None,
     mirror: Path | None,
-    workflow: Path,
+    workflow: Path | None,
 ) -> None:
     """Score a saved adapter or a plain checkpoint on a task; print the scores and leave a record of kind `evaluation`.
 
@@ -77,6 +77,7 @@ def evaluate(
     """
     set_gpu_allocator()
     from bench.config.catalog import load_catalog
+    from bench.config.folders import workflow_folders
     from bench.evaluation.saved import Saved, Stated, evaluate_saved, fit_of, recorded_cell, recorded_fingerprint
     from bench.inputs.backbones import prepare_backbone
     from bench.inputs.datasets import prepare_task
@@ -85,7 +86,7 @@ def evaluate(
     of_cell = CellPaths(path)
     folder = next((place for place in (of_cell.adapter, of_cell.model) if place.is_dir()), path)
     saved = Saved.at(folder)
-    recorded = recorded_cell(folder, workflow / "tasks")
+    recorded = recorded_cell(folder, workflow_folders(workflow))
     cell = _cell_to_score(path, Named(task, backbone, storage, embedded, rows), recorded, load_catalog(workflow))
     name = f"{recorded.study}/{cell.id}" if recorded else f"{cell.task.name}/{path.resolve().name}"
     out = out or evaluation_folder(results, _checked(name, path))

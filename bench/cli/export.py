@@ -33,7 +33,7 @@ def export(
     results: Path,
     cache: Path | None,
     mirror: Path | None,
-    workflow: Path,
+    workflow: Path | None,
 ) -> None:
     """Write the adapter of the cell in CELL_DIR in another form, with the same outputs.
 
@@ -63,11 +63,12 @@ def _write_lora(cell: Path, out: Path) -> None:
     export_lora(adapter, out)
 
 
-def _write_merged(folder: Path, out: Path, dtype: str, cache: Path, mirror: Path | None, workflow: Path) -> None:
+def _write_merged(folder: Path, out: Path, dtype: str, cache: Path, mirror: Path | None, workflow: Path | None) -> None:
+    from bench.config.folders import workflow_folders
     from bench.inputs.backbones import prepare_backbone
     from bench.publishing.merging import cell_to_merge, export_merged
 
-    cell, record = cell_to_merge(folder, workflow / "tasks")
+    cell, record = cell_to_merge(folder, workflow_folders(workflow))
     _check_out(out)
     base = prepare_backbone(cell.backbone, mirror=mirror, cache=cache)
     click.echo(export_merged(folder, cell, record, base, out, dtype), err=True)

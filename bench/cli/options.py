@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from bench.config.catalog import WORKFLOW
 from bench.paths import RESULTS
 from bench.pipeline.folders import named_folder
 from bench.pipeline.run_options import SEPARATOR, RunOptions
@@ -81,11 +80,10 @@ rung_option = click.option(
 workflow_option = click.option(
     "--workflow",
     type=FOLDER,
-    default=WORKFLOW,
     envvar="BENCH_WORKFLOW",
     show_envvar=True,
     metavar="DIR",
-    help="folder of the YAML files",
+    help="read the YAML files of this folder alone; default: those of the package, and of workflow/ here",
 )
 overrides_option = click.option(
     "--set",

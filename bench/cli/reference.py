@@ -16,11 +16,11 @@ from bench.errors import BenchError
     "--ledger",
     type=FOLDER,
     metavar="DIR",
-    help="folder of the CSV files; default: results/reference/ beside the folder of the YAML files",
+    help="folder of the CSV files; default: results/reference/ beside each folder of YAML files",
 )
 @click.option("--json", "as_json", is_flag=True, help="one JSON object in place of the text")
 @workflow_option
-def reference(ledger: Path | None, as_json: bool, workflow: Path) -> None:
+def reference(ledger: Path | None, as_json: bool, workflow: Path | None) -> None:
     """Audit the ledger of published numbers, from which tables take what they show beside ours.
 
     It shows which rows a source took from another one, in which cells such a row differs from it, and under which rule
@@ -31,12 +31,16 @@ def reference(ledger: Path | None, as_json: bool, workflow: Path) -> None:
     from bench.analysis.reference.ledger import ledger_files
     from bench.analysis.reference.report import audit_data, audit_text
     from bench.config.catalog import load_catalog
+    from bench.config.folders import workflow_folders
     from bench.paths import reference_folder
 
-    folder = reference_folder(workflow.parent) if ledger is None else ledger
-    files = ledger_files(folder)
+    beside = [reference_folder(folder.parent) for folder in workflow_folders(workflow)]
+    folders = beside if ledger is None else [ledger]
+    files = ledger_files(*folders)
     if not files:
-        raise BenchError(f"{folder}: no CSV file in this folder: expected published numbers, as docs/published.md says")
+        raise BenchError(
+            f"{folders[-1]}: no CSV file in this folder: expected published numbers, as docs/published.md says"
+        )
     tasks = load_catalog(workflow).tasks
     audit = audit_ledger(files, {name: entry.item.primary_split for name, entry in tasks.items()})
     print(json.dumps(audit_data(audit), indent=1) if as_json else audit_text(audit))

@@ -49,7 +49,7 @@ def reproduce(
     results: Path,
     cache: Path | None,
     mirror: Path | None,
-    workflow: Path,
+    workflow: Path | None,
 ) -> int:
     """Train recorded cells again from their records alone, and say: the same bits, or what differs and how far.
 
@@ -93,7 +93,8 @@ def _reproduce(path: Path, cells: int | None, places: Places, json_file: Path | 
 
     def words(file: Path, out: Path) -> list[str]:
         """The command of one of several processes that train the cell of `file` into `out`."""
-        given = ["--results", str(places.results), "--cache", str(places.cache), "--workflow", str(places.workflow)]
+        given = ["--results", str(places.results), "--cache", str(places.cache)]
+        given += ["--workflow", str(places.workflow)] if places.workflow else []
         given += ["--mirror", str(places.mirror)] if places.mirror else []
         given += ["--threads", str(places.threads)] if places.threads else []
         return ["reproduce", str(file), "--into", str(out), *given]

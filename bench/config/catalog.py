@@ -1,31 +1,23 @@
-"""The catalog: every task, method, backbone and study of a workflow folder, read and validated."""
+"""The catalog: every task, method, backbone and study of the workflow folders, read and validated."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.config.backbone import Backbone
+from bench.config.folders import FOLDERS, clashes, workflow_folders, yaml_files
 from bench.config.method import Method
 from bench.config.study import Study
 from bench.config.task import Task
 from bench.config.types import Frozen
 from bench.config.yaml_source import Places, build, read_yaml
 from bench.errors import BenchError, Problem, SpecError, nearest
+from bench.packaged import WORKFLOW
 
 Item = TypeVar("Item", bound=Frozen)
-
-_PACKAGE = Path(__file__).resolve().parents[1]  # the folder bench/
-# The wheel carries the files as bench/workflow/. In a checkout that folder does not exist, and workflow/ stands beside
-# bench/.
-WORKFLOW = next(
-    (folder for folder in (_PACKAGE / "workflow", _PACKAGE.parent / "workflow") if folder.is_dir()),
-    _PACKAGE / "workflow",
-)
-
-
-FOLDERS = ("tasks", "methods", "backbones", "studies")
 
 
 @dataclass(frozen=True)
@@ -45,45 +37,52 @@ class Catalog:
     tasks: dict[str, Entry[Task]] = field(default_factory=dict)
     methods: dict[str, Entry[Method]] = field(default_factory=dict)
     backbones: dict[str, Entry[Backbone]] = field(default_factory=dict)
-    folder: Path = WORKFLOW
+    folders: tuple[Path, ...] = (WORKFLOW,)  # a name is in one of them alone
     invalid: dict[str, frozenset[str]] = field(default_factory=dict)  # names of the files that were refused, by folder
 
     def study_file(self, name: str) -> Path:
         """The file of the study `name`. Raises BenchError with the nearest valid name if there is none."""
-        file = self.folder / "studies" / f"{name}.yaml"
-        if "/" in name or not file.is_file():
-            raise BenchError(f"unknown study {name!r}{nearest(name, self.study_names())}")
-        return file
+        files = {file.stem: file for file in self._study_files()}
+        if name not in files:
+            raise BenchError(f"unknown study {name!r}{nearest(name, files)}")
+        return files[name]
 
     def study_names(self) -> list[str]:
-        return [file.stem for file in _yaml_files(self.folder / "studies")]
+        return [file.stem for file in self._study_files()]
+
+    def _study_files(self) -> list[Path]:
+        return [file for folder in self.folders for file in yaml_files(folder / "studies")]
 
 
-def load_catalog(folder: Path = WORKFLOW) -> Catalog:
-    """Read every file in tasks/, methods/ and backbones/ of `folder`.
+def load_catalog(folder: Path | None = None) -> Catalog:
+    """Read every file in tasks/, methods/ and backbones/ of `folder`; of all `workflow_folders` if it is None.
 
     The fields of PEFT configs are not checked, because that imports PEFT: see `peft_fields.check_peft_methods`.
     Raises SpecError with all problems of all files, and BenchError if there is no such folder.
     """
-    catalog, problems = read_catalog(folder)
+    catalog, problems = read_catalog(workflow_folders(folder))
     if problems:
         raise SpecError(problems)
     return catalog
 
 
-def read_catalog(folder: Path) -> tuple[Catalog, list[Problem]]:
-    """The valid files of `folder`, and every problem of the others. Raises BenchError if there is no such folder."""
-    if not folder.is_dir():
-        raise BenchError(f"{folder}: no such folder of YAML files")
-    if not any((folder / name).is_dir() for name in ("tasks", "methods", "backbones")):
-        raise BenchError(f"{folder}: no tasks/, methods/ or backbones/ in this folder: no YAML file would be read")
-    problems: list[Problem] = []  # collected over all files, so that a user sees every fault at once
+def read_catalog(folders: Sequence[Path]) -> tuple[Catalog, list[Problem]]:
+    """The valid files of `folders`, and every problem of the others; a name that two folders have is one of them.
+
+    Raises BenchError if there is no such folder.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise BenchError(f"{folder}: no such folder of YAML files")
+    if not any((folder / name).is_dir() for folder in folders for name in ("tasks", "methods", "backbones")):
+        raise BenchError(f"{folders[0]}: no tasks/, methods/ or backbones/ in this folder: no YAML file would be read")
+    problems = clashes(folders)  # all are collected over all files, so that a user sees every fault at once
     invalid: dict[str, frozenset[str]] = {}
     catalog = Catalog(
-        tasks=_read_folder(Task, folder / "tasks", problems, invalid),
-        methods=_read_folder(Method, folder / "methods", problems, invalid),
-        backbones=_read_folder(Backbone, folder / "backbones", problems, invalid),
-        folder=folder,
+        tasks=_read(Task, "tasks", folders, problems, invalid),
+        methods=_read(Method, "methods", folders, problems, invalid),
+        backbones=_read(Backbone, "backbones", folders, problems, invalid),
+        folders=tuple(folders),
         invalid=invalid,
     )
     return catalog, problems
@@ -121,21 +120,20 @@ def read_study(catalog: Catalog, name: str) -> Entry[Study]:
     return read_entry(Study, catalog.study_file(name))
 
 
-def _read_folder(
-    model: type[Item], folder: Path, problems: list[Problem], invalid: dict[str, frozenset[str]]
+def _read(
+    model: type[Item],
+    kind: str,
+    folders: Sequence[Path],
+    problems: list[Problem],
+    invalid: dict[str, frozenset[str]],
 ) -> dict[str, Entry[Item]]:
-    """Every valid file of `folder` by its name; problems and names of the others go to `problems` and `invalid`."""
+    """Every valid file of a kind by its name; problems and names of the others go to `problems` and `invalid`."""
     entries, refused = {}, set()
-    for file in _yaml_files(folder):
+    for file in (file for folder in folders for file in yaml_files(folder / kind)):
         try:
             entries[file.stem] = read_entry(model, file)
         except SpecError as error:
             problems.extend(error.problems)
             refused.add(file.stem)
-    invalid[folder.name] = frozenset(refused)
+    invalid[kind] = frozenset(refused)
     return entries
-
-
-def _yaml_files(folder: Path) -> list[Path]:
-    """The files of a folder that are read. Hidden ones are what editors and file systems leave (._cola.yaml)."""
-    return sorted(file for file in folder.glob("*.yaml") if not file.name.startswith("."))

@@ -39,7 +39,7 @@ def _path(path: str) -> str:
 SplitName = Annotated[KeyName, AfterValidator(_not_the_training_rows)]
 Paths = Annotated[
     list[Annotated[str, AfterValidator(_path)]],
-    BeforeValidator(lambda paths: [paths] if isinstance(paths, str) else paths),
+    BeforeValidator(lambda paths: [paths] if isinstance(paths, str) else paths, json_schema_input_type=str | list[str]),
     Field(min_length=1),
 ]
 

@@ -10,7 +10,7 @@ from bench.config.types import Frozen
 
 Codes = Annotated[
     list[Annotated[str, StringConstraints(pattern=r"^[\w-]+$")]],
-    BeforeValidator(lambda codes: [codes] if isinstance(codes, str) else codes),
+    BeforeValidator(lambda codes: [codes] if isinstance(codes, str) else codes, json_schema_input_type=str | list[str]),
     Field(min_length=1),
 ]
 

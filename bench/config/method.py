@@ -26,14 +26,14 @@ else:
     AllocatorName = Literal[tuple(ALLOCATORS)]
 
 # Rows are tokenized once for all methods of a task, so a method can't change these keys of the recipe.
-_TOKENIZATION_KEYS = ("max_length", "max_target_length")
+TOKENIZATION_KEYS = ("max_length", "max_target_length")
 
 
 def _check_recipe_key(key: str) -> str:
-    if key in _TOKENIZATION_KEYS:
+    if key in TOKENIZATION_KEYS:
         raise ValueError(f"rows are tokenized alike for every method: set {key} in the recipe of a task or a study")
     if key not in Recipe.model_fields:
-        raise ValueError(f"unknown key {key!r}{nearest(key, set(Recipe.model_fields) - set(_TOKENIZATION_KEYS))}")
+        raise ValueError(f"unknown key {key!r}{nearest(key, set(Recipe.model_fields) - set(TOKENIZATION_KEYS))}")
     return key
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bench.config.catalog import WORKFLOW, Catalog, Entry, load_catalog, read_study
+from bench.config.catalog import Catalog, Entry, load_catalog, read_study
 from bench.config.cell import Cell
 from bench.config.donors import donor_of, donor_problems, names_of
 from bench.config.overrides import COMMAND_LINE, apply_overrides, merge, recipe_overrides
@@ -98,10 +98,11 @@ class ResolvedStudy:
 
 
 def load_study(
-    name: str, overrides: Sequence[str] = (), folder: Path = WORKFLOW, memo: Path | None = None
+    name: str, overrides: Sequence[str] = (), folder: Path | None = None, memo: Path | None = None
 ) -> ResolvedStudy:
-    """The study `name` of `folder` with `overrides` ('recipe.epochs=1', 'tasks=[rte]') laid over it.
+    """The study `name` with `overrides` ('recipe.epochs=1', 'tasks=[rte]') laid over it.
 
+    `folder`: of the YAML files; None: see `bench.config.folders.workflow_folders`.
     `memo`: a folder that keeps the points of a tuning once they are drawn (`bench.config.points`).
     The fields of PEFT configs are not checked, because that imports PEFT: see `peft_fields.check_peft_methods`.
     Raises BenchError if a file or an override is invalid.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from bench.config.answers import Answers
 from bench.config.data import Data
-from bench.config.evaluate_metric import EvaluateMetric
+from bench.config.evaluate_metric import PREFIX, EvaluateMetric
 from bench.config.extract import Extract
 from bench.config.generation import Generation
 from bench.config.kinds import KINDS, ROUGE, KindFacts
@@ -19,15 +19,17 @@ from bench.config.recipe import Recipe
 from bench.config.types import Frozen, KeyName, Kind, Label, License, Positive, label_field
 from bench.errors import nearest
 
+_OWN_METRICS = sorted(set().union(*(facts.metrics for facts in KINDS.values())))
+
 
 def _known_metric(name: str) -> str:
-    own = sorted(set().union(*(facts.metrics for facts in KINDS.values())))
-    if EvaluateMetric.parse(name) is None and name not in own:
-        raise ValueError(f"expected a metric or evaluate:MODULE, found {name!r}{nearest(name, own)}")
+    if EvaluateMetric.parse(name) is None and name not in _OWN_METRICS:
+        raise ValueError(f"expected a metric or evaluate:MODULE, found {name!r}{nearest(name, _OWN_METRICS)}")
     return name
 
 
-Metric = Annotated[str, AfterValidator(_known_metric)]
+_METRIC_SCHEMA = {"anyOf": [{"enum": _OWN_METRICS}, {"type": "string", "pattern": f"^{PREFIX}"}]}
+Metric = Annotated[str, AfterValidator(_known_metric), WithJsonSchema(_METRIC_SCHEMA)]
 
 
 OPTIONS = 4  # of a row of most data sets with options

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.config.catalog import WORKFLOW, Entry
+from bench.config.catalog import Entry
 from bench.config.cell import Cell, Choice
 from bench.config.study import Study
 from bench.config.types import Stored
 from bench.config.yaml_source import build, place_of, read_yaml, yaml_text
 from bench.errors import Problem, SpecError, nearest
 from bench.files import digest_json
+from bench.packaged import WORKFLOW
 
 HEADING = """\
 # The point with which each task x method x budget is trained, chosen on held-out rows of the training split.

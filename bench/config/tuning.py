@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from bench.config.recipe import Recipe
 from bench.config.types import Frozen, KeyName, NonNegative, Plain, Positive, Seed
@@ -53,6 +55,11 @@ class Dimension(Frozen):
     @classmethod
     def _list_of_values(cls, data: Any) -> Any:
         return {"values": data} if isinstance(data, list) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The list is a form of its own, which no field says."""
+        return {"anyOf": [handler(schema), {"type": "array", "minItems": 1}]}
 
     @model_validator(mode="after")
     def _consistent(self) -> Dimension:

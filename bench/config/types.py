@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 MOST_LETTERS_OF_LABEL = 40  # a column of a table must hold it
 MOST_LETTERS = 64  # of a name: five of them make a path, and a component of a path has at most 255 bytes
@@ -26,15 +26,19 @@ def _named(form: str, expected: str) -> Callable[[str], str]:
     return check
 
 
+def _schema(form: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^{form}$", "maxLength": MOST_LETTERS})
+
+
 # Names become folders, files and rules of Snakemake. Small letters alone: file systems differ in what they tell apart.
+_NAME, _KEY = r"[a-z0-9][a-z0-9_.-]*", r"[a-z][a-z0-9_]*"
 Name = Annotated[
     str,
-    AfterValidator(
-        _named(r"[a-z0-9][a-z0-9_.-]*", "small letters, digits, '_', '.' and '-' that begin with a letter or digit")
-    ),
+    AfterValidator(_named(_NAME, "small letters, digits, '_', '.' and '-' that begin with a letter or digit")),
+    _schema(_NAME),
 ]
 KeyName = Annotated[
-    str, AfterValidator(_named(r"[a-z][a-z0-9_]*", "small letters, digits and '_' that begin with a letter"))
+    str, AfterValidator(_named(_KEY, "small letters, digits and '_' that begin with a letter")), _schema(_KEY)
 ]
 
 
@@ -48,7 +52,11 @@ def _is_label(label: str) -> str:
 
 
 # The name of a task or a method for readers; it does not go into any path.
-Label = Annotated[str, AfterValidator(_is_label)]
+Label = Annotated[
+    str,
+    AfterValidator(_is_label),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MOST_LETTERS_OF_LABEL}),
+]
 HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]
 # As the hub writes it, so that it can be its metadata.
 License = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=60)]

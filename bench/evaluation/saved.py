@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bench.config.cell import Cell
+from bench.config.folders import folder_of_task
 from bench.device import make_deterministic, usable_device
 from bench.errors import BenchError
 from bench.evaluation.described import (
@@ -260,15 +261,19 @@ def recorded_fingerprint(folder: Path) -> str | None:
     return record.data.get("fingerprint") if record else None
 
 
-def recorded_cell(folder: Path, tasks: Path | None = None) -> Cell | None:
+def recorded_cell(folder: Path, folders: Sequence[Path] = ()) -> Cell | None:
     """The cell of the record in `folder` or in the folder above, beside which `folder` was saved; None without one.
 
-    The files that its task names are looked up in `tasks`, where the task's file is, and in the working folder.
+    The files that its task names are looked up where the task's file is, in one of the workflow's `folders`, and in the
+    working folder.
 
     Raises BenchError where the record is damaged.
     """
     record = _record_beside(folder)
-    return Cell.model_validate(record.spec, context={"folder": tasks}) if record else None
+    if record is None:
+        return None
+    tasks = folder_of_task(folders, record.cell.task) if folders else None
+    return Cell.model_validate(record.spec, context={"folder": tasks})
 
 
 def _record_beside(folder: Path) -> Record | None:

@@ -61,8 +61,7 @@ def container_variables(pipeline: Pipeline, variables: Mapping[str, str]) -> dic
         options.results,
         options.cache_folder,
         hub,
-        options.workflow,
-        *([options.mirror] if options.mirror else []),
+        *(folder for folder in (options.workflow, options.mirror) if folder),
     ]
     own = (CHECKOUT / "pyproject.toml").is_file()  # else the image's own package is as good as this one
     bound = [variables[f"{tool}_BIND"]] if variables.get(f"{tool}_BIND") else []

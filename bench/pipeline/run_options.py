@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.config.catalog import WORKFLOW
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
 from bench.paths import RESULTS, CachePaths, StudyPaths, default_cache
@@ -22,6 +21,7 @@ SEPARATOR = ";"  # between overrides, in BENCH_SET and in `--config set=`
 class RunOptions:
     """The options that all commands on a study share. Paths are as given, relative to the working folder.
 
+    workflow: the folder of YAML files that alone is read; None: the package's, and workflow/ in the working folder.
     overrides: 'recipe.epochs=1' and the like, laid over the study.
     offline: prepare nothing and use no network; a missing input is an error.
     attempt, attempts: which attempt at a cell this is, counted from 1, and how many there will be. A fault that may
@@ -32,7 +32,7 @@ class RunOptions:
     results: Path = RESULTS
     cache: Path | None = None  # None: RESULTS/cache
     mirror: Path | None = None
-    workflow: Path = WORKFLOW
+    workflow: Path | None = None
     overrides: tuple[str, ...] = ()
     offline: bool = False
     attempt: int = 1
@@ -87,6 +87,6 @@ class RunOptions:
             "BENCH_RESULTS": str(self.results),
             "BENCH_CACHE": str(self.cache_folder),
             "BENCH_MIRROR": str(self.mirror or ""),
-            "BENCH_WORKFLOW": str(self.workflow),
+            "BENCH_WORKFLOW": str(self.workflow or ""),
             "BENCH_SET": SEPARATOR.join(self.overrides),
         }

@@ -124,7 +124,7 @@ def _credits(study: ResolvedStudy, gathered: Gathered, wanted: Wanted) -> Credit
     """Raises BenchError where neither the records nor git know a date."""
     if wanted.authors:
         authors, named = list(wanted.authors), "named by --author"
-    elif of_project := project_authors(study.catalog.folder.parent):
+    elif of_project := project_authors(study.catalog.folders[0].parent):
         authors, named = of_project, f"of the project's {CITATION}; name others with --author"
     else:
         authors, named = [{"name": f"The authors of the study {study.name}"}], "nobody is named: add --author"

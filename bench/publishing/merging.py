@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.config.cell import Cell
+from bench.config.folders import folder_of_task
 from bench.errors import BenchError
 from bench.evaluation.generation_settings import own_generation_config
 from bench.files import folder_in_one_step
@@ -20,8 +21,8 @@ from bench.records.io import read_record
 from bench.records.schema import Record
 
 
-def cell_to_merge(folder: Path, tasks: Path) -> tuple[Cell, Record]:
-    """The cell in `folder` and its record; files that its task names are looked up in `tasks`.
+def cell_to_merge(folder: Path, workflows: Sequence[Path]) -> tuple[Cell, Record]:
+    """The cell in `folder` and its record; files that its task names are looked up beside its file in `workflows`.
 
     Raises BenchError if there is no record, if it has no adapter, or if the adapter's file is not the recorded one.
     """
@@ -29,7 +30,7 @@ def cell_to_merge(folder: Path, tasks: Path) -> tuple[Cell, Record]:
     if not paths.record.is_file():
         raise BenchError(f"{folder}: expected the folder of a cell, with a record of its base and its task in it")
     record = read_record(paths.record)
-    cell = Cell.model_validate(record.spec, context={"folder": tasks})
+    cell = Cell.model_validate(record.spec, context={"folder": folder_of_task(workflows, record.cell.task)})
     if cell.method.adapter == "full":
         raise BenchError(
             f"{folder}: method {cell.method.name!r} trained the whole model: {paths.model} is a checkpoint of "

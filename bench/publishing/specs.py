@@ -7,6 +7,7 @@ from contextlib import chdir
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bench.analysis.reference.ledger import ledger_files
 from bench.config.catalog import Catalog, Entry, read_study
 from bench.config.overrides import apply_overrides
 from bench.config.resolve import ResolvedStudy, load_study
@@ -37,8 +38,8 @@ def spec_files(study: ResolvedStudy, overrides: Sequence[str], also_named: Itera
     used |= _files("backbones", spec.backbones.values(), catalog.backbones)
     if spec.recipe_from is not None:
         used[_relative(spec.recipe_from)] = _taken_over(catalog, study.name, overrides)
-    reference = reference_folder(catalog.folder.parent)
-    return used | {(reference_folder(ROOT) / file.name).as_posix(): file for file in sorted(reference.glob("*.csv"))}
+    ledger = ledger_files(*(reference_folder(folder.parent) for folder in catalog.folders))
+    return used | {(reference_folder(ROOT) / file.name).as_posix(): file for file in ledger}
 
 
 def study_in(folder: Path, name: str, overrides: Sequence[str]) -> ResolvedStudy:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.config.cell import Cell
+from bench.config.folders import folder_of_task, workflow_folders
 from bench.errors import BenchError
 from bench.inputs.outdated import outdated
 from bench.inputs.prepare import prepare_missing
@@ -19,17 +20,18 @@ from bench.training.done import Inputs, inputs_of
 SHORT = 12  # hex digits of a hash that are printed
 
 
-def cell_of(recorded: Recorded, workflow: Path, mirror: Path | None, threads: int | None = None) -> Cell:
+def cell_of(recorded: Recorded, workflow: Path | None, mirror: Path | None, threads: int | None = None) -> Cell:
     """The cell as the spec in its record has it, tuned values and ranks of another cell included; no YAML file is read.
 
     What the record read from the hub at its newest commit is asked for at that commit. Files that a task names are
-    looked up in the folder of tasks in `workflow`, and in the working folder. `threads` in place of the spec's.
+    looked up beside the task's file (`workflow_folders`), and in the working folder. `threads` in place of the spec's.
 
     Raises BenchError if the spec can't be read by this version.
     """
     record = recorded.record
+    tasks = folder_of_task(workflow_folders(workflow), record.cell.task)
     try:
-        cell = Cell.model_validate(record.spec, context={"folder": workflow / "tasks"})
+        cell = Cell.model_validate(record.spec, context={"folder": tasks})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         field = ".".join(map(str, fault["loc"]))

@@ -28,15 +28,16 @@ from bench.reproduction.training import Repetition, train_all
 
 @dataclass(frozen=True)
 class Places:
-    """Where cells are trained again, and from what; `workflow` is only asked for the files that a task names.
+    """Where cells are trained again, and from what.
 
+    workflow: only asked for the files that a task names; None: see `workflow_folders`.
     threads: in place of those in the records; None: as recorded.
     """
 
     results: Path
     cache: Path
     mirror: Path | None
-    workflow: Path
+    workflow: Path | None
     threads: int | None = None
 
 

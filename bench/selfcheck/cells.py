@@ -13,6 +13,7 @@ from typing import Any
 from bench.config.resolve import load_study
 from bench.errors import TransientError
 from bench.nvml import visible_gpus
+from bench.packaged import WORKFLOW
 from bench.paths import StudyPaths, cell_id, default_cache
 from bench.records.io import read_record
 from bench.records.schema import Record, result_of
@@ -48,7 +49,7 @@ def _trained(place: Place, method: str, *, stop: bool) -> Record:
     from bench.inputs.prepare import prepare_missing
     from bench.training.run import train_cell
 
-    cell = load_study(STUDY, SHORT).find(TASK, method, "small", 0)
+    cell = load_study(STUDY, SHORT, WORKFLOW).find(TASK, method, "small", 0)
     results = place.folder / "trainings"
     cache, out = default_cache(results), results / f"{method}-{'stopped' if stop else 'whole'}"
     prepare_missing([cell], None, cache)
@@ -97,7 +98,7 @@ def _all_ok(place: Place, records: Sequence[Record | None], text: str, logs: str
 def _bench(place: Place, results: Path, *words: str) -> str:
     """What `bench WORDS` prints, on the short study, in a process of its own."""
     command = [sys.executable, "-m", "bench.cli", words[0], "--study", STUDY, "--results", str(results)]
-    command += ["--cache", str(default_cache(place.folder / "trainings")), *words[1:]]
+    command += ["--cache", str(default_cache(place.folder / "trainings")), "--workflow", str(WORKFLOW), *words[1:]]
     for override in SHORT:
         command += ["--set", override]
     environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if place.device == "cpu" else {})}

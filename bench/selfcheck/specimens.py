@@ -27,6 +27,7 @@ from bench.models.adapters import attach
 from bench.models.backbone import find_sites, load_backbone
 from bench.models.core import build_core
 from bench.models.sites import AdapterSite, chosen_sites
+from bench.packaged import WORKFLOW
 from bench.selfcheck.check import Place
 from bench.training.rng import seed_everything
 
@@ -80,7 +81,7 @@ def shapes_of(place: Place) -> tuple[Shape, ...]:
 
 def cell_of(place: Place, task: str, method: str, **recipe: Any) -> Cell:
     """The cell of the place's study with a short training, and with these keys of its recipe."""
-    cell = load_study(place.study, OVERRIDES).find(task, method, "small", 0)
+    cell = load_study(place.study, OVERRIDES, WORKFLOW).find(task, method, "small", 0)
     keys = {"max_steps": STEPS, "accumulation": 1, "gradient_checkpointing": False, **recipe}
     return cell.model_copy(update={"recipe": cell.recipe.model_copy(update=keys)})
 

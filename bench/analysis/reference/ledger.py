@@ -85,9 +85,17 @@ class LedgerLine:
         return self.copied_from.partition(":")[2].strip() if self.mixed else self.copied_from
 
 
-def ledger_files(folder: Path) -> list[Path]:
-    """The files of the ledger in `folder`, in the order in which they are read; empty if there is no such folder."""
-    return sorted(folder.glob("*.csv"))
+def ledger_files(*folders: Path) -> list[Path]:
+    """The files of the ledger in `folders`, in the order in which they are read; a folder may be missing.
+
+    Raises BenchError if two folders have a file of the same name.
+    """
+    files: dict[str, Path] = {}
+    for file in (file for folder in folders for file in sorted(folder.glob("*.csv"))):
+        if file.name in files:
+            raise BenchError(f"{files[file.name]}: there is {file} already: give one of them another name")
+        files[file.name] = file
+    return list(files.values())
 
 
 def read_ledger(files: Iterable[Path], tasks: Collection[str] | None = None) -> list[LedgerLine]:
