@@ -123,7 +123,7 @@ def test_hosts_are_told_apart_and_are_the_same_in_each_record(leaky: LeakyStudy)
 
 def test_a_path_in_a_spec_is_refused_since_it_is_hashed(leaky: LeakyStudy) -> None:
     cell = leaky.study.cells[0]
-    local = Backbone(**{**cell.backbone.model_dump(), "package": None, "path": "/scratch/models/x"})
+    local = Backbone(**{**cell.backbone.model_dump(), "package": None, "same_as": None, "path": "/scratch/models/x"})
     record = make_record(cell.model_copy(update={"backbone": local}), {}, status="failed")
     with pytest.raises(BenchError, match=r"cola/lora/small/seed-0: its spec names the absolute path /scratch/models/x"):
         Scrubber([record]).scrubbed(record)
