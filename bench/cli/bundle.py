@@ -29,7 +29,7 @@ ZIP = ".zip"
     metavar="'FAMILY, GIVEN'",
     help="may be repeated; an ORCID iD may follow in <>; default: those of the project's CITATION.cff",
 )
-@click.option("--license", metavar="SPDX", help="licence of the records, such as CC-BY-4.0; default: none is stated")
+@click.option("--license", metavar="SPDX", help="license of the records, such as CC-BY-4.0; default: none is stated")
 @click.option("--date", metavar="DAY", help="such as 2026-01-31; default: that of the newest record")
 def bundle(
     options: RunOptions,
@@ -51,8 +51,8 @@ def bundle(
     check_writable("--out", out.parent)
     study = options.load_study()
 
-    from bench.publishing.bundle import Wanted, bundle
-    from bench.publishing.citation import author, day, spdx
+    from bench.publishing.bundles.bundle import Wanted, bundle
+    from bench.publishing.bundles.citation import author, day, spdx
 
     wanted = Wanted(
         overrides=_overrides(options, study),

@@ -25,8 +25,8 @@ def checklist(options: RunOptions, form: str, out: Path | None) -> None:
     each with the items of the NeurIPS and the ACL checklist that ask for it. What no record tells is "not recorded".
     """
     from bench.files import write_atomic
-    from bench.publishing.checklist import make_checklist
-    from bench.publishing.checklist_text import FORMATS as WRITERS
+    from bench.publishing.checklists.checklist import make_checklist
+    from bench.publishing.checklists.text import FORMATS as WRITERS
 
     study = options.load_study()
     options.check_results()

@@ -77,7 +77,7 @@ def _side(path: Path, stack: ExitStack) -> Side:
     from bench.analysis.compare.sides import Side
 
     if path.suffix.lower() == BUNDLE and path.is_file():
-        from bench.publishing.verify import unpack
+        from bench.publishing.bundles.verify import unpack
 
         folder = stack.enter_context(TemporaryDirectory(prefix="bench-bundle-"))
         return Side.at(unpack(path, Path(folder)), str(path))

@@ -66,7 +66,7 @@ def _write_lora(cell: Path, out: Path) -> None:
 def _write_merged(folder: Path, out: Path, dtype: str, cache: Path, mirror: Path | None, workflow: Path | None) -> None:
     from bench.config.folders import workflow_folders
     from bench.inputs.backbones import prepare_backbone
-    from bench.publishing.merging import cell_to_merge, export_merged
+    from bench.publishing.cards.merging import cell_to_merge, export_merged
 
     cell, record = cell_to_merge(folder, workflow_folders(workflow))
     _check_out(out)

@@ -16,7 +16,7 @@ def cards(options: RunOptions) -> None:
     Cards are made from records, and a card that is there is replaced.
     """
     from bench.analysis.results import read_results
-    from bench.publishing.cards import write_cards
+    from bench.publishing.cards.card import write_cards
 
     study = options.load_study()
     options.check_results()
@@ -42,7 +42,7 @@ def publish(options: RunOptions, repository: str, patterns: tuple[str, ...], pri
     Without --yes nothing is sent and no network is used.
     """
     from bench.analysis.results import read_results
-    from bench.publishing.hub import prepare_upload, upload
+    from bench.publishing.hub.upload import prepare_upload, upload
 
     study = options.load_study()
     folders = [options.cache_folder, *([options.mirror] if options.mirror else [])]

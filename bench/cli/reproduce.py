@@ -74,7 +74,7 @@ def reproduce(
         check_writable("--json", json_file.parent)
     if path.suffix.lower() != BUNDLE or path.is_dir():
         return _reproduce(path, cells, places, json_file)
-    from bench.publishing.verify import unpack
+    from bench.publishing.bundles.verify import unpack
     from bench.reproduction.recorded import only_study
 
     if not path.is_file():

@@ -21,7 +21,7 @@ def verify(file: Path, tables: Path | None) -> int:
     A member that was changed is named (exit code 2). With --tables, the tables are made again from its records and
     compared with its own, byte for byte: exit code 0 if they are the same, 1 if not.
     """
-    from bench.publishing.verify import check_empty, remake_tables, verify
+    from bench.publishing.bundles.verify import check_empty, remake_tables, verify
 
     if tables is not None:
         check_writable("--tables", tables)

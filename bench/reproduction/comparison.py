@@ -14,7 +14,7 @@ import numpy as np
 from bench.analysis.stats.predictions import Predictions, in_order, read_predictions
 from bench.config.task import Task
 from bench.paths import CURVE, PREDICTIONS, CellPaths
-from bench.publishing.texts import is_without_texts, without_texts
+from bench.publishing.bundles.texts import is_without_texts, without_texts
 from bench.records.differences import result_differences
 from bench.records.io import read_curve
 from bench.records.schema import Record

@@ -16,10 +16,10 @@ from bench.config.task import Task
 from bench.evaluation.metrics import score
 from bench.files import digest
 from bench.paths import MANIFEST, StudyPaths
-from bench.publishing.archive import write_archive
-from bench.publishing.citation import Credits, citation
-from bench.publishing.crate import crate
-from bench.publishing.manifest import CITATION, CRATE, LOCKED, README, Manifest, Member
+from bench.publishing.bundles.archive import write_archive
+from bench.publishing.bundles.citation import Credits, citation
+from bench.publishing.bundles.crate import crate
+from bench.publishing.bundles.manifest import CITATION, CRATE, LOCKED, README, Manifest, Member
 from bench.records.io import write_record
 from bench.records.schema import Record
 from helpers.small_cells import Lab, record_of

@@ -146,7 +146,7 @@ def test_a_damaged_file_is_named(
     [
         (["--author", "<x>"], "--author '<x>': expected 'Family, Given'"),
         (["--date", "yesterday"], "--date yesterday: expected a day, such as 2026-01-31"),
-        (["--license", "my own"], "--license my own: expected the id of a licence"),
+        (["--license", "my own"], "--license my own: expected the id of a license"),
     ],
 )
 def test_a_wrong_option_is_refused(

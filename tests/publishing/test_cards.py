@@ -20,9 +20,9 @@ from bench.config.catalog import WORKFLOW, load_catalog
 from bench.config.kinds import KINDS
 from bench.config.resolve import load_study
 from bench.inputs.cache_keys import backbone_folder
-from bench.publishing.cards import card, write_cards
-from bench.publishing.metadata import TASKS, hub_metric
-from bench.publishing.subjects import Subject, check_saved, subject_at, subjects_of
+from bench.publishing.cards.card import card, write_cards
+from bench.publishing.cards.metadata import TASKS, hub_metric
+from bench.publishing.cards.subjects import Subject, check_saved, subject_at, subjects_of
 from bench.records.io import read_record, write_record
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "results" / "demo" / "example"

@@ -13,8 +13,8 @@ from helpers.tuned import rate, tuned_study, write_final_cells, write_trials
 from bench.analysis.wording import two_digits
 from bench.cli.app import main
 from bench.config.resolve import ResolvedStudy, load_study
-from bench.publishing.checklist import make_checklist
-from bench.publishing.checklist_model import Checklist
+from bench.publishing.checklists.checklist import make_checklist
+from bench.publishing.checklists.model import Checklist
 from bench.records.energy import Energy
 from bench.records.io import read_record, write_record
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bench.config.resolve import load_study
-from bench.publishing.checklist import make_checklist
-from bench.publishing.checklist_model import Checklist, Section, item
-from bench.publishing.checklist_text import escape, latex, markdown
+from bench.publishing.checklists.checklist import make_checklist
+from bench.publishing.checklists.model import Checklist, Section, item
+from bench.publishing.checklists.text import escape, latex, markdown
 
 EXAMPLE = Path(__file__).parents[2] / "results" / "demo" / "example"
 HOSTILE = "50% of {x} & y_1 # $2 ~ ^ \\ <b> | [a] *b* `c` \"d\" 'e' -- --- _f_ ü ẞ → 漢 ² ± ρ × − \\input{/etc/passwd}"

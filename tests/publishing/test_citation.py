@@ -10,8 +10,8 @@ import yaml
 from rocrate.rocrate import ROCrate
 
 from bench.errors import BenchError
-from bench.publishing.citation import Credits, author, citation, project_authors
-from bench.publishing.crate import crate
+from bench.publishing.bundles.citation import Credits, author, citation, project_authors
+from bench.publishing.bundles.crate import crate
 
 ORCID = "https://orcid.org/0000-0002-1825-0097"
 ADA, GROUP = author(f"Lovelace, Ada <{ORCID}>"), author("The engine's friends")

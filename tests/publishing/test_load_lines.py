@@ -26,9 +26,9 @@ from bench.inputs.backbones import prepare_backbone
 from bench.inputs.cache_keys import data_folder
 from bench.inputs.datasets import open_data
 from bench.inputs.reader import load_tokenizer
-from bench.publishing.cards import card
-from bench.publishing.loading import Place
-from bench.publishing.subjects import Subject, subject_at
+from bench.publishing.cards.card import card
+from bench.publishing.cards.loading import Place
+from bench.publishing.cards.subjects import Subject, subject_at
 from bench.training.done import inputs_of, recorded
 
 COMMIT = "c" * 40

@@ -18,9 +18,9 @@ from bench.evaluation.answers import answer_rows
 from bench.evaluation.corpus_scores import corpus_scores
 from bench.inputs.answers import listed_answers
 from bench.paths import StudyPaths
-from bench.publishing.gather import Laid, gather, lay_out
-from bench.publishing.scrub import Scrubber
-from bench.publishing.texts import holds_texts_of_rows
+from bench.publishing.bundles.gather import Laid, gather, lay_out
+from bench.publishing.bundles.scrub import Scrubber
+from bench.publishing.bundles.texts import holds_texts_of_rows
 from bench.records.io import read_record, write_record
 
 WORDS = ["ein", "Hund", "läuft", "schnell", "durch", "den", "grünen", "Park", "am", "Morgen", "und", "bellt", "laut"]

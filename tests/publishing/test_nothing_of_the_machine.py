@@ -19,7 +19,7 @@ from helpers.records import make_record, write_cell
 
 from bench.config.backbone import Backbone
 from bench.errors import BenchError
-from bench.publishing.scrub import Scrubber
+from bench.publishing.bundles.scrub import Scrubber
 from bench.records.io import parse_record, read_record
 from bench.records.schema import Record
 

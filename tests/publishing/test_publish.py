@@ -19,9 +19,9 @@ from huggingface_hub import ModelCard
 
 from bench.analysis.results import Results
 from bench.cli.app import main
-from bench.publishing.cards import card
-from bench.publishing.loading import Place
-from bench.publishing.subjects import subjects_of
+from bench.publishing.cards.card import card
+from bench.publishing.cards.loading import Place
+from bench.publishing.cards.subjects import subjects_of
 
 REPOSITORY = "owner/adapters"
 USER = "somebody_unusual"

@@ -15,8 +15,8 @@ from helpers.tuned import tuned_study, write_final_cells, write_trials
 from bench.cli.app import main
 from bench.config.resolve import ResolvedStudy
 from bench.config.tuned_file import read_tuned
-from bench.publishing.bundle import Wanted, bundle
-from bench.publishing.verify import remake_tables, unpack
+from bench.publishing.bundles.bundle import Wanted, bundle
+from bench.publishing.bundles.verify import remake_tables, unpack
 from bench.records.io import read_record
 
 CELL = "sst2/lora/small/seed-0"

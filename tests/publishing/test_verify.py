@@ -17,9 +17,9 @@ from bench.cli.app import main
 from bench.errors import BenchError
 from bench.files import canonical_json
 from bench.paths import StudyPaths
-from bench.publishing.archive import MODE, TIME, write_archive
-from bench.publishing.manifest import parse_manifest
-from bench.publishing.verify import unpack, verify
+from bench.publishing.bundles.archive import MODE, TIME, write_archive
+from bench.publishing.bundles.manifest import parse_manifest
+from bench.publishing.bundles.verify import unpack, verify
 from bench.records.io import as_data, parse_record, read_record
 
 RECORD = "results/demo/cells/cola/lora/small/seed-0/record.json"

@@ -15,7 +15,7 @@ from scipy import stats
 from bench.config.catalog import load_catalog
 from bench.config.task import Task
 from bench.paths import CellPaths
-from bench.publishing.texts import without_texts
+from bench.publishing.bundles.texts import without_texts
 from bench.records.differences import environment_differences
 from bench.reproduction.comparison import Outcome, compare, curve_difference, prediction_difference
 from bench.reproduction.recorded import read_recorded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.inputs.model_classes import head_outputs
-from bench.publishing.subjects import Subject
+from bench.publishing.cards.subjects import Subject
 
 BASE = "BASE"  # in place of a base that no reader can load by a name
 

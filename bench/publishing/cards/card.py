@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from bench.analysis.results import Results
 from bench.files import write_atomic
 from bench.paths import CARD
-from bench.publishing.account import data_section, license_section, ranks_section, recipe_section, scores_section
-from bench.publishing.loading import Place, base_note, loading_lines
-from bench.publishing.metadata import PROJECT, card_data
-from bench.publishing.subjects import Subject, subjects_of
+from bench.publishing.cards.account import data_section, license_section, ranks_section, recipe_section, scores_section
+from bench.publishing.cards.loading import Place, base_note, loading_lines
+from bench.publishing.cards.metadata import PROJECT, card_data
+from bench.publishing.cards.subjects import Subject, subjects_of
 
 WARNING = (
     "> **Trained and scored on generated rows.** They imitate the task `{task}` and are not its data set: the scores "

@@ -6,8 +6,8 @@ import shlex
 from collections import Counter
 
 from bench.paths import MANIFEST
-from bench.publishing.citation import Credits
-from bench.publishing.manifest import CITATION, CRATE, LOCKED, SPECS, Manifest
+from bench.publishing.bundles.citation import Credits
+from bench.publishing.bundles.manifest import CITATION, CRATE, LOCKED, SPECS, Manifest
 from bench.records.schema import Record
 
 MOST_NAMED = 20  # missing cells; the manifest has all

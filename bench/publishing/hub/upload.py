@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.analysis.results import Results
 from bench.errors import BenchError
-from bench.publishing.upload_files import files_to_upload
+from bench.publishing.hub.files import files_to_upload
 
 MESSAGE = "Adapters and page of study {study}"
 

@@ -14,8 +14,8 @@ from bench.analysis.tuning_results import Group
 from bench.analysis.tuning_wording import value_text
 from bench.analysis.verdicts import method_pairs
 from bench.config.cell import Cell
-from bench.publishing.checklist_facts import Facts
-from bench.publishing.checklist_model import NOT_RECORDED, Item, Section, item
+from bench.publishing.checklists.facts import Facts
+from bench.publishing.checklists.model import NOT_RECORDED, Item, Section, item
 
 FIXED = (
     "Fixed before the first training, in the YAML files of study, tasks and methods; not tuned in this study. How "

@@ -8,8 +8,8 @@ from statistics import mean
 from bench.analysis.stats.mean_interval import MIN_SEEDS, half_width
 from bench.analysis.wording import DASH, budget_text, count_text, with_minus_signs
 from bench.config.cell import Cell
-from bench.publishing.metadata import hub_metric
-from bench.publishing.subjects import Subject
+from bench.publishing.cards.metadata import hub_metric
+from bench.publishing.cards.subjects import Subject
 from bench.records.schema import SiteRank
 
 NOT_RECORDED = "not recorded"

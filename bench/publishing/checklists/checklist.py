@@ -11,11 +11,11 @@ from pathlib import Path
 from bench.analysis.footnotes import cautions
 from bench.analysis.results import Results, read_results
 from bench.config.resolve import ResolvedStudy
-from bench.publishing.checklist_assets import data_section, models_section, software_section
-from bench.publishing.checklist_facts import read_facts
-from bench.publishing.checklist_methods import error_bars_section, hyperparameters_section
-from bench.publishing.checklist_model import Checklist, Section, item
-from bench.publishing.checklist_runs import (
+from bench.publishing.checklists.assets import data_section, models_section, software_section
+from bench.publishing.checklists.facts import read_facts
+from bench.publishing.checklists.methods import error_bars_section, hyperparameters_section
+from bench.publishing.checklists.model import Checklist, Section, item
+from bench.publishing.checklists.runs import (
     compute_section,
     energy_section,
     failures_section,

@@ -9,8 +9,8 @@ from typing import Any
 from bench.analysis.footnotes import SHORT
 from bench.analysis.tables.parameters import range_entry
 from bench.analysis.wording import count_text
-from bench.publishing.checklist_facts import Facts, Source
-from bench.publishing.checklist_model import NOT_RECORDED, Section, counted, item
+from bench.publishing.checklists.facts import Facts, Source
+from bench.publishing.checklists.model import NOT_RECORDED, Section, counted, item
 from bench.records.schema import Record
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "datasets", "accelerate", "numpy")

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 from bench.analysis.tables.render import TEX, tex
-from bench.publishing.checklist_model import Checklist, Item, Section
+from bench.publishing.checklists.model import Checklist, Item, Section
 
 MARKS = re.compile(r"[\\`*<>|~\[\]]|(?<!\w)_|_(?!\w)")  # what Markdown may read as a mark
 MORE_TEX = {"`": r"\char96{}", "|": r"\textbar{}", '"': r"\char34{}"}  # ligatures, and letters of another font

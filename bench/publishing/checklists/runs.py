@@ -12,8 +12,8 @@ from bench.analysis.tables.resources import shared_note
 from bench.analysis.tuning_results import Group
 from bench.analysis.tuning_wording import group_text, listed
 from bench.analysis.wording import FAILURE_WORDS, mib_text, three_digits, two_digits
-from bench.publishing.checklist_facts import Facts
-from bench.publishing.checklist_model import NOT_RECORDED, Section, item
+from bench.publishing.checklists.facts import Facts
+from bench.publishing.checklists.model import NOT_RECORDED, Section, item
 from bench.records.schema import Record
 
 WHAT_SEEDS_DECIDE = (

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from bench.analysis.results import Results
 from bench.analysis.wording import DASH, count_text, with_minus_signs
-from bench.publishing.cards import WARNING
-from bench.publishing.loading import Place, base_note, loading_lines
-from bench.publishing.metadata import PROJECT, TASKS, hub_metric
-from bench.publishing.subjects import Subject
+from bench.publishing.cards.card import WARNING
+from bench.publishing.cards.loading import Place, base_note, loading_lines
+from bench.publishing.cards.metadata import PROJECT, TASKS, hub_metric
+from bench.publishing.cards.subjects import Subject
 
 
 def study_card(results: Results, subjects: Sequence[Subject], repository: str) -> str:

@@ -15,8 +15,8 @@ from bench.config.tuned_file import tuned_text
 from bench.errors import BenchError
 from bench.files import digest, write_atomic
 from bench.paths import CURVE, PREDICTIONS, CellPaths, StudyPaths
-from bench.publishing.scrub import Scrubber
-from bench.publishing.texts import holds_texts_of_rows, without_texts
+from bench.publishing.bundles.scrub import Scrubber
+from bench.publishing.bundles.texts import holds_texts_of_rows, without_texts
 from bench.records.io import read_record, write_record
 from bench.records.schema import Record
 from bench.tuning.outcomes import trial_record

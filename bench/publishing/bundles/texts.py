@@ -1,4 +1,4 @@
-"""Predictions without the texts of rows, which belong to the data set and its licence.
+"""Predictions without the texts of rows, which belong to the data set and its license.
 
 A reference text becomes the beginning of its SHA-256, so that two files can still be held against each other. Answers
 to questions are parts of a row and become that, too, as does what a model wrote word by word as a reference has it. The

@@ -17,16 +17,16 @@ from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.files import digest
 from bench.paths import MANIFEST, RESULTS, StudyPaths, index_file
-from bench.publishing.archive import PACKED, Content, is_sealed, write_archive
-from bench.publishing.citation import Credits, citation, project_authors
-from bench.publishing.crate import crate
-from bench.publishing.gather import Gathered, Laid, gather, lay_out, write_choices
-from bench.publishing.lock import lock_of
-from bench.publishing.manifest import CITATION, CRATE, LOCKED, README, Manifest, Member
-from bench.publishing.readme import readme
-from bench.publishing.scrub import RULES, Scrubber
-from bench.publishing.specs import spec_files, study_in
-from bench.publishing.verify import verify
+from bench.publishing.bundles.archive import PACKED, Content, is_sealed, write_archive
+from bench.publishing.bundles.citation import Credits, citation, project_authors
+from bench.publishing.bundles.crate import crate
+from bench.publishing.bundles.gather import Gathered, Laid, gather, lay_out, write_choices
+from bench.publishing.bundles.lock import lock_of
+from bench.publishing.bundles.manifest import CITATION, CRATE, LOCKED, README, Manifest, Member
+from bench.publishing.bundles.readme import readme
+from bench.publishing.bundles.scrub import RULES, Scrubber
+from bench.publishing.bundles.specs import spec_files, study_in
+from bench.publishing.bundles.verify import verify
 from bench.records.environment import commit_day, harness_version
 
 

@@ -14,8 +14,8 @@ from bench.config.resolve import ResolvedStudy, load_study
 from bench.config.tuned_file import file_taken_over
 from bench.errors import BenchError
 from bench.paths import reference_folder
-from bench.publishing.manifest import SPECS
-from bench.publishing.scrub import absolute_path_in
+from bench.publishing.bundles.manifest import SPECS
+from bench.publishing.bundles.scrub import absolute_path_in
 
 ROOT = Path()  # of a bundle
 

@@ -12,11 +12,11 @@ from bench.config.backbone import Backbone
 from bench.errors import BenchError, nearest
 from bench.files import canonical_json
 from bench.paths import ADAPTER_CONFIG, CARD
-from bench.publishing.cards import card
-from bench.publishing.loading import Place
-from bench.publishing.private import private_words, refuse_private
-from bench.publishing.study_card import study_card
-from bench.publishing.subjects import Subject, check_saved, subjects_of
+from bench.publishing.cards.card import card
+from bench.publishing.cards.loading import Place
+from bench.publishing.cards.study_card import study_card
+from bench.publishing.cards.subjects import Subject, check_saved, subjects_of
+from bench.publishing.hub.private import private_words, refuse_private
 
 TEXTS = (".md", ".json", ".html", ".txt", ".jinja")
 LISTED = 8  # so many cells are named at most where a name is wrong

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from bench.errors import BenchError
 from bench.files import canonical_json
-from bench.publishing.citation import SOFTWARE, Credits, name_of
-from bench.publishing.manifest import CRATE
+from bench.publishing.bundles.citation import SOFTWARE, Credits, name_of
+from bench.publishing.bundles.manifest import CRATE
 
 VERSION = "1.1"
 TYPES = {
@@ -81,4 +81,4 @@ def check_crate(content: bytes, members: Iterable[str]) -> None:
 
 
 def _license(spdx: str | None) -> Any:
-    return f"https://spdx.org/licenses/{spdx}" if spdx else "No licence is stated: ask the authors."
+    return f"https://spdx.org/licenses/{spdx}" if spdx else "No license is stated: ask the authors."

@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 from bench.errors import BenchError
 from bench.files import clear_when_full
 from bench.paths import MANIFEST, RECORD, RESULTS, StudyPaths
-from bench.publishing.citation import check_citation
-from bench.publishing.crate import check_crate
-from bench.publishing.manifest import CITATION, CRATE, LOCKED, README, Manifest, parse_manifest
-from bench.publishing.sealed import Sealed, opened
-from bench.publishing.specs import study_in
+from bench.publishing.bundles.citation import check_citation
+from bench.publishing.bundles.crate import check_crate
+from bench.publishing.bundles.manifest import CITATION, CRATE, LOCKED, README, Manifest, parse_manifest
+from bench.publishing.bundles.sealed import Sealed, opened
+from bench.publishing.bundles.specs import study_in
 from bench.records.io import MAX_BYTES, parse_record
 
 MOST_BYTES = 200_000_000  # of the manifest and the crate, which have 250 bytes per member

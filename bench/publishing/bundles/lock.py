@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bench.files import digest
-from bench.publishing.manifest import LOCKED
+from bench.publishing.bundles.manifest import LOCKED
 from bench.records.environment import LOCK, committed_file
 from bench.records.schema import Record
 

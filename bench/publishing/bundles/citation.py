@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.config.yaml_source import parse_yaml, yaml_text
 from bench.errors import BenchError
-from bench.publishing.manifest import CITATION
+from bench.publishing.bundles.manifest import CITATION
 
 CFF_VERSION = "1.2.0"
 SOFTWARE = "rankbench: a reproducible benchmark harness for parameter-efficient fine-tuning"
@@ -21,7 +21,7 @@ _DAY = re.compile(r"\d{4}-(0[1-9]|1[012])-(0[1-9]|[12]\d|3[01])")
 
 @dataclass(frozen=True)
 class Credits:
-    """Who made the records, what they are called, under which licence (its SPDX id) they are, and when they were made.
+    """Who made the records, what they are called, under which license (its SPDX id) they are, and when they were made.
 
     authors: as CITATION.cff has them, with family-names and given-names, or a name. authors_from: who named them.
     """
@@ -82,9 +82,9 @@ def day(text: str) -> str:
 
 
 def spdx(text: str) -> str:
-    """`text`, if it can be the id of a licence at SPDX. Raises BenchError."""
+    """`text`, if it can be the id of a license at SPDX. Raises BenchError."""
     if not _SPDX.fullmatch(text):
-        raise BenchError(f"--license {text}: expected the id of a licence at SPDX, such as CC-BY-4.0")
+        raise BenchError(f"--license {text}: expected the id of a license at SPDX, such as CC-BY-4.0")
     return text
 
 

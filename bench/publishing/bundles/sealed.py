@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from bench.errors import BenchError
-from bench.publishing.archive import MODE, SEAL, SEAL_BYTES, UNIX, copy, seal_of
+from bench.publishing.bundles.archive import MODE, SEAL, SEAL_BYTES, UNIX, copy, seal_of
 
 MOST_RATIO = 300  # bytes per packed byte of a member; records and curves have 3 to 30
 SMALL = 1 << 20  # bytes that may be packed to any size

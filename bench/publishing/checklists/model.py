@@ -1,4 +1,4 @@
-"""A checklist as data; `checklist_text.py` writes it as Markdown and as LaTeX."""
+"""A checklist as data; `text.py` writes it as Markdown and as LaTeX."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from bench.inputs.backbones import check_backbone, open_backbone
 from bench.inputs.reader import load_tokenizer
 from bench.models.merged import merged_model, save_plain
 from bench.paths import CARD, CellPaths
-from bench.publishing.cards import MERGED, card
-from bench.publishing.subjects import check_saved, subject_at
+from bench.publishing.cards.card import MERGED, card
+from bench.publishing.cards.subjects import check_saved, subject_at
 from bench.records.io import read_record
 from bench.records.schema import Record
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.wording import METRIC_NAMES
 from bench.config.evaluate_metric import EvaluateMetric
-from bench.publishing.subjects import Subject
+from bench.publishing.cards.subjects import Subject
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData

@@ -1,0 +1,1 @@
+"""A study as one file that others check and cite."""

@@ -1,0 +1,1 @@
+"""Model cards of what was trained, and merged checkpoints with theirs."""

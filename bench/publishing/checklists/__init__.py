@@ -1,0 +1,1 @@
+"""A paper's reproducibility checklist, answered from records."""
