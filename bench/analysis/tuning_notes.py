@@ -134,6 +134,8 @@ def _chosen_by(tuning: Tuning, groups: Mapping[Group, GroupTuning]) -> str:
             "the lower loss, then to the point drawn first",
         )
         shown = "points (fraction × 100)"
+    if tuning.choose == "one_standard_error":
+        best = f"{best}, or the first before it whose mean is within one standard error (paired over trial seeds),"
     return (
         f"Chosen: the point with the {best} on the held-out rows{over}{rungs}; ties go to {ties}. Held-out "
         f"score: {shown}, mean ± sd over trial seeds (n). It is the best of several, so it flatters: on new rows the "

@@ -22,7 +22,7 @@ _FIELDS_NOT_IDENTITY = {
     "task": {"description", "label", "license", "resources", "recipe"},
     "backbone": {"description", "license", "same_as"},
     "method": {"description", "label", "recipe"},
-    "trial": {"point", "values", "choose_by"},
+    "trial": {"point", "values", "choose_by", "choose"},
     "given": {"cell", "hash"},
 }
 
@@ -94,11 +94,13 @@ class Trial(Frozen):
     """A training that tunes the recipe: it holds out rows of the training split and is scored on them alone.
 
     choose_by: what the points of its group are compared by, the task's first metric or the loss.
+    choose: which of them is taken, the best or the first that is not told apart from it (`Tuning.choose`).
     """
 
     point: str
     values: dict[str, Plain]
     choose_by: Literal["metric", "loss"] = "metric"
+    choose: Literal["best", "one_standard_error"] = "best"
     halving: Halving | None = None
 
 

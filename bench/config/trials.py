@@ -65,7 +65,7 @@ def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes
             # What happens after an epoch decides no choice: a study that asks for it has the trials that it had.
             recipe = cell.recipe.model_copy(update={"score_epochs": False})
             recipes[key] = with_values(recipe, {**values, "holdout_rows": tuning.holdout_rows}, entry)
-        trial = Trial(point=point, values=values, choose_by=tuning.choose_by, halving=halving)
+        trial = Trial(point=point, values=values, choose_by=tuning.choose_by, choose=tuning.choose, halving=halving)
         trials += [
             cell.model_copy(update={"seed": seed, "recipe": recipes[key], "trial": trial, "choice": None})
             for seed in seeds

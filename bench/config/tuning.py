@@ -105,6 +105,11 @@ class Tuning(Frozen):
         description="What the chosen point is best in on the held-out rows: the metric that tables show first, or the "
         "loss. The default is metric.",
     )
+    choose: Literal["best", "one_standard_error"] = Field(
+        "best",
+        description="Which point is chosen: best, or one_standard_error, the first in the order of the lists whose "
+        "mean over trial seeds is within one standard error of the best one's. The default is best.",
+    )
     sampler: Literal["sobol", "random"] = Field(
         "sobol",
         description="How points are drawn from the ranges: sobol, a scrambled Sobol sequence that covers them evenly, "
@@ -163,6 +168,11 @@ class Tuning(Frozen):
             raise ValueError(f"a grid of {grid:,} points; a group has at most {MOST_POINTS:,}")
         if grid is not None and self.trials not in (None, grid):
             raise ValueError(f"a space of lists alone is a grid of {grid} points, found trials: {self.trials}")
+        if self.choose == "one_standard_error":
+            if grid is None:
+                raise ValueError("choose: one_standard_error takes the first of a list: give lists of values")
+            if any(len(seeds) < 2 for seeds in (self.seeds, *self.task_seeds.values())):
+                raise ValueError("choose: one_standard_error needs two trial seeds or more, to know the standard error")
         if self.points < 2:
             raise ValueError("a space of one point leaves nothing to choose")
         if self.halving is not None and not self.rungs:

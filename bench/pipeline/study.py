@@ -247,8 +247,11 @@ class Pipeline:
     def _specs_of_trials(self) -> dict[str, str]:
         """By `Cell.group`: a hash of the trials and of the rule by which one of their points is chosen."""
         tuning = self.study.study.tuning
+        rule: dict[str, Any] = {"by": tuning and tuning.choose_by}
+        if tuning is not None and tuning.choose != "best":  # a rule that came later: what others have decided stays
+            rule["choose"] = tuning.choose
         return {
-            group: digest_json({"by": tuning and tuning.choose_by, "trials": [trial.spec_hash for trial in trials]})
+            group: digest_json({**rule, "trials": [trial.spec_hash for trial in trials]})
             for group, trials in self.study.trials.items()
         }
 

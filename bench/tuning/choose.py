@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 from bench.config.cell import Cell, Choice
 from bench.config.resolve import ResolvedStudy
@@ -21,7 +22,8 @@ def choose(trials: Sequence[Cell], paths: StudyPaths) -> Choice | None:
     The best is the highest mean over trial seeds of the task's first metric on the held-out rows (the lowest, where
     lower is better), or with `choose_by: loss` the lowest mean loss. A trial that diverged or ran out of memory is a
     result, the worst, as is an undefined metric. Ties go to the lower mean loss, then to the first point. Under
-    successive halving what went on is ahead of what was stopped before.
+    successive halving what went on is ahead of what was stopped before. With `choose: one_standard_error` the first
+    point is taken that is not told apart from the best (`not_told_apart`).
 
     Raises BenchError if a record can't be read.
     """
@@ -36,7 +38,23 @@ def choose_from(trials: Sequence[Cell], found: Sequence[Outcome]) -> Choice | No
     if best.score is None:
         return None
     hashes = {name: identity for outcome in found for name, identity in outcome.trials.items()}
+    trial = trials[0].trial
+    if trial is not None and trial.choose == "one_standard_error":
+        best = next(outcome for outcome in found if outcome is best or not_told_apart(outcome, best))
     return Choice(values=best.values, by=by, score=best.score, trials=hashes)
+
+
+def not_told_apart(outcome: Outcome, best: Outcome) -> bool:
+    """Whether the mean score of a point is within one standard error of the best one's.
+
+    The standard error is that of the mean difference over trial seeds, paired, since all points share their seeds and
+    rows: sd / sqrt(n). Breiman et al. 1984, Classification and Regression Trees, section 3.4.3, have the rule with the
+    best one's own standard error. A point with a trial that has no score, or that was stopped earlier, is told apart.
+    """
+    if outcome.stopped_at_rung != best.stopped_at_rung or None in outcome.scores:
+        return False
+    differences = [one - other for one, other in zip(outcome.scores, best.scores, strict=True)]  # type: ignore[operator]
+    return abs(fmean(differences)) <= stdev(differences) / math.sqrt(len(differences))
 
 
 def chosen_cell(study: ResolvedStudy, cell: Cell, results: Path) -> Cell:

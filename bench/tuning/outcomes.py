@@ -21,18 +21,27 @@ DIGITS = 12  # of a mean score: what differs in later ones differs by rounding a
 class Outcome:
     """What the trials of one point came to.
 
-    score: the mean over trial seeds of what points are compared by, None where a trial has none (it failed, or its
-    metric is undefined); loss: the mean over trial seeds of the loss on held-out rows, likewise. scored: how many of
-    its trials have a score. stopped_at_rung: the rung of successive halving, from 1, at which the point was out; None
-    if it was trained to the end. trials: the hash of each trial (`Cell.identity`) by its id.
+    Attributes:
+        score: the mean over trial seeds of what points are compared by, None where a trial has none (it failed, or its
+            metric is undefined).
+        loss: the mean over trial seeds of the loss on held-out rows, likewise.
+        scores: of each trial, in the order of the seeds.
+        stopped_at_rung: the rung of successive halving, from 1, at which the point was out; None if it was trained to
+            the end.
+        trials: the hash of each trial (`Cell.identity`) by its id.
     """
 
     values: Values
     score: float | None
     loss: float | None
-    scored: int
+    scores: tuple[float | None, ...]
     stopped_at_rung: int | None
     trials: dict[str, str]
+
+    @property
+    def scored(self) -> int:
+        """How many of its trials have a score."""
+        return sum(score is not None for score in self.scores)
 
 
 def outcomes(trials: Sequence[Cell], paths: StudyPaths) -> list[Outcome] | None:
@@ -84,7 +93,7 @@ def outcome_of(recorded: Sequence[tuple[Cell, Record]]) -> Outcome:
         values=first.trial.values,
         score=mean_of_all(scores),
         loss=mean_of_all([_score(LOSS, record) for _, record in recorded]),
-        scored=sum(score is not None for score in scores),
+        scores=tuple(scores),
         stopped_at_rung=min((rung for rung in stopped if rung is not None), default=None),
         trials={trial.id: record.cell.hash for trial, record in recorded},
     )

@@ -120,6 +120,14 @@ def study(spoil: Spoil) -> Callable[..., ResolvedStudy]:
         ),
         (tuning(more="trials: 4; halving: 1"), r"s\.yaml:13:3: tuning\.halving: .*greater than or equal to 2"),
         (tuning(more="trials: 4; choose_by: los"), r"s\.yaml:13:3: .*choose_by.*\(did you mean 'loss'\?\)"),
+        (
+            tuning(more="trials: 4; choose: one_standard_error"),
+            r"s\.yaml:10:1: .*takes the first of a list: give",
+        ),
+        (
+            tuning("{learning_rate: [1e-3, 2e-3]}", "choose: one_standard_error"),
+            r"s\.yaml:10:1: .*one_standard_error needs two trial seeds or more",
+        ),
         (tuning(more="trials: 4; task_seeds: {cola: [0]}"), r"s\.yaml:13:16: tuning\.task_seeds\.cola: 0 is a seed of"),
         (tuning(more="trials: 4; task_seeds: {cola: [7, 7]}"), r"s\.yaml:13:3: .*cola: a seed stands twice"),
         (tuning(more="trials: 4; task_seeds: {colla: [7]}"), r"s\.yaml:13:16: unknown task 'colla' \(did you mean 'co"),
@@ -159,6 +167,8 @@ def study(spoil: Spoil) -> Callable[..., ResolvedStudy]:
         "no-rung",
         "best-of-one",
         "unknown-choice",
+        "one-standard-error-of-a-range",
+        "one-standard-error-of-one-seed",
         "seed-of-the-study-for-a-task",
         "seed-of-a-task-twice",
         "seeds-of-no-task",

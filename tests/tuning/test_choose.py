@@ -223,3 +223,33 @@ def test_scores_of_epochs_are_of_the_cell_alone(tmp_path: Path) -> None:
         write_trial(StudyPaths(tmp_path, study.name), trial, rate_of(trial))
     cell = next(cell for cell in study.cells if cell.group == GROUP)
     assert chosen_cell(study, cell, tmp_path).recipe == cell.recipe.model_copy(update={"learning_rate": 0.008})
+
+
+@pytest.mark.parametrize(
+    ("losses", "rate"),
+    [
+        # 0.002 against the best, 0.004: differences of 0.01, -0.02, 0.02; mean 0.003, standard error 0.012.
+        ([(0.5, 0.5, 0.5), (0.26, 0.25, 0.27), (0.25, 0.27, 0.25), (0.9, 0.9, 0.9)], 0.002),
+        # Differences of 0.01, 0.02, 0.01: mean 0.013, standard error 0.003.
+        ([(0.5, 0.5, 0.5), (0.26, 0.29, 0.26), (0.25, 0.27, 0.25), (0.9, 0.9, 0.9)], 0.004),
+        # What stands behind the best one counts for nothing, and what failed is told apart.
+        ([(0.2, None, 0.3), (0.25, 0.27, 0.25), (0.26, 0.26, 0.26), (0.9, 0.9, 0.9)], 0.002),
+        ([(0.3, 0.3, 0.3), (0.3, 0.3, 0.3), (0.3, 0.3, 0.3), (0.9, 0.9, 0.9)], 0.001),
+    ],
+    ids=["within", "outside", "failed", "equal"],
+)
+def test_the_first_point_that_is_not_told_apart_from_the_best(
+    tmp_path: Path, losses: list[tuple[float | None, ...]], rate: float
+) -> None:
+    rates = (0.001, 0.002, 0.004, 0.008)
+    rule = "choose_by: loss, choose: one_standard_error, seeds: [100, 101, 102]"
+    study = tuned_study("learning_rate: [0.001, 0.002, 0.004, 0.008]", tuning=rule)
+
+    def end(trial: Cell) -> dict[str, Any]:
+        loss = losses[rates.index(rate_of(trial))][trial.seed - 100]
+        return {"score": 0.5, "loss": loss or 0.2, "status": "ok" if loss else "diverged"}
+
+    assert chosen_rate(study, tmp_path, end) == rate
+    best = tuned_study("learning_rate: [0.001, 0.002, 0.004, 0.008]", tuning=rule.replace("one_standard_error", "best"))
+    hashes = [[trial.spec_hash for trial in one.trials[GROUP]] for one in (study, best)]
+    assert hashes[0] == hashes[1]  # the rule makes no trial another one
