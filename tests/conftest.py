@@ -64,6 +64,16 @@ def _empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """A command that a test runs in this process sets variables for libraries, such as offline mode: for it alone."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def _working_folder(_empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test works in an empty folder: it finds no results of a study in the checkout, and leaves nothing there."""
     monkeypatch.chdir(_empty_folder)

@@ -98,7 +98,7 @@ def test_folders_outside_the_working_folder_are_bound(tmp_path: Path, monkeypatc
     found = container_variables(of, {"HF_HOME": str(hub), "APPTAINER_BIND": "/data:/data:ro"})
     bound = found["APPTAINER_BIND"].split(",")
     assert bound[0] == "/data:/data:ro"
-    assert set(bound[1:]) == {str(elsewhere), str(hub), str(mirror), str(CHECKOUT), str(CHECKOUT / "workflow")}
+    assert set(bound[1:]) == {str(elsewhere), str(hub), str(mirror), str(CHECKOUT)}
     assert found["HF_HOME"] == str(hub)
     assert (working / "cache").is_dir()
 
