@@ -159,6 +159,12 @@ def test_the_real_records_of_the_example_have_cards(tmp_path: Path, capsys: pyte
         assert found.base_model == subject.cell.backbone.hub_name
 
 
+def test_the_version_that_made_the_record_is_told(trained: Results) -> None:
+    subject = of(trained, "cola/lora/small/seed-0")
+    record = subject.record.model_copy(update={"environment": {"rankbench": "0.2.0"}})
+    assert "Trained by rankbench 0.2.0 as cell" in card(Subject(**{**vars(subject), "record": record}))
+
+
 def test_a_license_is_told_and_changes_no_cell(trained: Results) -> None:
     subject = of(trained, "cola/lora/small/seed-0")
     cell = subject.cell

@@ -32,14 +32,14 @@ def holds_texts_of_rows(task: Task, *, synthetic: bool) -> bool:
 def is_without_texts(predictions: Path) -> bool:
     """Whether a predictions.parquet is one out of a bundle, whose references are hashes."""
     wanted = pyarrow.parquet.read_table(predictions, columns=["reference"])["reference"]
-    return pyarrow.types.is_string(wanted.type) and all(text.startswith(PREFIX) for text in wanted.to_pylist() if text)
+    return pyarrow.types.is_string(wanted.type) and _are_hashes(wanted.to_pylist())
 
 
 def without_texts(task: Task, predictions: bytes) -> bytes:
     """The content of a predictions.parquet of `task` without the texts of rows; as it is where it has none already."""
     table = pyarrow.parquet.read_table(io.BytesIO(predictions))
     wanted, given = table["reference"].to_pylist(), table["prediction"].to_pylist()
-    if all(text.startswith(PREFIX) for text in wanted):  # out of a bundle
+    if _are_hashes(wanted):  # out of a bundle
         return predictions
     for metric in corpus_metrics(task):
         counts = COUNTS[metric].of_rows(task, given, wanted)
@@ -53,6 +53,11 @@ def without_texts(task: Task, predictions: bytes) -> bytes:
     stream = io.BytesIO()
     pyarrow.parquet.write_table(table, stream, compression="zstd")
     return stream.getvalue()
+
+
+def _are_hashes(references: Sequence[str | None]) -> bool:
+    """Whether the references are those that `_hashed` made; an empty one stays empty there."""
+    return all(text.startswith(PREFIX) for text in references if text)
 
 
 def _hashed(texts: Sequence[str | None], of_rows: Set[str | None]) -> pyarrow.Array:

@@ -72,7 +72,7 @@ def write_cards(results: Results) -> list[str]:
 
 
 def _opening(subject: Subject) -> str:
-    cell, version = subject.cell, subject.record.environment.get("packages", {}).get(PROJECT)
+    cell, version = subject.cell, subject.record.environment.get(PROJECT)
     base = f"`{cell.backbone.hub_name or cell.backbone.name}`"
     what = {
         "adapter": f"An adapter of {base} for PEFT.",

@@ -65,7 +65,7 @@ def software_section(facts: Facts) -> Section:
         (
             item("Python", counted(record.environment.get("python") for record in records)),
             *versions,
-            item("rankbench", counted(_own_version(record) for record in records)),
+            item("rankbench", counted(record.environment.get("rankbench") for record in records)),
             item("Commit", counted(record.environment.get("commit") for record in records)),
             item("Uncommitted changes", edits + (f"; of {unknown} {NOT_RECORDED}" if unknown else "")),
             item("Lock of all packages, SHA-256", counted(_short(r.environment.get("lock_sha256")) for r in records)),
@@ -137,11 +137,6 @@ def _model_texts(source: Source, *, mixed: bool) -> Iterator[str]:
 
 def _package(record: Record, name: str) -> str | None:
     version: str | None = record.environment.get("packages", {}).get(name)
-    return version
-
-
-def _own_version(record: Record) -> str | None:
-    version: str | None = _package(record, "rankbench") or record.environment.get("rankbench")
     return version
 
 
