@@ -211,7 +211,7 @@ def _averages_over_labels(cell: Cell) -> bool:
 
 
 def _starts_as_in_float32(cell: Cell) -> bool:
-    return cell.method.storage != "fp32"
+    return not cell.method.full_precision
 
 
 # What was corrected after the first records, and which cells have other results since: they get another hash, so that
