@@ -16,8 +16,8 @@ from bench.config.types import Frozen, KeyName, Label, Plain, label_field
 from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
 from bench.errors import nearest
 
-# How the frozen base is held, and with it how it multiplies. fp32_autocast holds it in float32 and multiplies in bfloat16
-# under torch.autocast; its name begins with what is stored, which the key is about, as those of the others are.
+# How the frozen base is held, and with it how it multiplies. fp32_autocast holds it in float32 and multiplies in
+# bfloat16 under torch.autocast: its name begins with what is stored, which is what the key is about.
 Storage = Literal["fp32", "fp32_autocast", "bf16", "nf4"]
 FULL_PRECISION: tuple[Storage, ...] = ("fp32", "fp32_autocast")  # those that hold every weight in float32
 Adapter = Literal["lora", "adalora", "peft", "full"]

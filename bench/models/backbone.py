@@ -1,4 +1,4 @@
-"""Load a prepared backbone as the method stores it (fp32, fp32_autocast, bf16 or nf4), always with its heads in float32.
+"""Load a prepared backbone as the method stores it, always with its heads in float32.
 
 Two terms: a *head* is a module that the task adds and that is trained in full (classifier, pooler); a *site* is a
 linear layer that can carry an adapter. The backbone's file names both.

@@ -1,10 +1,10 @@
 """In what precision a base multiplies.
 
 The matmuls of a base that is stored in less than float32 are bfloat16's where the device is fast at that, and so are
-those under autocast. Elsewhere (processors without such an instruction, GPUs before Ampere) bfloat16 takes many times as
-long as float32. There each matrix that is stored in less is unpacked to float32 for its matmul: what is stored and what
-flows between the layers stays as it is, and only the rounding of the product differs. Autocast is left off there, so
-that `fp32_autocast` gives what `fp32` gives.
+those under autocast. Elsewhere (processors without such an instruction, GPUs before Ampere) bfloat16 takes many times
+as long as float32. There each matrix that is stored in less is unpacked to float32 for its matmul: what is stored and
+what flows between the layers stays as it is, and only the rounding of the product differs. Autocast is left off there,
+so that `fp32_autocast` gives what `fp32` gives.
 """
 
 from __future__ import annotations
