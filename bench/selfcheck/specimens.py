@@ -65,7 +65,7 @@ SHAPES = {
         Shape("mnli", "adalora", BatchShape(32, 128)),
         Shape("qnli", "qlora", BatchShape(32, 256)),
         Shape("cnn_dailymail", "qlora_adalora", BatchShape(8, 512, 96)),
-        Shape("sst2", "adalora_autocast", BatchShape(32, 128)),
+        Shape("sst2", "adalora_autocast", BatchShape(32, 256)),
     ),
 }
 DEEP = {

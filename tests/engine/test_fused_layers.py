@@ -11,6 +11,7 @@ import torch
 from helpers.toy_models import adapted, batches, loss_of, sites_of, twin
 from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
@@ -197,6 +198,21 @@ def test_what_is_not_supported_is_refused():
         FlatParameters(chain(True).get_base_model().first, [AdapterSite("base_layer", 64, 64, "m", 0)])
 
 
+class LargeProducts(TorchDispatchMode):
+    """Collects the types in which matrices are multiplied that are larger than an adapter's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            first, second = args[-2:]
+            if min(*first.shape, *second.shape) >= 16:
+                self.types += [first.dtype, second.dtype]
+        return func(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("svd", [False, True], ids=["lora", "adalora"])
 @pytest.mark.parametrize("turned", [False, True], ids=["linear", "conv1d"])
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["plain", "checkpointed"])
@@ -210,9 +226,11 @@ def test_under_autocast_they_are_pefts_and_nearer_to_float32(svd, turned, checkp
     for model, given in zip(models, inputs, strict=True):
         packed = torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t)
         watched = packed if model is ours and not checkpointed else nullcontext()
-        with watched, torch.autocast("cpu", torch.bfloat16, enabled=model is not exact):
-            outputs.append(model(given, checkpointed=checkpointed))
-        outputs[-1].float().square().mean().backward()
+        with LargeProducts() as large:
+            with watched, torch.autocast("cpu", torch.bfloat16, enabled=model is not exact):
+                outputs.append(model(given, checkpointed=checkpointed))
+            outputs[-1].float().square().mean().backward()
+        assert set(large.types) == {torch.float32 if model is exact else torch.bfloat16}  # in both passes
     found = [(o.float(), i.grad, g) for o, i, g in zip(outputs, inputs, gradients_of(models, flat), strict=True)]
     for one, other, right in zip(*found, strict=True):
         assert 0 < (one - right).norm() <= 1.05 * (other - right).norm()

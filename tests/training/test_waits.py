@@ -105,7 +105,7 @@ def test_autocast_waits_for_nothing() -> None:
     """It leaves the meta device out, so what is seen here are the operations of the CPU."""
     chosen = AutoConfig.for_model(**{**SIZES, **BERT})
     model = AutoModelForSequenceClassification.from_config(chosen, attn_implementation=attention_on("cuda", "sdpa"))
-    use_autocast(model, [model.classifier])
+    use_autocast(model, [])
     ids = torch.ones(3, 10, dtype=torch.long)
     batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.ones(3, dtype=torch.long), 0)
     with Waits() as seen:
