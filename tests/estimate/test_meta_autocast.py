@@ -94,14 +94,16 @@ def test_it_takes_less_than_float32_and_more_than_bfloat16() -> None:
 
 
 def test_each_matrix_that_is_trained_is_cast_once() -> None:
-    x, trained, frozen = (torch.randn(4, 4, device="meta", requires_grad=grad) for grad in (False, True, False))
+    leaf, trained, frozen = (torch.randn(4, 4, device="meta", requires_grad=grad) for grad in (True, True, False))
+    x = 2 * leaf  # no parameter, so that it is cast each time
     with torch.autocast("cpu", torch.bfloat16), MetaAutocast("cuda"):
         with LiveBytes([x, trained, frozen]) as live:
             products = [functional.linear(x, weight) for weight in (trained, trained, frozen, frozen)]
         assert {product.dtype for product in products} == {torch.bfloat16}
         assert functional.softmax(products[0], -1).dtype == torch.float32
-    kept_for_backward = 2 + 1  # x of each product of the trained matrix, and its one copy
-    assert live.peak == 2 * 16 * (len(products) + kept_for_backward + 2)  # x and the frozen one, while they multiply
+    # The backward pass of the trained matrix needs x twice, that of x the trained matrix once and the frozen one twice.
+    kept = 2 + 1 + 2
+    assert live.peak == 2 * 16 * (len(products) + kept + 1)  # and the last x, while it is multiplied
     with MetaAutocast("cuda"):
         assert functional.linear(x, trained).dtype == torch.float32
 
