@@ -62,7 +62,7 @@ def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_per_para
     assert planned.importance == bytes_per_parameter * largest_adapter
 
 
-@pytest.mark.parametrize("method", ["qlora_adalora", "increlora_reserve", "rslora", "full"])
+@pytest.mark.parametrize("method", ["qlora_adalora", "increlora", "rslora", "full"])
 def test_bytes_of_moments_in_8_bits(lab: Lab, tmp_path: Path, method: str) -> None:
     cell = _cell(lab, method, ["query"])
     cell = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"optimizer": "adamw8bit"})})
