@@ -33,7 +33,14 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
         ("regularizer", "peft", "matrices", "depth", "growth", "pattern", "sparsity", "moving", "salience", "gates")
     ),
     "method.pattern": {"gradients": None},
-    "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
+    "recipe": {
+        "holdout_rows": 0,
+        "validations": 10,
+        "score_epochs": False,
+        "scale": None,
+        "processes": 1,
+        "optimizer": "adamw",
+    },
     "task": {
         "rouge_tokenizer": "rouge-score",
         "bleu_tokenizer": "13a",

@@ -13,6 +13,7 @@ from bench.publishing.cards.subjects import Subject
 from bench.records.schema import SiteRank
 
 NOT_RECORDED = "not recorded"
+OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "AdamW with moments in 8 bits"}
 
 
 def scores_section(subject: Subject) -> str:
@@ -104,7 +105,7 @@ def recipe_section(subject: Subject) -> str:
         ("optimizer steps", DASH if steps is None else count_text(steps)),
         ("rows per step", _batch(cell)),
         ("warm-up, then", DASH if steps is None else f"{recipe.warmup_at(steps)} steps, then {recipe.decay}"),
-        ("optimizer", f"AdamW, betas {recipe.adam_betas[0]:g} and {recipe.adam_betas[1]:g}"),
+        ("optimizer", f"{OPTIMIZERS[recipe.optimizer]}, betas {recipe.adam_betas[0]:g} and {recipe.adam_betas[1]:g}"),
         ("weight decay", f"{recipe.weight_decay:g}"),
         ("largest norm of the gradient", "none" if recipe.gradient_clip is None else f"{recipe.gradient_clip:g}"),
         ("largest length", f"{recipe.max_length} tokens" if cell.task.facts.input == "text" else ""),
