@@ -15,8 +15,10 @@ from types import ModuleType
 
 import pytest
 
+from bench.nvml import ALSO_GIVEN
+
 STAND_INS = Path(__file__).parent / "stand_ins"
-VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", *ALSO_GIVEN)
 NO_LIBRARY, NO_DRIVER, OTHER_LIBRARY = 12, 9, 18  # NVML's errors: not installed, no driver, of another version
 
 
