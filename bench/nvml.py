@@ -10,15 +10,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.errors import BenchError
 
+T = TypeVar("T")
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 CPU_IN_PLACE_OF_GPUS = "BENCH_CPU_IN_PLACE_OF_GPUS"
 CELLS_ON_GPU = "BENCH_CELLS_ON_GPU"  # set by what holds a GPU for a cell (bench/pipeline/gpus.py)
@@ -47,7 +48,9 @@ print(json.dumps([[str(gpu.uuid), gpu.name, gpu.total_memory, gpu.major, gpu.min
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU or an instance of one, by what the driver says of it. None: nobody could be asked.
+    """A GPU or an instance of one, by what the driver says of it.
+
+    None: nobody could be asked, or the driver does not tell (GPUs that share the host's memory have none of their own).
 
     uuid: its name for CUDA_VISIBLE_DEVICES; where nobody could be asked, what that variable calls it. model: such as
     'NVIDIA H100 80GB HBM3'. memory: bytes. capability: such as (9, 0). card: the UUID of the card that it is a part of,
@@ -201,17 +204,26 @@ def _instances(card: Any) -> list[Gpu]:
 
 
 def _described(handle: Any, card: Any) -> Gpu:
-    """`handle`: of a card or of an instance of `card`."""
+    """`handle`: of a card or of an instance of `card`. Raises NVMLError if the driver does not tell the UUIDs."""
     import pynvml
 
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(card)
     return Gpu(
         uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
-        model=str(pynvml.nvmlDeviceGetName(handle)),
-        memory=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-        capability=(major, minor),
+        model=_if_supported(lambda: str(pynvml.nvmlDeviceGetName(handle))),
+        memory=_if_supported(lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)),
+        capability=_if_supported(lambda: tuple(pynvml.nvmlDeviceGetCudaComputeCapability(card))),
         card=str(pynvml.nvmlDeviceGetUUID(card)),
     )
+
+
+def _if_supported(ask: Callable[[], T]) -> T | None:
+    """What `ask` returns; None where the driver has no such figure of this model. Raises other NVMLErrors."""
+    import pynvml
+
+    try:
+        return ask()
+    except pynvml.NVMLError_NotSupported:
+        return None
 
 
 @contextmanager

@@ -59,6 +59,13 @@ def test_a_card_and_the_instances_of_another() -> None:
     assert (found["MIG-2"].card, found["MIG-2"].memory, found["MIG-2"].capability) == ("GPU-b", 10 * 2**30, (9, 0))
 
 
+def test_a_gpu_that_shares_the_memory_of_its_host(machine: Machine) -> None:
+    """The driver has no figure for the memory of such a GPU, and it can be used all the same."""
+    machine.cards[:] = [Card("GPU-a", "NVIDIA GB10", (12, 1), memory=None)]
+    machine.write()
+    assert visible_gpus() == [Gpu("GPU-a", "NVIDIA GB10", None, (12, 1), "GPU-a")]
+
+
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
     ("variable", "expected"),

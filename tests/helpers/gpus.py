@@ -26,13 +26,13 @@ NO_LIBRARY, NO_DRIVER, OTHER_LIBRARY = 12, 9, 18  # NVML's errors: not installed
 class Card:
     """A card; instances: the UUIDs of its parts, if it is split. processes: ids of those that compute on it.
 
-    energy: millijoules that its counter shows; None: it has no counter.
+    memory: bytes; None: it shares the host's. energy: millijoules that its counter shows; None: it has no counter.
     """
 
     uuid: str
     model: str = "NVIDIA H100 80GB HBM3"
     capability: tuple[int, int] = (9, 0)
-    memory: int = 80 * 2**30
+    memory: int | None = 80 * 2**30
     instances: Sequence[str] = ()
     processes: Sequence[int] = ()
     forbidden: bool = False

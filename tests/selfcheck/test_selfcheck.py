@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -37,6 +39,13 @@ def hanging(place: Place) -> Finding:  # noqa: ARG001
     return Finding("pass", "")
 
 
+def hanging_in_another(place: Place) -> Finding:
+    """What it starts says its id and hangs, as a cell of a check could."""
+    code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+    subprocess.run([sys.executable, "-c", code, str(place.folder / "started")], check=False)
+    return Finding("pass", "")
+
+
 def check(run: object, *, limit: float = 60, alone: bool = False) -> Check:
     return Check(run.__name__, "it holds", "call for help", run, alone=alone, limit=limit)  # type: ignore[attr-defined]
 
@@ -61,6 +70,18 @@ def test_every_check_has_its_answer(tmp_path: Path) -> None:
     assert said[4] == "no answer in 2 seconds"
     assert outcomes[0].finding.numbers["seen"] == ""  # the CPU is checked: no GPU is visible
     assert "illegal memory access" in (tmp_path / "log").read_text()
+
+
+def test_a_check_that_hangs_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Not the cells that it has started either, which would hold a GPU."""
+    chosen = [check(hanging_in_another, limit=5, alone=True)]
+    (outcome,) = run_checks(chosen, Place(tmp_path, "cpu"), tmp_path / "log")
+    assert outcome.finding.found == "no answer in 5 seconds"
+    started = Path("/proc", (tmp_path / "started").read_text(), "stat")
+    deadline = time.monotonic() + 10
+    while started.exists() and started.read_text().split()[2] != "Z":  # a zombie waits for whoever adopted it
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_the_report_and_the_exit_code(
