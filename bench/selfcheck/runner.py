@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from bench.selfcheck.check import Check, Finding, Outcome, Place
 
 READY = "ready"
 END = 10.0  # seconds
+PARENT_CHECK = 0.5  # seconds between two looks whether the parent is alive
 Answer = tuple[Finding, bool]  # a finding, and whether the process is whole after it
 
 
@@ -73,6 +75,18 @@ def _kill_with_children(process: BaseProcess) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def _end_with_parent() -> None:
+    """From now on end this process and what it starts when its parent has ended, which may have been killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _answer(receiving: Connection, limit: float) -> Answer:
     if not receiving.poll(limit):
         return Finding("fail", f"no answer in {limit:.0f} seconds"), False
@@ -86,6 +100,7 @@ def _answer(receiving: Connection, limit: float) -> Answer:
 def _work(checks: Sequence[Check], place: Place, log: Path, sending: Connection) -> None:
     """The main function of a process that runs checks."""
     os.setpgid(0, 0)  # so that what it starts can be ended with it; ctrl-C reaches the parent alone, which does so
+    _end_with_parent()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

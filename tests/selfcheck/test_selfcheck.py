@@ -77,9 +77,29 @@ def test_a_check_that_hangs_leaves_nothing_behind(tmp_path: Path) -> None:
     chosen = [check(hanging_in_another, limit=5, alone=True)]
     (outcome,) = run_checks(chosen, Place(tmp_path, "cpu"), tmp_path / "log")
     assert outcome.finding.found == "no answer in 5 seconds"
-    started = Path("/proc", (tmp_path / "started").read_text(), "stat")
-    deadline = time.monotonic() + 10
-    while started.exists() and started.read_text().split()[2] != "Z":  # a zombie waits for whoever adopted it
+    assert_ends((tmp_path / "started").read_text())
+
+
+def test_a_self_check_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_selfcheck as here\n"
+        "chosen = [here.check(here.hanging_in_another, alone=True)]\n"
+        "here.run_checks(chosen, here.Place(Path(sys.argv[2]), 'cpu'), Path(sys.argv[2], 'log'))"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    with subprocess.Popen(command) as parent:
+        started, deadline = tmp_path / "started", time.monotonic() + 60
+        while not (started.exists() and started.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        parent.kill()
+    assert_ends(started.read_text())
+
+
+def assert_ends(process: str) -> None:
+    """Soon there is no process of that id that runs; a zombie waits for whoever adopted it."""
+    stat, deadline = Path("/proc", process, "stat"), time.monotonic() + 10
+    while stat.exists() and stat.read_text().split()[2] != "Z":
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
