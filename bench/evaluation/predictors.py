@@ -88,9 +88,10 @@ def _options(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: 
 def _spans(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: Any) -> Predicted:
     batch = collate(rows)
     loss, logits = task_loss(model, batch, task.kind)
-    is_token = batch.inputs["attention_mask"].bool()
-    own = [of_row[:, kept].cpu().numpy() for of_row, kept in zip(logits, is_token, strict=True)]
-    windows = [window_answer(collate.split, i, found, task.answering) for i, found in zip(rows, own, strict=True)]
+    # Once for the batch: to cut each row where it is would wait for the device twice per row.
+    found, is_token = logits.cpu().numpy(), batch.inputs["attention_mask"].bool().cpu().numpy()
+    own = [of_row[:, kept] for of_row, kept in zip(found, is_token, strict=True)]
+    windows = [window_answer(collate.split, i, of_row, task.answering) for i, of_row in zip(rows, own, strict=True)]
     return Predicted(windows, float(loss))
 
 
