@@ -19,7 +19,7 @@ from bench.paths import cell_id, trial_id
 _PARTS_NOT_IDENTITY = {"study", "budget_name", "choice"}
 _FIELDS_NOT_IDENTITY = {
     # The cell has the resolved recipe as a part of its own.
-    "task": {"description", "label", "license", "resources", "recipe"},
+    "task": {"description", "label", "license", "resources", "recipe", "smaller_is_better"},
     "backbone": {"description", "license", "same_as"},
     "method": {"description", "label", "recipe"},
     "trial": {"point", "values", "choose_by", "choose"},
