@@ -51,8 +51,8 @@ class CellKey(Stored):
 class Reported(Stored):
     """The score that the tables show.
 
-    `value` is a fraction from 0 to 1 (a correlation: from -1 to 1), or None where the metric is undefined, as the
-    correlation of constant predictions is.
+    `value` is a fraction from 0 to 1 (a correlation: from -1 to 1), or a perplexity, or None where the metric is
+    undefined, as the correlation of constant predictions is.
     """
 
     split: str
