@@ -43,8 +43,8 @@ def compare(first: Path, second: Path, out: Path | None, limit: float | None) ->
     differs in their environments and specs.
 
     The exit code is 0; with --fail-over it is 1 if a method's score in B is worse than in A by more than so many points
-    (of a perplexity: by so much) and the interval of the difference excludes zero, on a task or over tasks, or if a cell has a score in A and ended
-    without one in B.
+    (of a perplexity: by so much) and the interval of the difference excludes zero, on a task or over tasks, or if a
+    cell has a score in A and ended without one in B.
     """
     from bench.analysis.compare.report import drops, report_on, undecided
     from bench.analysis.compare.sides import paired

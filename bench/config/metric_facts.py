@@ -46,7 +46,7 @@ class MetricFacts:
     @property
     def label(self) -> str:
         """'MCC', 'perplexity ↓'."""
-        return f"{self.name} {MARK}" if self.says_direction else self.name
+        return self.marked_name(self.name)
 
     @property
     def says_direction(self) -> bool:
@@ -76,6 +76,10 @@ class MetricFacts:
     def averages(self) -> bool:
         """Whether it can be averaged with the metrics of other tasks: points of which more is better."""
         return self.in_points and not self.lower_is_better
+
+    def marked_name(self, name: str) -> str:
+        """Another name of the metric, such as that of the hub, with `MARK` where less is better."""
+        return f"{name} {MARK}" if self.says_direction else name
 
     def shown(self, value: float) -> float:
         """A recorded value, or a difference of two, in the unit of tables."""
