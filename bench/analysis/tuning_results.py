@@ -28,7 +28,7 @@ class TrialResult:
     """The outcome of one trial.
 
     Attributes:
-        scores: on the held-out rows, by metric, as fractions; None where a metric is undefined. Empty if it failed.
+        scores: on the held-out rows, by metric, as recorded; None where a metric is undefined. Empty if it failed.
         loss: mean loss on the held-out rows; None if it is not finite or the trial failed.
         steps: that were trained.
         stopped_at_rung: the rung of successive halving, from 1, at which the trial was stopped; None if at none.

@@ -107,7 +107,7 @@ class Trial(Frozen):
 class Choice(Frozen):
     """The point with which a cell is trained, and where it comes from.
 
-    score: of the point on the held-out rows, the mean over trial seeds; `by` names the metric (a fraction), or "loss".
+    score: of the point on the held-out rows, the mean over trial seeds; `by` names the metric, or "loss".
     trials: the hash (`Cell.identity`) of every trial that it was chosen from, by the trial's id.
     source, sha256: the file that the values were taken over from, and its hash, where they were.
     """

@@ -259,7 +259,7 @@ class Record(Stored):
     selection: str = "last"
     reported: Reported | None = None
     metrics: dict[str, dict[str, dict[str, float | None]]] = Field(
-        {}, description="split: {last or best: {metric: fraction}}"
+        {}, description="split: {last or best: {metric: value}}; a fraction, but for a perplexity"
     )
     loss: dict[str, float | None] = Field({}, description="split: mean loss of the task; None: not finite")
     training: Training | None = None
