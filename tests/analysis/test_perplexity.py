@@ -165,7 +165,7 @@ def test_figures_name_the_metric_and_ring_the_lower_score() -> None:
     comparer = comparer_of("gsm8k")
     figure = difference_figure(comparer.results, verdicts(comparer))
     assert figure is not None
-    assert "in perplexity [smaller is better]" in figure.axes[0].get_xlabel()
+    assert figure.axes[0].get_xlabel().endswith("in perplexity\n[smaller is better]")
     panel = trade_off_panel(comparer.results, "gsm8k", COSTS[1])
     axis = panel.axes[0]
     assert axis.get_ylabel() == "perplexity [smaller is better]"

@@ -74,7 +74,8 @@ def draw_differences(axis: Any, results: Results, task: str, found: Sequence[Ver
     baseline = results.labels[firsts[0]] if len(firsts) == 1 else ""
     to = f" to {baseline}" if baseline else ""
     axis.set(yticks=range(len(labels)), yticklabels=labels, ylim=(-0.6, len(labels) - 0.4))
-    axis.set_xlabel(f"difference{to} in {axis_text(facts)}", fontsize=8)
+    name = axis_text(facts).replace(" [", "\n[") if facts.says_direction else axis_text(facts)  # a panel is narrow
+    axis.set_xlabel(f"difference{to} in {name}", fontsize=8)
     if any(len(verdict.comparison.seeds) == 1 for verdict in shown if verdict.comparison):
         axis.set_xlabel(f"{axis.get_xlabel()}\n({ONE_SEED})", fontsize=7)
     axis.set_title(spec.label, fontsize=9, loc="left", fontweight="bold")
