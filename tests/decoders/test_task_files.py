@@ -33,6 +33,18 @@ PROMPT = {"text": "{question}", "completion": "{answer}"}
         ("gsm8k", {"prefix": "solve: "}, "says in `prompt` what stands before a text"),
         ("gsm8k", {"metrics": ["rouge1"]}, "extract is for exact_match"),
         ("gsm8k", {"metrics": ["accuracy"]}, "'accuracy' is no metric of causal-lm"),
+        (
+            "gsm8k",
+            {"metrics": ["perplexity"], "extract": None},
+            r"\['perplexity'\] generates nothing: remove the block",
+        ),
+        ("gsm8k", {"metrics": ["exact_match", "perplexity"], "generation": None}, "needs the block `generation`"),
+        ("arc_easy", {"metrics": ["perplexity"]}, "no metric of multiple-choice: perplexity is that of the tokens of"),
+        (
+            "cola",
+            {"metrics": ["perplexity"]},
+            "no metric of classification: perplexity is that of the tokens of target",
+        ),
         ("arc_easy", {"labels": ["a", "b"]}, "takes its options from a column"),
         ("arc_easy", {"generation": {"beams": 1}}, "generates nothing"),
         ("boolq", {"labels": None, "data": None}, "at least two labels|Field required"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 
 from bench.analysis.stats.mean_interval import MIN_SEEDS, half_width
-from bench.analysis.wording import DASH, budget_text, count_text, with_minus_signs
+from bench.analysis.wording import DASH, budget_text, count_text, direction_notes, with_minus_signs
 from bench.config.cell import Cell
 from bench.publishing.cards.metadata import hub_metric
 from bench.publishing.cards.subjects import Subject
@@ -26,10 +26,13 @@ def scores_section(subject: Subject) -> str:
         n = subject.rows.get(split)
         own = "undefined" if value is None else _number(value * hub.factor, digits)
         over_seeds = [_number(mean(group), digits) if group else DASH, _interval(group, digits)] if several else []
-        rows.append([split, hub.name, own, DASH if n is None else count_text(n), *over_seeds])
+        name = subject.cell.task.metric_facts(metric).marked_name(hub.name)
+        rows.append([split, name, own, DASH if n is None else count_text(n), *over_seeds])
     spread = [f"mean of {_seeds(len(subject.group))}", "95% interval"] if several else []
     header = ["split", "metric", f"this one (seed {subject.cell.seed})", "n", *spread]
-    return f"## Scores\n\n{_table(header, rows)}\n\n{_about_the_interval(subject)}"
+    metrics = [subject.cell.task.metric_facts(metric) for _, metric, _ in subject.scores]
+    notes = [*direction_notes(metrics, differences=False), _about_the_interval(subject)]
+    return f"## Scores\n\n{_table(header, rows)}\n\n{' '.join(notes)}"
 
 
 def _interval(scores: Sequence[float], digits: int) -> str:
