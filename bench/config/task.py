@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
@@ -18,7 +18,7 @@ from bench.config.metric_facts import OF_LIKELIHOODS, MetricFacts, metric_facts
 from bench.config.prompt import OPTION, Prompt
 from bench.config.recipe import Recipe
 from bench.config.types import Frozen, KeyName, Kind, Label, License, Positive, label_field
-from bench.errors import nearest
+from bench.errors import FaultAt, nearest
 
 _OWN_METRICS = sorted(set().union(*(facts.metrics for facts in KINDS.values())))
 
@@ -172,17 +172,27 @@ class Task(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:
-        faults = (self._faults_of_labels, self._faults_of_metrics, self._faults_of_columns, self._faults_of_answers)
-        for fault in (fault for of_part in faults for fault in of_part()):
-            raise ValueError(fault)
+        parts: tuple[tuple[str, Callable[[], Iterator[str]]], ...] = (
+            ("labels", self._faults_of_labels),
+            ("metrics", self._faults_of_metrics),
+            ("data.columns", self._faults_of_columns),
+            ("prompt", self._faults_of_prompt),
+            ("answers", self._faults_of_answers),
+            ("generation", self._faults_of_generation),
+        )
+        for key, faults in parts:
+            for fault in faults():
+                raise FaultAt(key, fault)
+        return self
+
+    def _faults_of_generation(self) -> Iterator[str]:
         if self.generates and self.generation is None:
-            raise ValueError(f"a {self.kind} task needs the block `generation`")
+            yield f"a {self.kind} task needs the block `generation`"
         if not self.generates and self.generation is not None:
             of_what = f"with the metrics {self.metrics} " if self.facts.writes else ""
-            raise ValueError(f"a {self.kind} task {of_what}generates nothing: remove the block `generation`")
+            yield f"a {self.kind} task {of_what}generates nothing: remove the block `generation`"
         if self.generation is not None and self.generation.stop and self.facts.family != "decoder":
-            raise ValueError("generation.stop is for decoders: other models learn where a text ends")
-        return self
+            yield "generation.stop is for decoders: other models learn where a text ends"
 
     def _faults_of_labels(self) -> Iterator[str]:
         if self.classes and len(self.labels) < 2:
@@ -245,6 +255,9 @@ class Task(Frozen):
             yield f"data.columns.options: a {self.kind} task has no options"
         if not decoder and self.facts.target != "option" and len(columns.text) > 2:
             yield f"data.columns.text: a {self.kind} task reads one or two columns, got {columns.text}"
+
+    def _faults_of_prompt(self) -> Iterator[str]:
+        columns, decoder = self.data.columns, self.facts.family == "decoder"
         if decoder and self.prefix:
             yield f"prefix: a {self.kind} task says in `prompt` what stands before a text"
         if decoder != (self.prompt is not None):

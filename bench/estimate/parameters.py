@@ -20,7 +20,7 @@ from bench.config.rank_schedule import largest_rank, rank_cost, schedule_of, sta
 from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
 from bench.estimate.moments import packed_bytes
-from bench.inputs.model_classes import auto_class, head_outputs
+from bench.inputs.model_classes import built, head_outputs
 from bench.models.adapters import attach
 from bench.models.backbone import check_heads, find_sites, head_modules
 from bench.models.quantization import pack_layers, unpacked_layers
@@ -211,7 +211,7 @@ def meta_model(backbone: Backbone, kind: str, labels: int, *, half: bool = False
         config.num_labels = labels
     dtype = torch.bfloat16 if half else torch.float32
     with torch.device("meta"):
-        model = auto_class(kind).from_config(config, attn_implementation=backbone.attention, dtype=dtype)
+        model = built(config, kind, attn_implementation=backbone.attention, dtype=dtype)
         if backbone.untie_head:
             # transformers ties the head of T5 whatever its config says, but the checkpoint has a matrix of its own.
             model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
