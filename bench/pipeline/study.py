@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
+from bench.config.trials import direction
 from bench.estimate.duration import forecaster
 from bench.estimate.jobs import cores, gpus, memory_mb, minutes
 from bench.estimate.tuning_cost import possible_cells
@@ -251,7 +252,9 @@ class Pipeline:
         if tuning is not None and tuning.choose != "best":  # a rule that came later: what others have decided stays
             rule["choose"] = tuning.choose
         return {
-            group: digest_json({**rule, "trials": [trial.spec_hash for trial in trials]})
+            group: digest_json(
+                {**rule, **direction(rule["by"], trials[0].task), "trials": [trial.spec_hash for trial in trials]}
+            )
             for group, trials in self.study.trials.items()
         }
 

@@ -102,3 +102,5 @@ def test_cells_whose_results_were_corrected_run_again_and_no_others() -> None:
     assert {cell.task.name for cell in of_paper} == {"mnli", "sst2", "cola", "qnli"}
     dropout = corrected("recipe.adapter_dropout=0.1", "tasks=[sst2]")
     assert {cell.method.name for cell in dropout} == {*quantized, "adalora"}
+    numbers = {cell.task.name for cell in corrected(study="decoders-full") if cell.method.name not in quantized}
+    assert numbers == {"gsm8k"}, "10-3 ends in 3: answers by log-likelihood are the same as before"
