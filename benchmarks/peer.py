@@ -151,7 +151,7 @@ def trainer_of(cell: Cell, model: Any, data: Any, tokenizer: Any, out: Path, ste
         report_to="none",
         seed=cell.seed,
         disable_tqdm=True,
-        bf16=cell.method.storage == "nf4",
+        bf16=cell.method.storage in ("fp32_autocast", "nf4"),
         use_cpu=not torch.cuda.is_available(),
     )
     callbacks = [Allocate(model)] if cell.method.adapter == "adalora" else []

@@ -41,7 +41,9 @@ class Named:
 @click.option("--task", metavar="T", help="default: the task of the cell's record")
 @click.option("--backbone", metavar="B", help="default: the backbone of the cell's record")
 @click.option(
-    "--storage", type=click.Choice(["fp32", "bf16", "nf4"]), help="of the base; default: the record's, or fp32"
+    "--storage",
+    type=click.Choice(["fp32", "fp32_autocast", "bf16", "nf4"]),
+    help="of the base; default: the record's, or fp32",
 )
 @click.option("--embedded", is_flag=True, help="score on the generated rows, not on the hub's")
 @click.option("--rows", type=int, metavar="N", help="evaluate at most so many rows of a split")
@@ -148,7 +150,7 @@ def _cell_to_score(path: Path, named: Named, recorded: Cell | None, catalog: Cat
     if task.kind not in backbone.kinds:
         raise BenchError(f"backbone {backbone.name!r} serves {', '.join(backbone.kinds)}, not {task.kind}")
     method = _method(named, recorded)
-    if method.adapter == "full" and method.storage != "fp32":
+    if method.adapter == "full" and not method.full_precision:
         raise BenchError(
             f"{path}: method {method.name!r} trained the whole model, which is scored as it was stored: leave out "
             f"--storage {method.storage}"

@@ -218,7 +218,7 @@ def _averages_over_labels(cell: Cell) -> bool:
 
 
 def _starts_as_in_float32(cell: Cell) -> bool:
-    return cell.method.storage != "fp32"
+    return not cell.method.full_precision
 
 
 def _compares_numbers(cell: Cell) -> bool:

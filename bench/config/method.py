@@ -16,7 +16,10 @@ from bench.config.types import Frozen, KeyName, Label, Plain, label_field
 from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
 from bench.errors import nearest
 
-Storage = Literal["fp32", "bf16", "nf4"]
+# How the frozen base is held, and with it how it multiplies. fp32_autocast holds it in float32 and multiplies in
+# bfloat16 under torch.autocast: its name begins with what is stored, which is what the key is about.
+Storage = Literal["fp32", "fp32_autocast", "bf16", "nf4"]
+FULL_PRECISION: tuple[Storage, ...] = ("fp32", "fp32_autocast")  # those that hold every weight in float32
 Adapter = Literal["lora", "adalora", "peft", "full"]
 
 # The names of bench/engine/allocators/names.py, which a type checker can't read there.
@@ -71,7 +74,11 @@ class Method(Frozen):
     name: KeyName = Field(description="Name of the method; the file has the same name.")
     label: Label = label_field("method")
     description: str = Field("", description="One sentence for readers. The default is empty.")
-    storage: Storage = Field("fp32", description="Format in which the frozen base is stored. The default is fp32.")
+    storage: Storage = Field(
+        "fp32",
+        description="Format in which the frozen base is stored: fp32, bf16 or nf4. fp32_autocast stores it in fp32 and "
+        "multiplies in bfloat16, under torch.autocast. The default is fp32.",
+    )
     double_quantization: bool = Field(
         True, description="For nf4: also quantize the quantization constants. The default is true."
     )
@@ -135,6 +142,11 @@ class Method(Frozen):
     recipe: Annotated[dict[RecipeKey, Any], AfterValidator(_check_recipe_values)] = Field(
         {}, description="Keys of the recipe that this method changes for every task. The default is none."
     )
+
+    @property
+    def full_precision(self) -> bool:
+        """Whether every weight is stored in float32, so that it can be trained and no first value was rounded."""
+        return self.storage in FULL_PRECISION
 
     @property
     def lean(self) -> bool:
@@ -204,6 +216,7 @@ class Method(Frozen):
         if (self.adapter == "peft") != (self.peft is not None):
             raise ValueError("the block `peft` and adapter: peft go together")
         # Small updates get lost in weights of 16 bits, and weights of 4 bits can not be trained at all.
-        if self.adapter == "full" and self.storage != "fp32":
-            raise ValueError(f"adapter 'full' trains every parameter: storage must be fp32, not {self.storage}")
+        if self.adapter == "full" and not self.full_precision:
+            allowed = " or ".join(FULL_PRECISION)
+            raise ValueError(f"adapter 'full' trains every parameter: storage must be {allowed}, not {self.storage}")
         return self

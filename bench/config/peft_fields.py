@@ -16,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from bench.config.catalog import Catalog, Entry
-from bench.config.method import Method, PeftChoice
+from bench.config.method import FULL_PRECISION, Method, PeftChoice
 from bench.config.yaml_source import Places, place_of
 from bench.errors import BenchError, Problem, SpecError, nearest
 
@@ -131,8 +131,9 @@ def _bias_problems(method: Method, places: Places, file: Path) -> Iterator[Probl
     """Biases of the base that PEFT trains (`bias: all`, `lora_only`, ...) must be stored in the type of training."""
     assert method.peft is not None  # the caller's methods all have one
     bias = method.peft.fields.get("bias", "none")
-    if isinstance(bias, str) and bias != "none" and method.storage != "fp32":
-        message = f"peft.fields: bias: {bias} trains the base's biases: storage must be fp32, not {method.storage}"
+    if isinstance(bias, str) and bias != "none" and not method.full_precision:
+        needed = f"storage must be {' or '.join(FULL_PRECISION)}, not {method.storage}"
+        message = f"peft.fields: bias: {bias} trains the base's biases: {needed}"
         yield Problem(file, message, *place_of(places, ("peft", "fields", "bias")))
 
 

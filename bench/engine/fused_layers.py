@@ -4,10 +4,16 @@ PEFT builds the adapter's path from single autograd operations, each with views 
 layer is one autograd function. Its backward adds the gradients of A and B straight into the flat gradient buffer, so
 that nothing is gathered or copied later. The singular values are folded into B once per step (`FlatParameters.fold`),
 which makes AdaLoRA's layer cost the same as LoRA's.
+
+The adapter's products are always float32's. The base's are those of the type that it is stored in, or under
+torch.autocast of autocast's type, in the forward and in the backward pass. Autocast casts a frozen matrix anew at each
+use (its cache holds trained ones alone), and autograd would keep all the copies until the backward pass. Here a copy
+lives as long as its product, and the backward pass casts again.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -71,8 +77,9 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
     def forward(ctx: Any, x: Tensor, _anchor: Tensor, weight: Tensor, bias: Tensor | None, site: SiteTensors) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         result = functional.linear(flat, weight, bias)
-        hidden = torch.mm(flat.float(), site.a_t).float()  # autocast would leave it in half precision
-        site.add_to(result, hidden)
+        with _without_autocast(x):
+            hidden = torch.mm(flat.float(), site.a_t)
+            site.add_to(result, hidden)
         ctx.save_for_backward(flat, hidden, weight)
         ctx.site, ctx.shape = site, x.shape
         return result.view(*x.shape[:-1], -1)
@@ -85,7 +92,8 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
         grad_hidden = site.backward(grad.float(), flat.float(), hidden)
         if not ctx.needs_input_grad[0]:
             return None, None, None, None, None
-        grad_x = torch.mm(grad.to(weight.dtype), weight)  # under autocast the two differ
+        # The gradient has the type of the forward product. Under autocast x and the weight may have others.
+        grad_x = torch.mm(grad, weight.to(grad.dtype)).to(flat.dtype)
         if grad_x.dtype == torch.float32:
             grad_x.addmm_(grad_hidden, site.a, alpha=site.scale)
         else:
@@ -100,8 +108,9 @@ class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, result: Tensor, x: Tensor, _anchor: Tensor, site: SiteTensors) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        hidden = torch.mm(flat.float(), site.a_t).float()  # autocast would leave it in half precision
-        site.add_to(result.view(-1, result.shape[-1]), hidden)
+        with _without_autocast(x):
+            hidden = torch.mm(flat.float(), site.a_t)
+            site.add_to(result.view(-1, result.shape[-1]), hidden)
         ctx.mark_dirty(result)
         ctx.save_for_backward(flat, hidden)
         ctx.site, ctx.shape = site, x.shape
@@ -116,6 +125,19 @@ class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
             return grad, None, None, None
         grad_x = torch.mm(grad_hidden, site.a).mul_(site.scale).to(flat.dtype)
         return grad, grad_x.view(ctx.shape), None, None
+
+
+def autocast_device(tensor: Tensor) -> str:
+    """The type of device whose autocast applies to `tensor`. Where there are shapes alone, it is the CPU's that says
+    whether it is on: the meta device has none, and CUDA's can't be turned on without a GPU."""
+    device: str = tensor.device.type
+    return "cpu" if device == "meta" else device
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Inside, products are those of the types of their factors."""
+    device = autocast_device(x)
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def fused_forward(layer: Any, x: Tensor, **options: Any) -> Tensor:

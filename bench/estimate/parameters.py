@@ -15,7 +15,7 @@ from typing import Any
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
 from bench.config.kinds import KINDS
-from bench.config.method import Storage
+from bench.config.method import FULL_PRECISION, Storage
 from bench.config.rank_schedule import largest_rank, rank_cost, schedule_of, start_rank
 from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
@@ -166,7 +166,7 @@ def model_shape(backbone_json: str, kind: str, labels: int, storage: Storage) ->
     per cell. Raises BenchError if the backbone's file has no `config`.
     """
     backbone = Backbone.model_validate_json(backbone_json)
-    model = meta_model(backbone, kind, labels, half=storage != "fp32")
+    model = meta_model(backbone, kind, labels, half=storage not in FULL_PRECISION)
     check_heads(model, backbone)
     sizes = {name: p.element_size() for name, p in model.named_parameters()}
     packed = pack_layers(model, backbone) if storage == "nf4" else {}

@@ -7,11 +7,11 @@ layer per stack and with two; every further layer adds what the second one added
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -21,6 +21,7 @@ from bench.config.method import Method
 from bench.config.rank_schedule import schedule_of
 from bench.config.recipe import Recipe
 from bench.estimate.counters import FusedKernels, LiveBytes, MatmulOperations
+from bench.estimate.meta_autocast import MetaAutocast
 from bench.estimate.parameters import Unpredictable, label_count, meta_model, model_shape
 from bench.evaluation.loss import task_loss
 from bench.inputs.collate import PIXEL_VALUES, Batch
@@ -141,16 +142,17 @@ def _training_step(cell: Cell, depths: dict[str, int], batch: BatchShape, device
     backbone = cell.backbone.model_copy(update={"config": {**cell.backbone.config, **depths}})
     cell = cell.model_copy(update={"backbone": backbone})
     model = meta_model(backbone, cell.task.kind, label_count(cell))
-    if cell.method.storage != "fp32":
+    if not cell.method.full_precision:
         model.bfloat16()  # nf4 too: its activations are those of bfloat16, and what it unpacks is counted as workspace
     if cell.method.storage == "nf4":
         use_linear_layers(model, pack_layers(model, backbone))
     prepare_for_training(model, cell, device)
-    kernels: AbstractContextManager[Any] = nullcontext()
-    if device == "cuda":
-        kernels = FusedKernels()
-        if cell.recipe.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": _checkpoint_contexts})
+    if cell.recipe.gradient_checkpointing:
+        # For a checkpointed block's forward, which runs inside the modes already, and for its recomputation, which
+        # doesn't: PyTorch suspends function modes during backward.
+        model.gradient_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": lambda: (nullcontext(), _modes(cell, device))}
+        )
     sites = chosen_sites(find_sites(model, backbone), cell.method)
     model = attach(model, cell, sites)
     # The schedule only has to be valid: no optimizer step is made.
@@ -159,16 +161,21 @@ def _training_step(cell: Cell, depths: dict[str, int], batch: BatchShape, device
     inputs = _meta_batch(cell, batch)
     # Weights and training state are predicted by bench/estimate/parameters.py, so they don't count here.
     held = [*model.parameters(), *model.buffers(), core.flat.data, core.flat.grad]
-    with kernels, LiveBytes(held) as live, MatmulOperations() as matmuls, torch.device("meta"):
-        loss, _ = task_loss(model, inputs, cell.task.kind)
+    with LiveBytes(held) as live, MatmulOperations() as matmuls, torch.device("meta"):
+        with _modes(cell, device):
+            loss, _ = task_loss(model, inputs, cell.task.kind)
         core.accumulate(loss)
     return Traced(int(live.peak), matmuls.total)
 
 
-def _checkpoint_contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """For a checkpointed block's forward, which runs inside the mode already, and for its recomputation, which doesn't:
-    PyTorch suspends function modes during backward."""
-    return nullcontext(), FusedKernels()
+@contextmanager
+def _modes(cell: Cell, device: Device) -> Iterator[None]:
+    """Inside, a forward pass on the meta device keeps what it keeps on a device of that type."""
+    kernels: AbstractContextManager[object] = FusedKernels() if device == "cuda" else nullcontext()
+    # Entered last, so that attention gets what autocast made of its inputs.
+    casts = MetaAutocast(device) if cell.method.storage == "fp32_autocast" else nullcontext()
+    with kernels, casts:
+        yield
 
 
 def _meta_batch(cell: Cell, batch: BatchShape) -> Batch:

@@ -57,7 +57,7 @@ def attach(model: Any, cell: Cell, sites: Sequence[AdapterSite]) -> Any:
     first_values: Mapping[str, Tensor] = {}
     try:
         with _without_known_warnings():
-            if cell.method.lean and cell.method.storage != "fp32" and not next(model.parameters()).is_meta:
+            if cell.method.lean and not cell.method.full_precision and not next(model.parameters()).is_meta:
                 first_values = initial_adapters(config, sites)
             peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
     except ValueError as error:  # how PEFT says that sizes or the kind of model do not suit an adapter

@@ -1,4 +1,4 @@
-"""Load a prepared backbone as the method stores it (fp32, bf16 or nf4), always with its heads in float32.
+"""Load a prepared backbone as the method stores it, always with its heads in float32.
 
 Two terms: a *head* is a module that the task adds and that is trained in full (classifier, pooler); a *site* is a
 linear layer that can carry an adapter. The backbone's file names both.
@@ -22,7 +22,7 @@ from bench.inputs.model_fit import set_head_dropout
 from bench.models.attention import attention_on
 from bench.models.initial_values import initial_heads
 from bench.models.load_report import LoadReport
-from bench.models.precision import matmul_dtype, multiply_in_float32
+from bench.models.precision import matmul_dtype, multiply_in_float32, use_autocast
 from bench.models.quantization import nf4_config
 from bench.models.relative_positions import use_own_gathers
 from bench.models.sites import AdapterSite, matrix_shape
@@ -68,7 +68,7 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
                     setattr(config, key, cell.recipe.head_dropout)
     auto = auto_class(task.kind)
     # Nothing that comes with a checkpoint is executed: no remote code, and safetensors in place of pickle.
-    options: dict[str, Any] = {"dtype": torch.float32 if storage == "fp32" else torch.bfloat16}
+    options: dict[str, Any] = {"dtype": torch.float32 if cell.method.full_precision else torch.bfloat16}
     if storage == "nf4":
         options["quantization_config"] = nf4_config(cell.backbone, double_quantization=cell.method.double_quantization)
         options["device_map"] = {"": str(device)}  # quantization happens on the way to the device
@@ -80,7 +80,7 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
         "ignore_mismatched_sizes": True,  # they are refused by name, from the report
     }
     heads: dict[str, dict[str, torch.Tensor]] = {}
-    if storage != "fp32" and cell.backbone.head and task.facts.has_head:
+    if not cell.method.full_precision and cell.backbone.head and task.facts.has_head:
         load = partial(auto.from_pretrained, folder, config=deepcopy(config), dtype=torch.float32, **common)
         heads = initial_heads(load, partial(head_modules, backbone=cell.backbone))
     model, info = auto.from_pretrained(folder, config=config, output_loading_info=True, **common, **options)
@@ -103,11 +103,14 @@ def prepare_for_training(model: Any, cell: Cell, device: str) -> Any:
     fast at. Returns the same model.
     """
     model.requires_grad_(False)
-    for name in head_modules(model, cell.backbone):
-        head = model.get_submodule(name).float()
-        if cell.method.storage != "fp32":
+    heads = [model.get_submodule(name).float() for name in head_modules(model, cell.backbone)]
+    in_float32 = matmul_dtype(device, cell.method.storage) == torch.float32
+    if not (cell.method.full_precision and in_float32):
+        for head in heads:
             head.register_forward_pre_hook(_inputs_to_float32)
-    if cell.method.storage != "fp32" and matmul_dtype(device, cell.method.storage) == torch.float32:
+    if cell.method.full_precision and not in_float32:
+        use_autocast(model, heads)
+    elif in_float32 and not cell.method.full_precision:
         multiply_in_float32(model)
     if device == "cuda":  # on the CPU PyTorch's gather is deterministic, quick and takes no memory
         use_own_gathers(model)

@@ -42,7 +42,7 @@ def merged_model(cell: Cell, adapter: Path, base: Path) -> Any:
     recipe = cell.recipe.model_copy(update={"gradient_checkpointing": False})
     model, report = load_reported(cell.model_copy(update={"method": method, "recipe": recipe}), base, cpu)
     report.require_backbone(head_modules(model, cell.backbone))
-    if cell.method.storage != "fp32":
+    if not cell.method.full_precision:
         _take_over(model, load_backbone(cell, base, cpu))
     with warnings.catch_warnings():
         # An adapter of a packed matrix says nothing of GPT-2's Conv1D, which PEFT finds out and sets right.

@@ -1,12 +1,15 @@
-"""In what precision a base multiplies that is stored in less than float32.
+"""In what precision a base multiplies.
 
-Its matmuls are bfloat16's where the device is fast at that. Elsewhere (processors without such an instruction, GPUs
-before Ampere) bfloat16 takes many times as long as float32, so each matrix is unpacked to float32 for its matmul. What
-is stored and what flows between the layers stays as it is; only the rounding of the product differs.
+The matmuls of a base that is stored in less than float32 are bfloat16's where the device is fast at that, and so are
+those under autocast. Elsewhere (processors without such an instruction, GPUs before Ampere) bfloat16 takes many times
+as long as float32. There each matrix that is stored in less is unpacked to float32 for its matmul: what is stored and
+what flows between the layers stays as it is, and only the rounding of the product differs. Autocast is left off there,
+so that `fp32_autocast` gives what `fp32` gives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import MethodType
 from typing import Any
 
@@ -14,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.engine.fused_layers import autocast_device
+
 
 def matmul_dtype(device: str, storage: str) -> torch.dtype:
-    """float32 or bfloat16: the type in which a base stored as `storage` (fp32, bf16, nf4) multiplies on a device of
-    that type. A GPU that this machine does not have is assumed to be fast at bfloat16."""
+    """float32 or bfloat16: the type in which a base stored as `storage` (fp32, fp32_autocast, bf16, nf4) multiplies on
+    a device of that type. A GPU that this machine does not have is assumed to be fast at bfloat16."""
     if storage == "fp32":
         return torch.float32
     if device == "cuda":
@@ -33,6 +38,20 @@ def matmul_dtype(device: str, storage: str) -> torch.dtype:
 def matmul_precision(device: str, storage: str) -> str:
     """The name of `matmul_dtype` for a record's environment: 'float32' or 'bfloat16'."""
     return str(matmul_dtype(device, storage)).removeprefix("torch.")
+
+
+def use_autocast(model: Any, heads: Iterable[nn.Module]) -> None:
+    """Let `model`, whose weights are float32, run its forward passes under torch.autocast in bfloat16; not its `heads`.
+
+    The backward pass multiplies each matrix in the type of its forward pass, as autograd recorded it. What accelerate
+    does for Trainer's `bf16: true` is the same, but for the heads. An encoder is called by itself before a text is
+    generated, so it has autocast of its own.
+    """
+    device = autocast_device(next(model.parameters()))
+    for part in [model, *([model.get_encoder()] if model.config.is_encoder_decoder else [])]:
+        part.forward = MethodType(torch.autocast(device, torch.bfloat16)(type(part).forward), part)
+    for head in heads:
+        head.forward = MethodType(torch.autocast(device, enabled=False)(type(head).forward), head)
 
 
 def multiply_in_float32(model: nn.Module) -> None:

@@ -33,7 +33,11 @@ def device_works(place: Place) -> Finding:
         "gpus": [[gpu.uuid, gpu.model, gpu.capability, gpu.memory] for gpu in visible_gpus()],
         "precision_of_bf16": precision,
     }
-    told = [str(facts["device_name"]), f"PyTorch {torch.__version__}", f"bf16 and nf4 multiply in {precision}"]
+    told = [
+        str(facts["device_name"]),
+        f"PyTorch {torch.__version__}",
+        f"fp32_autocast, bf16 and nf4 multiply in {precision}",
+    ]
     if place.device == "cuda":
         told.insert(1, f"driver {numbers['driver']}, CUDA {torch.version.cuda}")
     return judged(not wrong, ", ".join(wrong or told), **numbers)

@@ -31,7 +31,10 @@ from bench.packaged import WORKFLOW
 from bench.selfcheck.check import Place
 from bench.training.rng import seed_everything
 
-OVERRIDES = ("methods=[lora, lora_bf16, adalora, qlora, qlora_adalora]", "recipe_from=null")
+OVERRIDES = (
+    "methods=[lora, lora_autocast, lora_bf16, adalora, adalora_autocast, qlora, qlora_adalora]",
+    "recipe_from=null",
+)
 ROWS = 10_000  # of training, which only a schedule asks for
 STEPS = 12
 FIRST_TOKEN, LAST_TOKEN = 5, 200  # ids that are words in every vocabulary
@@ -56,11 +59,13 @@ SHAPES = {
         Shape("mnli", "adalora", BatchShape(16, 64)),
         Shape("mnli", "qlora", BatchShape(32, 24)),
         Shape("cnn_dailymail", "qlora_adalora", BatchShape(16, 96, 24)),
+        Shape("sst2", "adalora_autocast", BatchShape(8, 128)),
     ),
     "cuda": (
         Shape("mnli", "adalora", BatchShape(32, 128)),
         Shape("qnli", "qlora", BatchShape(32, 256)),
         Shape("cnn_dailymail", "qlora_adalora", BatchShape(8, 512, 96)),
+        Shape("sst2", "adalora_autocast", BatchShape(32, 256)),
     ),
 }
 DEEP = {

@@ -14,9 +14,10 @@ from bench.selfcheck.check import Finding, Place, judged
 from bench.selfcheck.specimens import SHAPES, Specimen, cell_of, random_batch, specimen
 from bench.training.measure import base_bytes
 
-METHODS = {"fp32": "lora", "bf16": "lora_bf16", "nf4": "qlora"}  # by the storage of their base
+# By the storage of their base.
+METHODS = {"fp32": "lora", "fp32_autocast": "lora_autocast", "bf16": "lora_bf16", "nf4": "qlora"}
 # Cosine between the logits of a storage and those of float32.
-ALIKE = {"fp32": 0.999, "bf16": 0.99, "nf4": 0.7}
+ALIKE = {"fp32": 0.999, "fp32_autocast": 0.99, "bf16": 0.99, "nf4": 0.7}
 
 
 def storages_load(place: Place) -> Finding:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
 from helpers.toy_models import adapted, batches, loss_of, sites_of, twin
 from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
+from transformers.pytorch_utils import Conv1D
 
 from bench.engine.flat import FlatParameters
 from bench.errors import BenchError
@@ -81,9 +84,15 @@ CHAIN = [
 ]
 
 
-def chain(svd: bool, storage: str = "fp32"):
+def chain(svd: bool, storage: str = "fp32", turned: bool = False):
+    """turned: of GPT-2's layers, which store their weight as [in, out]."""
     torch.manual_seed(0)
     model: nn.Module = Chain()
+    for name in ("first", "second", "third") if turned else ():
+        old = getattr(model, name)
+        setattr(model, name, Conv1D(old.out_features, old.in_features))
+        getattr(model, name).weight.data = old.weight.data.t().contiguous()
+        getattr(model, name).bias.data = old.bias.data
     if storage == "nf4":
         import bitsandbytes as bnb
 
@@ -94,6 +103,7 @@ def chain(svd: bool, storage: str = "fp32"):
             setattr(model, name, new.to("cpu"))
         model.is_loaded_in_4bit = True
     common = {"target_modules": ["first", "second", "third"], "lora_alpha": 8, "init_lora_weights": False}
+    common["fan_in_fan_out"] = turned
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = AdaLoraConfig(init_r=3, total_step=9, **common) if svd else LoraConfig(r=3, **common)
@@ -186,3 +196,54 @@ def test_what_is_not_supported_is_refused():
         FlatParameters(model, CHAIN[:1])
     with pytest.raises(BenchError, match="no adapter layer"):
         FlatParameters(chain(True).get_base_model().first, [AdapterSite("base_layer", 64, 64, "m", 0)])
+
+
+class LargeProducts(TorchDispatchMode):
+    """Collects the types in which matrices are multiplied that are larger than an adapter's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            first, second = args[-2:]
+            if min(*first.shape, *second.shape) >= 16:
+                self.types += [first.dtype, second.dtype]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("svd", [False, True], ids=["lora", "adalora"])
+@pytest.mark.parametrize("turned", [False, True], ids=["linear", "conv1d"])
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["plain", "checkpointed"])
+def test_under_autocast_they_are_pefts_and_nearer_to_float32(svd, turned, checkpointed):
+    models = [chain(svd, turned=turned) for _ in range(3)]
+    ours, exact = models[0], models[-1]
+    flat = FlatParameters(ours, CHAIN)
+    x = torch.randn(16, 64)
+    inputs, outputs = [x.clone().requires_grad_() for _ in models], []
+    kept: list[torch.Tensor] = []
+    for model, given in zip(models, inputs, strict=True):
+        packed = torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t)
+        watched = packed if model is ours and not checkpointed else nullcontext()
+        with LargeProducts() as large:
+            with watched, torch.autocast("cpu", torch.bfloat16, enabled=model is not exact):
+                outputs.append(model(given, checkpointed=checkpointed))
+            outputs[-1].float().square().mean().backward()
+        assert set(large.types) == {torch.float32 if model is exact else torch.bfloat16}  # in both passes
+    found = [(o.float(), i.grad, g) for o, i, g in zip(outputs, inputs, gradients_of(models, flat), strict=True)]
+    for one, other, right in zip(*found, strict=True):
+        assert 0 < (one - right).norm() <= 1.05 * (other - right).norm()
+        assert (one - other).norm() < 0.03 * right.norm()
+    # Autograd would keep a bfloat16 copy of each matrix until the backward pass.
+    assert not [t for t in kept if t.dtype == torch.bfloat16 and t.shape in {(64, 64), (64, 128), (128, 64)}]
+    assert all(p.dtype == torch.float32 for p in ours.parameters())
+
+
+def gradients_of(models, flat):
+    """Of each model's adapters as one vector; those of the first model are in `flat`."""
+    ours = flat_gradients(flat)
+    of_others = [gradients(model) for model in models[1:]]
+    keys = {name: next(k for k in of_others[0] if f"{name}.default" in k) for name in ours}
+    found = [ours.values(), *([of[key] for key in keys.values()] for of in of_others)]
+    return [torch.cat([grad.flatten() for grad in grads]) for grads in found]

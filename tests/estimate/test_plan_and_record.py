@@ -71,12 +71,12 @@ def test_bytes_of_moments_in_8_bits(lab: Lab, tmp_path: Path, method: str) -> No
     assert planned.optimizer < 2 * planned.gradients
 
 
-@pytest.mark.parametrize("method", ["lora", "lora_bf16", "qlora"])
+@pytest.mark.parametrize("method", ["lora", "lora_autocast", "lora_bf16", "qlora"])
 def test_bytes_of_a_base_with_buffers_of_fractions(summaries: Lab, tmp_path: Path, method: str) -> None:
     cell = _cell(summaries, method, ["q_proj"])
     recorded, planned = _recorded(summaries, cell, tmp_path / "out"), predict_parameters(cell)
     assert planned.base == recorded.base
-    assert planned.base.buffers == (1200 if method == "lora" else 600)  # a bias of the 300 words' logits
+    assert planned.base.buffers == (1200 if cell.method.full_precision else 600)  # a bias of the 300 words' logits
 
 
 def test_an_allocator_that_prunes_without_importance_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:

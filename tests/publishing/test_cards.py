@@ -165,6 +165,24 @@ def test_the_version_that_made_the_record_is_told(trained: Results) -> None:
     assert "Trained by rankbench 0.2.0 as cell" in card(Subject(**{**vars(subject), "record": record}))
 
 
+@pytest.mark.parametrize(
+    ("precision", "told"),
+    [
+        ("bfloat16", 'predict inside `with torch.autocast("cuda", dtype=torch.bfloat16):` for the same.'),
+        ("float32", "It was trained for torch.autocast, which was off"),
+    ],
+)
+def test_a_card_tells_under_which_autocast_it_predicts(trained: Results, precision: str, told: str) -> None:
+    subject = of(trained, "cola/lora/small/seed-0")
+    method = subject.cell.method.model_copy(update={"storage": "fp32_autocast"})
+    record = subject.record.model_copy(update={"environment": {"matmul_precision": precision}})
+    changed = {"cell": subject.cell.model_copy(update={"method": method}), "record": record}
+    text = card(Subject(**{**vars(subject), **changed}))
+    assert told in text
+    assert "| storage of the base | fp32_autocast |" in text
+    assert "autocast" not in card(subject)
+
+
 def test_a_license_is_told_and_changes_no_cell(trained: Results) -> None:
     subject = of(trained, "cola/lora/small/seed-0")
     cell = subject.cell

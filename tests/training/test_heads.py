@@ -22,7 +22,7 @@ def heads(lab: Lab, storage: str, seed: int) -> dict[str, Tensor]:
     return {f"{name}.{key}": t for name in names for key, t in model.get_submodule(name).state_dict().items()}
 
 
-@pytest.mark.parametrize("storage", ["bf16", "nf4"])
+@pytest.mark.parametrize("storage", ["fp32_autocast", "bf16", "nf4"])
 def test_the_bytes_of_float32(lab: Lab, storage: str) -> None:
     expected, found = heads(lab, "fp32", 3), heads(lab, storage, 3)
     assert expected.keys() == found.keys()

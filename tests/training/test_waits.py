@@ -21,6 +21,7 @@ from bench.evaluation.loss import task_loss
 from bench.inputs.collate import Batch, Collator
 from bench.inputs.splits import Split
 from bench.models.attention import attention_on
+from bench.models.precision import use_autocast
 from bench.models.relative_positions import use_own_gathers
 
 BERT = {"model_type": "bert", "num_attention_heads": 2, "intermediate_size": 16}
@@ -98,6 +99,18 @@ def test_what_is_waited_for_without_our_parts() -> None:
     assert set(waits(BERT, "sdpa", generates=False)) == {"a value is read"}
     assert set(waits(BART, "sdpa", generates=True)) == {"a value is read"}
     assert set(waits(DEBERTA, "eager", generates=False, own_gathers=False)) == {"a copy"}
+
+
+def test_autocast_waits_for_nothing() -> None:
+    """It leaves the meta device out, so what is seen here are the operations of the CPU."""
+    chosen = AutoConfig.for_model(**{**SIZES, **BERT})
+    model = AutoModelForSequenceClassification.from_config(chosen, attn_implementation=attention_on("cuda", "sdpa"))
+    use_autocast(model, [])
+    ids = torch.ones(3, 10, dtype=torch.long)
+    batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.ones(3, dtype=torch.long), 0)
+    with Waits() as seen:
+        task_loss(model, batch, "classification")[0].backward()
+    assert seen.noted == []
 
 
 def test_masks_hide_the_same_as_those_of_the_library() -> None:

@@ -23,6 +23,7 @@ WARNING = (
 )
 MERGED = {
     "fp32": "The adapter is merged into its base: no PEFT is needed.",
+    "fp32_autocast": "The adapter is merged into its base in float32: no PEFT is needed.",
     "bf16": "The adapter is merged into its base as it was in training, in bfloat16: no PEFT is needed.",
     "nf4": (
         "The adapter is merged into its base as it was in training: **dequantized from NF4**. Each matrix that was "
@@ -107,8 +108,18 @@ def _how_it_predicts(subject: Subject) -> Sequence[str]:
         sentences.append(f"A text ends at the first of {', '.join(f'`{stop!r}`' for stop in task.generation.stop)}.")
     if subject.form != "merged" and task.facts.input == "text":
         sentences.append("The tokenizer is that of the base.")
-    if subject.form == "adapter" and cell.method.storage != "fp32":
+    if cell.method.storage == "fp32_autocast":
+        sentences.append(_autocast_sentence(subject))
+    if subject.form == "adapter" and not cell.method.full_precision:
         stored = {"nf4": "4 bits (NF4)", "bf16": "bfloat16"}[cell.method.storage]
         heads = "; its heads were kept in float32" if cell.task.facts.has_head else ""
         sentences.append(f"The base was stored in {stored} in training, as in these lines{heads}.")
     return [" ".join(sentences)] if sentences else []
+
+
+def _autocast_sentence(subject: Subject) -> str:
+    if subject.record.environment.get("matmul_precision") == "float32":
+        return "It was trained for torch.autocast, which was off: its device is slow at bfloat16."
+    heads = ", but for its heads" if subject.cell.task.facts.has_head else ""
+    within = '`with torch.autocast("cuda", dtype=torch.bfloat16):`'
+    return f"It was trained and scored under torch.autocast in bfloat16{heads}: predict inside {within} for the same."
