@@ -17,7 +17,8 @@ from typing import Any
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.estimate.duration import forecaster
-from bench.estimate.jobs import cores, gpus, memory_mb, minutes
+from bench.estimate.hardware import UNKNOWN_GPU, Hardware
+from bench.estimate.jobs import cores, gpus, hardware_for, memory_mb, minutes
 from bench.estimate.tuning_cost import possible_cells
 from bench.files import digest_json
 from bench.inputs.cache_keys import backbone_folder, data_folder
@@ -29,11 +30,12 @@ from bench.pipeline.run_options import RunOptions
 
 @dataclass(frozen=True, repr=False)  # Snakemake writes out functions that it is given, and so what they are bound to
 class Pipeline:
-    """One study, the cells of it that are wanted, and the options of the run."""
+    """One study, the cells of it that are wanted, the options of the run, and what the jobs run on."""
 
     study: ResolvedStudy
     cells: tuple[Cell, ...]
     options: RunOptions
+    hardware: Hardware = UNKNOWN_GPU
 
     @classmethod
     def of(cls, options: RunOptions) -> Pipeline:
@@ -289,5 +291,8 @@ class Pipeline:
         return max(memory_mb(each, self.study.study, attempt) for each in possible_cells(self.study, cell))
 
     def _minutes(self, cell: Cell, attempt: int) -> int:
-        times = forecaster(self.options.results)
-        return max(minutes(each, self.study.study, attempt, times) for each in possible_cells(self.study, cell))
+        hardware = hardware_for(cell, self.study.study, self.hardware)
+        times = forecaster(self.options.results, hardware)
+        return max(
+            minutes(each, self.study.study, attempt, times, hardware) for each in possible_cells(self.study, cell)
+        )
