@@ -2,9 +2,10 @@
 
     python benchmarks/step_launches.py [--json]
 
-Counts, on the CPU, the operations of forward, backward and `Core.step`, in a model with the layers of DeBERTa-v3-base, its
-72 adapted matrices and width 64: operations do not depend on the width. Views and empty buffers launch no kernel and are
-counted apart. AdaLoRA's step is counted where no rank is chosen, where some are, and at the freeze, where ranks leave.
+Counts, on the CPU, the operations of forward, backward and `Core.step`, in a model with the layers of DeBERTa-v3-base,
+its 72 adapted matrices and width 64: operations do not depend on the width. Views and empty buffers launch no kernel,
+and are left out of the table. AdaLoRA's step is counted where no rank is chosen, where some are, and at the freeze,
+where ranks leave.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ def plan(options: RunOptions, as_json: bool, device: Device | None, memory: str 
     import torch
 
     from bench.config.peft_fields import check_peft_methods
-    from bench.estimate.gpu_memory import fits, parse_memory, show_fits, task_fits
+    from bench.estimate.card_memory import fits
+    from bench.estimate.gpu_memory import parse_memory, show_fits, task_fits
     from bench.estimate.model_fit import check_fit
     from bench.estimate.plan import plan as plan_study
     from bench.estimate.plan_table import show_plan

@@ -31,11 +31,6 @@ class Hardware:
         """The class of the GPUs; None on the CPU, and for models that bench/estimate/gpu_classes.py does not list."""
         return gpu_class(self.model) if self.gpu and self.model else None
 
-    @property
-    def gpu_memory(self) -> int | None:
-        """Bytes of one GPU, by the driver or else by its class; None where neither tells."""
-        return self.memory or (self.card.bytes if self.card else None)
-
     def flops(self, storage: str, threads: int) -> float:
         """Floating-point operations per second that one process of a training on a base stored so keeps up."""
         if not self.gpu:

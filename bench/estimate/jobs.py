@@ -33,15 +33,6 @@ def gpus(cell: Cell, study: Study) -> int:
     return cell.recipe.processes * _first_given(cell.task.resources.gpus, study.resources.gpus, 1)
 
 
-def cells_on_gpu(study: Study, attempt: int, attempts: int) -> int:
-    """How many cells of the study may share a GPU in this attempt.
-
-    In the last of several attempts each has the GPU alone: memory that ran out until then for the others' sake says
-    nothing about the cell.
-    """
-    return 1 if attempt == attempts > 1 else study.cells_per_gpu
-
-
 def cores(cell: Cell) -> int:
     """CPU cores of the job."""
     return cell.recipe.processes * cell.threads

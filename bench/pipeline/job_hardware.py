@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,22 @@ import yaml
 from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware, hardware_here
 from bench.nvml import cpu_in_place_of_gpus
 
+VARIABLE = "BENCH_HARDWARE"  # what jobs run on, for the Snakemake inside them
+
 
 def hardware_of_jobs(workflow: Any) -> Hardware:
     """What the jobs of Snakemake's `workflow` run on: this machine, or what the profile's `gpu_model` names.
 
-    The Snakemake inside a job decides nothing about jobs, and asks nobody.
+    The Snakemake inside a job has the answer of the main one from the environment: both must say the same cores.
     """
     if not workflow.is_main_process:
-        return UNKNOWN_GPU
+        return Hardware(**json.loads(os.environ[VARIABLE])) if VARIABLE in os.environ else UNKNOWN_GPU
+    hardware = _hardware_of_jobs(workflow)
+    os.environ[VARIABLE] = json.dumps(asdict(hardware))
+    return hardware
+
+
+def _hardware_of_jobs(workflow: Any) -> Hardware:
     settings = workflow.resource_settings
     # While the Snakefile is read, Snakemake has not loaded its executor yet, and a dry run loads another one. Whoever
     # starts jobs elsewhere must say how many at once (`jobs:` of a profile), which are these nodes.

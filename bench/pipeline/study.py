@@ -19,6 +19,7 @@ from bench.config.resolve import ResolvedStudy
 from bench.estimate.duration import forecaster
 from bench.estimate.hardware import UNKNOWN_GPU, Hardware
 from bench.estimate.jobs import cores, gpus, hardware_for, memory_mb, minutes
+from bench.estimate.sharing import cells_in_job
 from bench.estimate.tuning_cost import possible_cells
 from bench.files import digest_json
 from bench.inputs.cache_keys import backbone_folder, data_folder
@@ -285,7 +286,7 @@ class Pipeline:
         return max(gpus(cell, self.study.study) for cell in group.cells)
 
     def _at_once(self, group: Group) -> int:
-        return min(self.study.study.cells_per_gpu, len(group.cells))
+        return cells_in_job(self.study, group.cells, self.hardware, self.options.peaks_file)
 
     def _memory_mb(self, cell: Cell, attempt: int) -> int:
         return max(memory_mb(each, self.study.study, attempt) for each in possible_cells(self.study, cell))
