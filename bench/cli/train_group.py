@@ -42,7 +42,7 @@ def group(options: RunOptions, task: str, rung: int | None, first: str, further:
     Each is trained as `bench train` would train it, bit for bit, but the libraries are imported once. A trial is named
     with its point, such as lora/small/1f0c22ab/100; --rung is that of all of them. If one cell fails, the others still
     finish and are recorded. Records and logs are where the pipeline has them, below RESULTS/STUDY. On a GPU up to
-    `cells_per_gpu` of the study are trained at the same time.
+    `cells_per_gpu` of the study are trained at the same time, with `auto` as many as fit by their predicted peaks.
 
     The exit code is 0 if every cell was recorded, else the largest exit code of a cell.
     """
@@ -62,7 +62,8 @@ def group(options: RunOptions, task: str, rung: int | None, first: str, further:
         name = course.cell.id
         log = options.paths.rung_log(name, rung) if rung else options.paths.log(name)
         jobs[name] = Job(name, partial(train_alone, course, options, study.study.tracker), log)
-    number = sharing(study, [course.cell for course in missing], options.peaks_file, options.attempt, options.attempts)
+    # All cells of the job count, done or not, as they did when the job was asked for.
+    number = sharing(study, cells, options.peaks_file, options.attempt, options.attempts)
 
     def at_once(gpu: Gpu) -> int:
         return min(number if isinstance(number, int) else number(gpu), len(jobs))

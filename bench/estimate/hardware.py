@@ -19,11 +19,12 @@ CPU_FLOPS_PER_THREAD = 2.5e10
 @dataclass(frozen=True)
 class Hardware:
     """gpu: whether jobs are given GPUs; model: what NVML or Slurm call these, None where it is not known; memory: bytes
-    of the smallest; slurm: whether Slurm starts the jobs, on other machines than this one."""
+    of the smallest; remote: whether jobs run on other machines than this one; slurm: whether Slurm starts them."""
 
     gpu: bool
     model: str | None = None
     memory: int | None = None
+    remote: bool = False
     slurm: bool = False
 
     @property

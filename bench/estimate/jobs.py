@@ -54,7 +54,11 @@ def memory_mb(cell: Cell, study: Study, attempt: int = 1) -> int:
 
 def hardware_for(cell: Cell, study: Study, hardware: Hardware) -> Hardware:
     """What the job of `cell` runs on, on machines with `hardware`: the CPU where it asks for no GPU."""
-    return replace(CPU, slurm=hardware.slurm) if hardware.gpu and gpus(cell, study) == 0 else hardware
+    return (
+        replace(CPU, remote=hardware.remote, slurm=hardware.slurm)
+        if hardware.gpu and gpus(cell, study) == 0
+        else hardware
+    )
 
 
 def minutes(

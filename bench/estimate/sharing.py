@@ -78,7 +78,7 @@ def cells_in_job(study: ResolvedStudy, cells: Sequence[Cell], hardware: Hardware
     if not hardware.gpu:
         return 1
     number = min(len(cells), cells_that_fit(study, cells, memory_on(study.study, hardware), file))
-    return number if hardware.slurm else min(number, _fed(cells))
+    return number if hardware.remote else min(number, _fed(cells))
 
 
 def cells_on(study: ResolvedStudy, cells: Sequence[Cell], file: Path, gpu: Gpu) -> int:

@@ -68,5 +68,5 @@ def profile_resources(profile: Path) -> dict[str, Any]:
 def _remote(model: str | None) -> Hardware:
     slurm = shutil.which("sbatch") is not None
     if cpu_in_place_of_gpus():
-        return Hardware(gpu=False, slurm=slurm)
-    return Hardware(gpu=True, model=model or None, slurm=slurm)
+        return Hardware(gpu=False, remote=True, slurm=slurm)
+    return Hardware(gpu=True, model=model or None, remote=True, slurm=slurm)

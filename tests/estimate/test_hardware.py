@@ -183,9 +183,10 @@ def _workflow(nodes: int | None, *resources: str, main: bool = True) -> Any:
 def test_jobs_run_on_this_machine_or_on_what_the_profile_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine = stand_in_machine(monkeypatch, tmp_path, [Card("GPU-a"), Card("GPU-b", "Tesla T4", (7, 5), 15 * 2**30)])
     assert hardware_of_jobs(_workflow(None)) == Hardware(gpu=True, model="Tesla T4", memory=15 * 2**30)
-    assert hardware_of_jobs(_workflow(200, "gpu_model=a100", "nodes=1")) == A100
-    assert hardware_of_jobs(_workflow(200)) == UNKNOWN_GPU
-    assert hardware_of_jobs(_workflow(None, main=False)) == UNKNOWN_GPU
+    assert hardware_of_jobs(_workflow(200)) == replace(UNKNOWN_GPU, remote=True)
+    assert hardware_of_jobs(_workflow(200, "gpu_model=a100", "nodes=1")) == replace(A100, remote=True)
+    # The Snakemake inside a job has no such options, and says the same.
+    assert hardware_of_jobs(_workflow(None, main=False)) == replace(A100, remote=True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert hardware_here().model == "NVIDIA H100 80GB HBM3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -200,11 +201,11 @@ def test_a_plan_is_for_the_profile_where_it_is_asked_for_gpus(monkeypatch: pytes
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     SLURM_PROFILE.parent.mkdir()
     SLURM_PROFILE.write_text("default-resources: [gpu_model=h100, nodes=1]\n")
-    assert planned_hardware("cuda", SLURM_PROFILE) == Hardware(gpu=True, model="h100")
+    assert planned_hardware("cuda", SLURM_PROFILE) == Hardware(gpu=True, model="h100", remote=True)
     assert planned_hardware("cpu", SLURM_PROFILE) == CPU
     assert planned_hardware(None, SLURM_PROFILE) is None
     SLURM_PROFILE.unlink()
-    assert planned_hardware("cuda", SLURM_PROFILE) == UNKNOWN_GPU
+    assert planned_hardware("cuda", SLURM_PROFILE) == replace(UNKNOWN_GPU, remote=True)
     SLURM_PROFILE.parent.rmdir()
 
 

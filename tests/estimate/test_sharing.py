@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from bench.pipeline.snakemake_config import pipeline_from
 from bench.pipeline.study import Pipeline
 
 GIB = 2**30
-A100 = Hardware(gpu=True, model="a100", slurm=True)  # of 40 gigabytes, unless it says more
+A100 = Hardware(gpu=True, model="a100", remote=True, slurm=True)  # of 40 gigabytes, unless it says more
 
 
+@cache
 def study(*overrides: str) -> ResolvedStudy:
     return load_study("demo", ["cells_per_gpu=auto", "tasks=[cola]", "methods=[lora, qlora]", "seeds=[0]", *overrides])
 
@@ -97,9 +99,10 @@ def test_a_peak_that_is_not_known_has_the_gpu_alone(file: Path) -> None:
 def test_the_memory_is_the_drivers_the_studys_or_that_of_the_class(
     file: Path, hardware: Hardware, setting: str | None, number: int
 ) -> None:
-    found = study("seeds=[0, 1]", *([f"gpu_memory={setting}"] if setting else []))
+    found = study("seeds=[0, 1]")
+    found = replace(found, study=found.study.model_copy(update={"gpu_memory": setting}))
     keep(file, found.cells, 4 * GIB)
-    assert cells_in_job(found, found.cells, replace(hardware, slurm=True), file) == number
+    assert cells_in_job(found, found.cells, replace(hardware, remote=True), file) == number
     on = Gpu("GPU-a", memory=hardware.memory)
     if hardware.memory or setting:
         assert cells_on(found, found.cells, file, on) == (2 if setting == "10GiB" else number)
