@@ -14,6 +14,8 @@ from bench.nvml import CPU_IN_PLACE_OF_GPUS, VARIABLE, Gpu, cpu_in_place_of_gpus
 NEEDED_DRIVER = {11: 450, 12: 525, 13: 580}
 # Without a fixed workspace cuBLAS does not repeat its sums in the same order. PyTorch refuses to multiply without it.
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+# NVIDIA's libraries ask this variable before they ask PyTorch, and a site may set it to 1.
+NO_TF32 = ("NVIDIA_TF32_OVERRIDE", "0")
 
 
 def usable_device() -> torch.device:
@@ -83,8 +85,7 @@ def make_deterministic(threads: int) -> None:
     An operation without a deterministic kernel raises an error. Only warned about, it would run; and PyTorch makes the
     backward pass of memory-efficient attention deterministic in this mode alone.
     """
-    name, value = CUBLAS_WORKSPACE
-    os.environ[name] = value
+    os.environ.update([CUBLAS_WORKSPACE, NO_TF32])
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, decides nothing here

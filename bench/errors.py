@@ -42,6 +42,14 @@ class Problem:
         return f"{place}: {self.message}"
 
 
+class FaultAt(ValueError):
+    """What is wrong with several keys together, at the one of them where a reader should look: `key`, with dots."""
+
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        super().__init__(message)
+
+
 class SpecError(BenchError):
     """All faults that were found in the YAML files of a study."""
 

@@ -10,19 +10,32 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.errors import BenchError
 
+T = TypeVar("T")
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 CPU_IN_PLACE_OF_GPUS = "BENCH_CPU_IN_PLACE_OF_GPUS"
 CELLS_ON_GPU = "BENCH_CELLS_ON_GPU"  # set by what holds a GPU for a cell (bench/pipeline/gpus.py)
 NO_GPU = ("", "-1", "NoDevFiles")  # entries of CUDA_VISIBLE_DEVICES that name no GPU
+# What else says which GPUs a job was given: Slurm's step and job, a container's runtime, and those for AMD's GPUs.
+ALSO_GIVEN = (
+    "SLURM_STEP_GPUS",
+    "SLURM_JOB_GPUS",
+    "NVIDIA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+)
+# Values of NVIDIA_VISIBLE_DEVICES that name no GPU. Images say `all` by themselves, on machines without one too.
+NAMES_NONE = ("all", "none", "void")
+OFF = ("", "0", "false", "no", "off")  # of a variable that switches something on
 CONTROL_DEVICE = Path("/dev/nvidiactl")  # is there where the driver runs, in containers too
 TIMEOUT = 60  # seconds for a process that asks CUDA
 # Run in a process of its own, because CUDA must not be initialized in one that forks later.
@@ -35,7 +48,9 @@ print(json.dumps([[str(gpu.uuid), gpu.name, gpu.total_memory, gpu.major, gpu.min
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU or an instance of one, by what the driver says of it. None: nobody could be asked.
+    """A GPU or an instance of one, by what the driver says of it.
+
+    None: nobody could be asked, or the driver does not tell (GPUs that share the host's memory have none of their own).
 
     uuid: its name for CUDA_VISIBLE_DEVICES; where nobody could be asked, what that variable calls it. model: such as
     'NVIDIA H100 80GB HBM3'. memory: bytes. capability: such as (9, 0). card: the UUID of the card that it is a part of,
@@ -54,14 +69,11 @@ def visible_gpus() -> list[Gpu]:
 
     Numbers in it count as nvidia-smi counts. As CUDA does, it reads the variable up to the first entry that names none.
     Where nobody can be asked (a container that lacks the driver's libraries, stand-ins for GPUs), they are those that
-    the variable says. Where it says nothing and none is found, they are those that Slurm says it gave to the job.
+    the variable says. Where it says nothing and none is found, they are those that one of ALSO_GIVEN says.
     Raises BenchError if an entry names a GPU that is not here, or if the driver is there but does not answer.
     """
     names = _names(os.environ.get(VARIABLE))
-    given = names
-    if names is None:
-        given = _names(os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS"))
-    said = [Gpu(name) for name in given or ()]
+    said = [Gpu(name) for name in (_also_given() if names is None else names)]
     if names == [] or cpu_in_place_of_gpus():
         return said
     cards = _cards()
@@ -77,7 +89,7 @@ def visible_gpus() -> list[Gpu]:
 
 def cpu_in_place_of_gpus() -> bool:
     """Whether cells that were given GPUs are to run on the CPU, as on a test cluster whose GPUs are stand-ins."""
-    return os.environ.get(CPU_IN_PLACE_OF_GPUS, "0") not in ("", "0")
+    return os.environ.get(CPU_IN_PLACE_OF_GPUS, "").strip().lower() not in OFF
 
 
 def cells_on_gpu() -> int:
@@ -126,6 +138,15 @@ def _names(listed: str | None) -> list[str] | None:
         return None
     names = [name.strip() for name in listed.split(",")]
     return names[: next((place for place, name in enumerate(names) if name in NO_GPU), len(names))]
+
+
+def _also_given() -> list[str]:
+    """What the first of ALSO_GIVEN that names a GPU calls those that this job was given; empty if none does."""
+    for variable in ALSO_GIVEN:
+        names = _names(os.environ.get(variable)) or []
+        if names and names[0] not in NAMES_NONE:
+            return names
+    return []
 
 
 def _named(name: str, cards: Sequence[Sequence[Gpu]]) -> Sequence[Gpu]:
@@ -183,17 +204,26 @@ def _instances(card: Any) -> list[Gpu]:
 
 
 def _described(handle: Any, card: Any) -> Gpu:
-    """`handle`: of a card or of an instance of `card`."""
+    """`handle`: of a card or of an instance of `card`. Raises NVMLError if the driver does not tell the UUIDs."""
     import pynvml
 
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(card)
     return Gpu(
         uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
-        model=str(pynvml.nvmlDeviceGetName(handle)),
-        memory=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-        capability=(major, minor),
+        model=_if_supported(lambda: str(pynvml.nvmlDeviceGetName(handle))),
+        memory=_if_supported(lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)),
+        capability=_if_supported(lambda: tuple(pynvml.nvmlDeviceGetCudaComputeCapability(card))),
         card=str(pynvml.nvmlDeviceGetUUID(card)),
     )
+
+
+def _if_supported(ask: Callable[[], T]) -> T | None:
+    """What `ask` returns; None where the driver has no such figure of this model. Raises other NVMLErrors."""
+    import pynvml
+
+    try:
+        return ask()
+    except pynvml.NVMLError_NotSupported:
+        return None
 
 
 @contextmanager

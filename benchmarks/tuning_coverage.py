@@ -21,10 +21,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.stats.score_ranges import SHARE
 from bench.analysis.stats.tuning_curves import TuningCurve, tuning_curves
 from bench.analysis.stats.tuning_leads import leads
 from bench.config.points import points_of
+from bench.config.score_ranges import SHARE
 from bench.config.tuning import Tuning
 
 Floats = NDArray[np.float64]

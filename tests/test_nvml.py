@@ -12,7 +12,15 @@ from helpers.gpus import NO_DRIVER, NO_LIBRARY, OTHER_LIBRARY, Card, Machine, st
 
 from bench import nvml
 from bench.errors import BenchError
-from bench.nvml import CPU_IN_PLACE_OF_GPUS, VARIABLE, Gpu, driver_version, processes_on, visible_gpus
+from bench.nvml import (
+    CPU_IN_PLACE_OF_GPUS,
+    VARIABLE,
+    Gpu,
+    cpu_in_place_of_gpus,
+    driver_version,
+    processes_on,
+    visible_gpus,
+)
 
 SPLIT = Card("GPU-b", instances=("MIG-1", "MIG-2"))
 
@@ -49,6 +57,13 @@ def test_a_card_and_the_instances_of_another() -> None:
     found = {gpu.uuid: gpu for gpu in visible_gpus()}
     assert found["GPU-c"] == Gpu("GPU-c", "NVIDIA T4", 2**34, (7, 5), "GPU-c")
     assert (found["MIG-2"].card, found["MIG-2"].memory, found["MIG-2"].capability) == ("GPU-b", 10 * 2**30, (9, 0))
+
+
+def test_a_gpu_that_shares_the_memory_of_its_host(machine: Machine) -> None:
+    """The driver has no figure for the memory of such a GPU, and it can be used all the same."""
+    machine.cards[:] = [Card("GPU-a", "NVIDIA GB10", (12, 1), memory=None)]
+    machine.write()
+    assert visible_gpus() == [Gpu("GPU-a", "NVIDIA GB10", None, (12, 1), "GPU-a")]
 
 
 @pytest.mark.usefixtures("machine")
@@ -136,6 +151,46 @@ def test_what_slurm_gave_and_the_driver_does_not_show(machine: Machine, monkeypa
     assert visible_gpus() == []
     monkeypatch.setenv("SLURM_JOB_GPUS", "2")
     assert visible_gpus() == [Gpu("2")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("NVIDIA_VISIBLE_DEVICES", "GPU-a,GPU-b", ["GPU-a", "GPU-b"]),  # as Kubernetes names them
+        ("NVIDIA_VISIBLE_DEVICES", "1", ["1"]),
+        ("NVIDIA_VISIBLE_DEVICES", "all", []),  # as images say without being given one
+        ("NVIDIA_VISIBLE_DEVICES", "none", []),
+        ("NVIDIA_VISIBLE_DEVICES", "void", []),
+        ("NVIDIA_VISIBLE_DEVICES", "", []),
+        ("ROCR_VISIBLE_DEVICES", "0", ["0"]),
+        ("HIP_VISIBLE_DEVICES", "0,-1", ["0"]),
+        ("GPU_DEVICE_ORDINAL", "3", ["3"]),
+        ("SLURM_STEP_GPUS", "2", ["2"]),
+    ],
+)
+def test_a_gpu_that_was_given_and_is_not_found_is_no_cpu(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: list[str]
+) -> None:
+    """Whoever gave it says so in a variable of its own: the job must not take the CPU in silence."""
+    machine.error = NO_LIBRARY
+    machine.write()
+    monkeypatch.setenv(variable, value)
+    assert seen() == expected
+    monkeypatch.setenv(VARIABLE, "")  # the CPU is asked for
+    assert seen() == []
+    monkeypatch.delenv(VARIABLE)
+    machine.error = 0
+    machine.write()
+    assert seen() == ["GPU-a", "MIG-1", "MIG-2", "GPU-c"]  # what is found counts
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("value", "stand_ins"), [("1", True), ("yes", True), ("0", False), ("False", False), ("", False)]
+)
+def test_what_says_that_gpus_are_stand_ins(monkeypatch: pytest.MonkeyPatch, value: str, *, stand_ins: bool) -> None:
+    monkeypatch.setenv(CPU_IN_PLACE_OF_GPUS, value)
+    assert cpu_in_place_of_gpus() == stand_ins
 
 
 @pytest.mark.usefixtures("machine")

@@ -11,7 +11,6 @@ from bench.analysis.signature_notes import signatures
 from bench.analysis.stats.comparison import Comparison
 from bench.analysis.stats.limits import Limit, Missing
 from bench.analysis.tuning_notes import recipe_notes, tuning_cautions
-from bench.analysis.wording import metric_name
 from bench.errors import BenchError
 from bench.records.schema import Record
 
@@ -65,7 +64,7 @@ def _places(results: Results, comparisons: Sequence[Comparison]) -> str:
         return f"{len(comparisons)} differences"
     tasks = results.task_labels
     return "; ".join(
-        f"{tasks[c.contrast.task]} {metric_name(c.contrast.metric)} on {c.contrast.split}, {c.contrast.budget}: "
+        f"{tasks[c.contrast.task]} {c.facts.label} on {c.contrast.split}, {c.contrast.budget}: "
         f"{results.labels[c.contrast.second]} − {results.labels[c.contrast.first]}"
         for c in comparisons
     )

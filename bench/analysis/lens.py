@@ -10,6 +10,7 @@ from bench.analysis.protocols import Protocol, Report, Run, difference, report, 
 from bench.analysis.results import Results
 from bench.analysis.stats.comparison import Comparer, Comparison, Contrast
 from bench.analysis.tuning_results import Group
+from bench.config.metric_facts import MetricFacts
 from bench.errors import BenchError
 from bench.records.io import read_curve
 from bench.records.schema import Record
@@ -82,8 +83,10 @@ class Lens:
         """Of each group with the baseline, by the reported protocol, with an interval where one holds."""
         return {group: self.comparer.compare(self._contrast(group)) for group in self.groups if self.is_compared(group)}
 
-    def metric(self, group: Group) -> str:
-        return self.results.tasks[group[0]].metric
+    def metric(self, group: Group) -> MetricFacts:
+        """The reported metric of the group's task."""
+        task = self.results.tasks[group[0]]
+        return task.metric_facts(task.metric)
 
     def first(self, group: Group) -> Group:
         """The group that this one is compared with."""
@@ -118,7 +121,7 @@ class Lens:
         curve = read_curve(file) if record.cell.id in self._scored_by_epoch else []
         if curve and record.training and curve[-1]["step"] != record.training.steps:
             raise BenchError(f"{file}: ends at step {curve[-1]['step']}, the record beside it {record.training.steps}")
-        return run_of(record, curve, task.primary_split, task.metric)
+        return run_of(record, curve, task.primary_split, task.metric_facts(task.metric))
 
     @cached_property
     def _scored_by_epoch(self) -> set[str]:

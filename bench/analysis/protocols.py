@@ -18,7 +18,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from bench.config.cell import Selection
-from bench.config.kinds import LOWER_IS_BETTER
+from bench.config.metric_facts import MetricFacts
 from bench.records.schema import Record
 
 
@@ -60,7 +60,7 @@ class Run:
     """One training.
 
     Attributes:
-        scores: fractions, by LAST, HELD_OUT and BEST_EPOCH; None where the metric is undefined, and no key where the
+        scores: as recorded, by LAST, HELD_OUT and BEST_EPOCH; None where the metric is undefined, and no key where the
             score was not taken.
         epochs: how many epochs were scored.
         over_budget: how many of these are left out, since the adapter was above its budget.
@@ -85,7 +85,7 @@ class Report:
     spread: float | None = None
 
 
-def run_of(record: Record, curve: Sequence[Mapping[str, Any]], split: str, metric: str) -> Run:
+def run_of(record: Record, curve: Sequence[Mapping[str, Any]], split: str, metric: MetricFacts) -> Run:
     """A training that ended well, in one metric of one split.
 
     `curve` has the lines of its curve.jsonl; it may be empty where no epoch was scored. HELD_OUT is the step that the
@@ -93,10 +93,10 @@ def run_of(record: Record, curve: Sequence[Mapping[str, Any]], split: str, metri
     budget and after the last step. Of equal losses the first counts, as in `bench.training.best_step`.
     """
     by_selection = record.metrics.get(split, {})
-    last = by_selection.get("last", {}).get(metric)
+    last = by_selection.get("last", {}).get(metric.key)
     scores = {Protocol.LAST: last}
     if "best" in by_selection:
-        scores[Protocol.HELD_OUT] = by_selection["best"].get(metric)
+        scores[Protocol.HELD_OUT] = by_selection["best"].get(metric.key)
     epochs = [line for line in curve if line.get("scores")]
     if not epochs:
         return Run(record.cell.seed, scores)
@@ -104,7 +104,7 @@ def run_of(record: Record, curve: Sequence[Mapping[str, Any]], split: str, metri
     within = [line for line in epochs if line["budget"] <= final["budget"]]
     before = [line for line in within if line["step"] < final["step"]]
     # The record has the scores of what was saved after the last step, which may not have ended an epoch.
-    candidates = [line["scores"].get(split, {}).get(metric) for line in before] + [last]
+    candidates = [line["scores"].get(split, {}).get(metric.key) for line in before] + [last]
     scores[Protocol.BEST_EPOCH] = best_of([score for score in candidates if score is not None], metric)
     if all("held_out_loss" in line for line in (*before, final)):
         chosen = _lowest([line["held_out_loss"] for line in (*before, final)])
@@ -113,7 +113,7 @@ def run_of(record: Record, curve: Sequence[Mapping[str, Any]], split: str, metri
     return Run(record.cell.seed, scores, len(epochs), len(epochs) - len(within))
 
 
-def report(protocol: Protocol, runs: Sequence[Run], metric: str) -> Report | None:
+def report(protocol: Protocol, runs: Sequence[Run], metric: MetricFacts) -> Report | None:
     """The number of one method; None where no run has a score for it."""
     scores = [score for run in runs if (score := run.score(protocol)) is not None]
     best = best_of(scores, metric)
@@ -124,7 +124,7 @@ def report(protocol: Protocol, runs: Sequence[Run], metric: str) -> Report | Non
     return Report(mean(scores), len(scores), stdev(scores) if len(scores) > 1 else None)
 
 
-def difference(protocol: Protocol, first: Sequence[Run], second: Sequence[Run], metric: str) -> Report | None:
+def difference(protocol: Protocol, first: Sequence[Run], second: Sequence[Run], metric: MetricFacts) -> Report | None:
     """Second method minus first, each reported by `protocol` over the seeds that have a score of both."""
     seeds = {run.seed for run in first if run.score(protocol) is not None}
     seeds &= {run.seed for run in second if run.score(protocol) is not None}
@@ -134,9 +134,9 @@ def difference(protocol: Protocol, first: Sequence[Run], second: Sequence[Run], 
     return Report(minuend.value - subtrahend.value, len(seeds)) if minuend and subtrahend else None
 
 
-def best_of(scores: Sequence[float], metric: str) -> float | None:
+def best_of(scores: Sequence[float], metric: MetricFacts) -> float | None:
     """The best of these scores; None of none."""
-    return (min if metric in LOWER_IS_BETTER else max)(scores, default=None)
+    return (min if metric.lower_is_better else max)(scores, default=None)
 
 
 def _lowest(losses: Sequence[float | None]) -> int | None:

@@ -22,7 +22,10 @@ Place = tuple[str, str, str, str]  # task, metric, split, budget
 
 @dataclass(frozen=True)
 class PublishedNumber:
-    """One number in points. An empty `split` means the first split of the task; an empty `backbone`, not stated."""
+    """One number, as tables show its metric: in points, or a perplexity.
+
+    An empty `split` means the first split of the task; an empty `backbone`, not stated.
+    """
 
     source: str
     task: str

@@ -168,7 +168,7 @@ def read_summary(file: Path) -> Record:
 def tidy(results: Results) -> pd.DataFrame:
     """One row per cell, split and metric, and one row for a cell without a score.
 
-    `value` is a fraction; parameters, bytes and seconds are as recorded.
+    `value` is as recorded, a fraction of most metrics; parameters, bytes and seconds are as recorded.
     """
     columns: dict[str, list[Any]] = {}  # a list per column: building a frame from one dict per row is far slower
     for record in results.records.values():
@@ -188,13 +188,13 @@ def tidy(results: Results) -> pd.DataFrame:
 
 
 def metric_values(records: Sequence[Record], split: str, metric: str) -> list[float]:
-    """The metric (a fraction) of those records that have it."""
+    """The metric, as recorded, of those records that have it."""
     values = [metric_value(record, split, metric) for record in records]
     return [value for value in values if value is not None]
 
 
 def metric_value(record: Record, split: str, metric: str) -> float | None:
-    """The metric (a fraction) of a record; None if the cell failed, or if it is undefined or was not measured."""
+    """The metric of a record, as recorded; None if the cell failed, or if it is undefined or was not measured."""
     if record.status != "ok" or split not in record.metrics:
         return None
     return record.metrics[split][record.selection].get(metric)

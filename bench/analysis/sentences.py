@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bench.analysis.results import Results
+from bench.analysis.stats.comparison import Comparison
 from bench.analysis.verdicts import Outcome, Verdict
-from bench.analysis.wording import listed, points_text, two_digits
+from bench.analysis.wording import difference_text, in_unit, listed, two_digits
 
 MAX_NAMES = 4  # tasks that a sentence names
 NOTHING = "No two methods of this study differ in one thing alone, so none are compared."
@@ -36,38 +37,66 @@ def _sentence(results: Results, of_pair: Sequence[Verdict]) -> str:
         if verdicts:
             parts.append(f"{outcome.value} on {len(verdicts)}{of_all}{_details(results, outcome, verdicts)}")
             of_all = ""
-    return head + ", ".join(parts) + "".join(f"; {part}" for part in _sizes(results, of_pair)) + "."
+    more = [*_sizes(results, of_pair), *_directions(of_pair)]
+    return head + ", ".join(parts) + "".join(f"; {part}" for part in more) + "."
 
 
 def _details(results: Results, outcome: Outcome, verdicts: Sequence[Verdict]) -> str:
-    """The differences that are clear, in points, or why there is no verdict."""
+    """The differences that are clear, in the unit of tables, or why there is no verdict."""
     if outcome is Outcome.UNJUDGED:
         reasons = Counter(verdict.obstacle for verdict in verdicts)
         return f" ({listed(list(reasons))})"
     if outcome is Outcome.UNDECIDED:
         return ""
     names = [
-        f"{results.task_labels[verdict.contrast.task]} {points_text(verdict.comparison.difference)}"
+        f"{results.task_labels[verdict.contrast.task]} {_size(verdict.comparison)}"
         for verdict in verdicts
         if verdict.comparison
     ]
     return f" ({listed(names)})" if len(names) <= MAX_NAMES else ""
 
 
+def _size(comparison: Comparison) -> str:
+    """'+2.10', which is in points; '−0.42 in perplexity'."""
+    facts, text = comparison.facts, difference_text(comparison.facts, comparison.difference)
+    return text if facts.in_points and not facts.says_direction else f"{text} in {facts.name}"
+
+
+def _directions(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Of which metrics less is better."""
+    compared = [verdict.comparison.facts for verdict in verdicts if verdict.comparison]
+    names = dict.fromkeys(facts.name for facts in compared if facts.says_direction)
+    if names:
+        yield f"smaller is better in {listed(list(names))}"
+
+
 def _sizes(results: Results, verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What the study could find, or what it saw where it judges nothing."""
-    judged = [verdict for verdict in verdicts if verdict.outcome is not Outcome.UNJUDGED and verdict.comparison]
+    judged = any(verdict.outcome is not Outcome.UNJUDGED for verdict in verdicts)
+    for unit in dict.fromkeys(verdict.comparison.facts.unit for verdict in verdicts if verdict.comparison):
+        of_unit = [v for v in verdicts if v.comparison and v.comparison.facts.unit == unit]
+        labels = results.task_labels
+        yield from _could_be_found(labels, of_unit) if judged else _was_seen(labels, of_unit)
+
+
+def _could_be_found(labels: Mapping[str, str], verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Of verdicts in metrics of one unit. `labels`: of the tasks."""
+    judged = [(v, v.comparison) for v in verdicts if v.outcome is not Outcome.UNJUDGED and v.comparison]
     found = sorted(
-        (100 * size, results.task_labels[verdict.contrast.task])
-        for verdict in judged
-        if verdict.comparison and (size := verdict.comparison.detectable) is not None
+        (comparison.facts.shown(size), labels[verdict.contrast.task])
+        for verdict, comparison in judged
+        if (size := comparison.detectable) is not None
     )
     if found:
         (low, easiest), (high, hardest) = found[0], found[-1]
-        text = f"smallest difference this study could find: {two_digits(low)} points"
+        text = f"smallest difference this study could find: {in_unit(judged[0][1].facts, two_digits(low))}"
         yield f"{text} ({easiest})" if len(found) == 1 else f"{text} ({easiest}) to {two_digits(high)} ({hardest})"
-    seen = [(v.comparison.difference, results.task_labels[v.contrast.task]) for v in verdicts if v.comparison]
-    if seen and not judged:
-        (low, lowest), (high, highest) = min(seen), max(seen)
-        text = f"what was seen: {points_text(low)} points ({lowest})"
-        yield text if len(seen) == 1 else f"{text} to {points_text(high)} ({highest})"
+
+
+def _was_seen(labels: Mapping[str, str], verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Likewise."""
+    facts = next(v.comparison.facts for v in verdicts if v.comparison)
+    seen = [(v.comparison.difference, labels[v.contrast.task]) for v in verdicts if v.comparison]
+    (low, lowest), (high, highest) = min(seen), max(seen)
+    text = f"what was seen: {in_unit(facts, difference_text(facts, low))} ({lowest})"
+    yield text if len(seen) == 1 else f"{text} to {difference_text(facts, high)} ({highest})"

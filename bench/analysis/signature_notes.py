@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.analysis.results import Results
-from bench.analysis.wording import metric_name
+from bench.config.metric_facts import metric_facts
 
 
 def signatures(results: Results) -> Iterator[str]:
@@ -15,4 +15,4 @@ def signatures(results: Results) -> Iterator[str]:
         for metric, signature in (record.evaluation.get("sacrebleu") or {}).items():
             tasks.setdefault((metric, signature), {})[results.task_labels[record.cell.task]] = None
     for (metric, signature), labels in tasks.items():
-        yield f"{metric_name(metric)} of {', '.join(labels)}: {signature} (sacrebleu)."
+        yield f"{metric_facts(metric).label} of {', '.join(labels)}: {signature} (sacrebleu)."

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.analysis.tuning_results import TrialResult, TuningResults
 from bench.analysis.tuning_wording import number_of, value_text
-from bench.tuning.outcomes import LOSS
+from bench.config.metric_facts import OF_LOSS
 
 ORDER = ["task", "method", "budget", "point", "seed", "metric"]
 
@@ -17,14 +17,14 @@ ORDER = ["task", "method", "budget", "point", "seed", "metric"]
 def trial_frame(tuning: TuningResults) -> pd.DataFrame:
     """One row per recorded trial and metric, the loss as one of them; one row for a trial without any.
 
-    `value` is on the held-out rows: a fraction, or the loss. `values.<key>` are the values of the point: numbers, or
-    text as in tables if some value of the key is no number. `chosen` tells the point of the final cells.
+    `value`, on the held-out rows, is as recorded: a fraction of most metrics. `values.<key>` are those of the point:
+    numbers, or text as in tables if some value of the key is no number. `chosen` tells the point of the final cells.
     """
     columns: dict[str, list[Any]] = {}  # a list per column, as in `results.tidy`
     for facts, trial in _trials(tuning):
         scores: dict[str, float | None] = dict(trial.scores)
         if trial.status == "ok":
-            scores[LOSS] = trial.loss
+            scores[OF_LOSS] = trial.loss
         for metric, value in scores.items() or [(None, None)]:
             for name, fact in {**facts, "metric": metric, "value": value}.items():
                 columns.setdefault(name, []).append(fact)

@@ -8,7 +8,7 @@ from bench.analysis.results import Results
 from bench.analysis.tuning_edges import edges
 from bench.analysis.tuning_results import Group, GroupTuning
 from bench.analysis.tuning_wording import SHORT, group_text, listed, trials_text, value_text, values_text
-from bench.analysis.wording import FAILURE_WORDS, metric_name
+from bench.analysis.wording import FAILURE_WORDS, unit_text
 from bench.config.tuning import Dimension, Tuning
 
 
@@ -128,12 +128,13 @@ def _chosen_by(tuning: Tuning, groups: Mapping[Group, GroupTuning]) -> str:
     if tuning.choose_by == "loss":
         best, ties, shown = "lowest loss", "the point drawn first", "the loss"
     else:
-        metrics = ", ".join(dict.fromkeys(metric_name(group.by) for group in groups.values()))
+        facts = [group.facts for group in groups.values()]
+        metrics = ", ".join(dict.fromkeys(one.label for one in facts))
         best, ties = (
             f"best score in the task's first metric ({metrics})",
             "the lower loss, then to the point drawn first",
         )
-        shown = "points (fraction × 100)"
+        shown = unit_text(facts)
     if tuning.choose == "one_standard_error":
         best = f"{best}, or the first before it whose mean is within one standard error (paired over trial seeds),"
     return (

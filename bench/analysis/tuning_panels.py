@@ -8,7 +8,6 @@ from math import inf
 
 from bench.analysis.results import Results
 from bench.analysis.stats.fewer_trials import MOST_POINTS, shares_ahead
-from bench.analysis.stats.score_ranges import range_of
 from bench.analysis.stats.tuning_curves import TuningCurve, tuning_curves
 from bench.analysis.stats.tuning_leads import lead_sentence, leads
 from bench.analysis.tuning_results import GroupTuning, TuningResults
@@ -43,7 +42,7 @@ def curves_of(tuning: TuningResults, panel: Mapping[str, GroupTuning]) -> dict[s
         return {}
     scores = {method: [p.score for p in group.points if p.complete] for method, group in panel.items()}
     scores = {method: of_method for method, of_method in scores.items() if of_method}
-    return tuning_curves(scores, range_of(next(iter(panel.values())).by)) if scores else {}
+    return tuning_curves(scores, next(iter(panel.values())).facts.range) if scores else {}
 
 
 def lead_sentences(results: Results) -> list[str]:
@@ -67,8 +66,7 @@ def count_sentence(results: Results, panel: tuple[str, str], pair: tuple[str, st
     for group in groups:
         if group is None or not group.complete or not 2 <= len(group.points) <= MOST_POINTS:
             return ""
-        sign = -1 if range_of(group.by).lower_is_better else 1
-        scores.append([-inf if point.score is None else sign * point.score for point in group.points])
+        scores.append([-inf if point.score is None else group.facts.sign * point.score for point in group.points])
     shares = [100 * behind for _, behind in shares_ahead(scores[0], scores[1])]
     n = len(shares)
     shown = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < n} | {n})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bench.config.cell import Cell, Choice
+from bench.config.metric_facts import OF_LOSS, MetricFacts
 from bench.config.recipe import Recipe
 from bench.config.resolve import ResolvedStudy
 from bench.config.tuning import HELD_OUT, Tuning, Values
@@ -17,7 +18,7 @@ from bench.records.energy import Energy
 from bench.records.io import read_record
 from bench.records.schema import Record, Status
 from bench.tuning.choose import choose_from
-from bench.tuning.outcomes import LOSS, compared_by, outcome_of
+from bench.tuning.outcomes import compared_by, outcome_of
 
 Group = tuple[str, str, str]  # task, method, budget: cells that differ in the seed alone
 
@@ -27,7 +28,7 @@ class TrialResult:
     """The outcome of one trial.
 
     Attributes:
-        scores: on the held-out rows, by metric, as fractions; None where a metric is undefined. Empty if it failed.
+        scores: on the held-out rows, by metric, as recorded; None where a metric is undefined. Empty if it failed.
         loss: mean loss on the held-out rows; None if it is not finite or the trial failed.
         steps: that were trained.
         stopped_at_rung: the rung of successive halving, from 1, at which the trial was stopped; None if at none.
@@ -51,7 +52,7 @@ class TrialResult:
 
     def score(self, by: str) -> float | None:
         """The metric `by`, or the loss; None if the trial failed or has none."""
-        return self.loss if by == LOSS else self.scores.get(by)
+        return self.loss if by == OF_LOSS else self.scores.get(by)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class GroupTuning:
     """How one group (task x method x budget) was tuned.
 
     Attributes:
-        by: the metric that points are chosen by, or "loss" (`stats.score_ranges.range_of` tells the range).
+        by: the metric that points are chosen by, or "loss"; `facts` tells its range and how it is written.
         points: in the order in which they were drawn; empty where the values were taken over from another study.
         choice: None until it is known.
         held_out_rows: number of rows that each trial is scored on; 0 where values were taken over.
@@ -91,11 +92,15 @@ class GroupTuning:
     """
 
     group: Group
-    by: str
+    facts: MetricFacts
     points: tuple[PointResult, ...]
     choice: Choice | None
     held_out_rows: int = 0
     halving: bool = False
+
+    @property
+    def by(self) -> str:
+        return self.facts.key
 
     @property
     def trials(self) -> list[TrialResult]:
@@ -196,7 +201,7 @@ def read_tuning(study: ResolvedStudy, paths: StudyPaths) -> TuningResults:
         if trials:
             groups[name] = _group_of(name, trials, paths, outdated)
         elif cell.choice is not None:
-            groups[name] = GroupTuning(name, cell.choice.by, (), cell.choice)
+            groups[name] = GroupTuning(name, cell.task.metric_facts(cell.choice.by), (), cell.choice)
     return TuningResults(study.study.tuning, groups, tuple(outdated))
 
 

@@ -10,7 +10,6 @@ from bench.analysis.results import Results
 from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Comparison, Contrast
 from bench.analysis.stats.limits import Missing
 from bench.analysis.stats.paired import holm
-from bench.config.kinds import LOWER_IS_BETTER
 from bench.config.method import Method
 
 ALPHA = 0.05
@@ -58,8 +57,7 @@ class Verdict:
             return Outcome.UNJUDGED
         if not self.significant:
             return Outcome.UNDECIDED
-        sign = -1 if self.contrast.metric in LOWER_IS_BETTER else 1
-        return Outcome.BETTER if sign * self.comparison.difference > 0 else Outcome.WORSE
+        return Outcome.BETTER if self.comparison.better else Outcome.WORSE
 
     @property
     def obstacle(self) -> str:

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.config.budget import Budget
-from bench.config.evaluate_metric import EvaluateMetric
+from bench.config.metric_facts import MARK, MetricFacts
 from bench.config.task import Task
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "mcc": "MCC",
-    "f1": "F1",
-    "pearson": "Pearson r",
-    "spearman": "Spearman ρ",
-    "mean_correlation": "mean of r and ρ",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "rougeLsum": "ROUGE-Lsum",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "exact_match": "exact match",
-    "no_label": "no label",
-    "accuracy_normalized": "accuracy per character",
-}
 FAILURE_WORDS = {"oom": "OOM", "diverged": "diverged", "failed": "failed"}
 MIB = 1024**2
 DASH = "—"  # a value that is missing or does not apply
 TIE = "≈"  # a method that cannot be told apart from the best
-
-
-def metric_name(metric: str) -> str:
-    """'ROUGE-L' for rougeL; 'chrf score' for the metric evaluate:chrf:score of the library `evaluate`."""
-    evaluate_metric = EvaluateMetric.parse(metric)
-    return evaluate_metric.label if evaluate_metric else METRIC_NAMES[metric]
 
 
 def split_text(task: Task, split: str) -> str:
@@ -57,9 +34,53 @@ def p_value_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def points_text(fraction: float, digits: int = 2) -> str:
-    """A signed difference in points: 0.012 becomes '+1.20'."""
-    return with_minus_signs(f"{100 * fraction:+z.{digits}f}")
+def unit_text(metrics: Iterable[MetricFacts]) -> str:
+    """What a title says of the numbers: 'points (fraction × 100)', 'perplexity', or both where a table has both."""
+    units = dict.fromkeys(facts.unit for facts in metrics)
+    plain = [unit for unit in units if unit != "points"]
+    if plain and len(plain) == len(units):
+        return listed(plain)
+    return ", ".join(["points (fraction × 100)", *(f"{unit} as it is" for unit in plain)])
+
+
+def column_unit(metrics: Iterable[MetricFacts]) -> str:
+    """The unit of a column with values of these metrics; empty where it is not one for all of them."""
+    return "points" if all(facts.in_points for facts in metrics) else ""
+
+
+def direction_notes(metrics: Iterable[MetricFacts], *, differences: bool = True) -> list[str]:
+    """What must be said of metrics of which less is better. `differences`: whether the table has any."""
+    names = list(dict.fromkeys(facts.name for facts in metrics if facts.says_direction))
+    so = ", so a negative difference is an improvement" * differences
+    return [f"{MARK}: smaller is better ({', '.join(names)}){so}."] if names else []
+
+
+def metric_text(facts: MetricFacts, value: float, digits: int | None = None) -> str:
+    """A recorded value in the unit of tables: 0.8165 of a fraction becomes '81.65', a perplexity stays as it is."""
+    return number_text(facts.shown(value), facts.digits if digits is None else digits)
+
+
+def difference_text(facts: MetricFacts, difference: float, digits: int = 2) -> str:
+    """A signed difference in the unit of tables: 0.012 of a fraction becomes '+1.20'."""
+    return with_minus_signs(f"{facts.shown(difference):+z.{digits}f}")
+
+
+def axis_text(facts: MetricFacts) -> str:
+    """'MCC [points]', 'perplexity [smaller is better]': the name on an axis."""
+    remarks = ["points"] * facts.in_points + ["smaller is better"] * facts.says_direction
+    return f"{facts.name} [{', '.join(remarks)}]" if remarks else facts.name
+
+
+def scaled_text(facts: MetricFacts) -> str:
+    """'MCC × 100', 'perplexity [smaller is better]': the same where an axis names the factor."""
+    if not facts.in_points:
+        return axis_text(facts)
+    return f"{facts.name} × 100{' [smaller is better]' * facts.says_direction}"
+
+
+def in_unit(facts: MetricFacts, text: str) -> str:
+    """'1.20 points'; '0.42 in perplexity' of what is shown as it is."""
+    return f"{text} points" if facts.in_points else f"{text} in {facts.unit}"
 
 
 def number_text(value: float, digits: int = 2) -> str:

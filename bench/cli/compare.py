@@ -42,9 +42,9 @@ def compare(first: Path, second: Path, out: Path | None, limit: float | None) ->
     95% intervals, time and memory as ratios, which cells are the same bit for bit, which only one of them has, and what
     differs in their environments and specs.
 
-    The exit code is 0; with --fail-over it is 1 if a method's score in B is lower than in A by more than so many points
-    and the interval of the difference excludes zero, on a task or over tasks, or if a cell has a score in A and ended
-    without one in B.
+    The exit code is 0; with --fail-over it is 1 if a method's score in B is worse than in A by more than so many points
+    (of a perplexity: by so much) and the interval of the difference excludes zero, on a task or over tasks, or if a
+    cell has a score in A and ended without one in B.
     """
     from bench.analysis.compare.report import drops, report_on, undecided
     from bench.analysis.compare.sides import paired

@@ -100,7 +100,9 @@ def evaluate(
         record = evaluate_saved(cell, saved, fit, out=out, cache=cache, mirror=mirror)
     for split, scores in record.metrics.items():
         for metric, value in scores["last"].items():
-            print(f"{cell.task.name} {split} {metric}: {'undefined' if value is None else f'{100 * value:z.2f}'}")
+            facts = cell.task.metric_facts(metric)
+            shown = "undefined" if value is None else f"{facts.shown(value):z.{facts.digits}f}"
+            print(f"{cell.task.name} {split} {metric}: {shown}")
     print(CellPaths(out).record)
 
 

@@ -109,6 +109,8 @@ class Backbone(Frozen):
             raise ValueError(f"give exactly one of hub, package, path, built; got {sources or 'none'}")
         if self.same_as is not None and self.package is None:
             raise ValueError("same_as goes with `package`: it names the repository whose weights the package holds")
+        if self.config and not isinstance(self.config.get("model_type"), str):
+            raise ValueError("config: expected model_type, the name of the model's architecture, such as llama")
         if len(set(self.matrices)) != len(self.matrices):
             raise ValueError(f"matrices repeat: {self.matrices}")
         return self

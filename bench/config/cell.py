@@ -19,7 +19,7 @@ from bench.paths import cell_id, trial_id
 _PARTS_NOT_IDENTITY = {"study", "budget_name", "choice"}
 _FIELDS_NOT_IDENTITY = {
     # The cell has the resolved recipe as a part of its own.
-    "task": {"description", "label", "license", "resources", "recipe"},
+    "task": {"description", "label", "license", "resources", "recipe", "smaller_is_better"},
     "backbone": {"description", "license", "same_as"},
     "method": {"description", "label", "recipe"},
     "trial": {"point", "values", "choose_by", "choose"},
@@ -33,7 +33,14 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
         ("regularizer", "peft", "matrices", "depth", "growth", "pattern", "sparsity", "moving", "salience", "gates")
     ),
     "method.pattern": {"gradients": None},
-    "recipe": {"holdout_rows": 0, "validations": 10, "score_epochs": False, "scale": None, "processes": 1},
+    "recipe": {
+        "holdout_rows": 0,
+        "validations": 10,
+        "score_epochs": False,
+        "scale": None,
+        "processes": 1,
+        "optimizer": "adamw",
+    },
     "task": {
         "rouge_tokenizer": "rouge-score",
         "bleu_tokenizer": "13a",
@@ -107,7 +114,7 @@ class Trial(Frozen):
 class Choice(Frozen):
     """The point with which a cell is trained, and where it comes from.
 
-    score: of the point on the held-out rows, the mean over trial seeds; `by` names the metric (a fraction), or "loss".
+    score: of the point on the held-out rows, the mean over trial seeds; `by` names the metric, or "loss".
     trials: the hash (`Cell.identity`) of every trial that it was chosen from, by the trial's id.
     source, sha256: the file that the values were taken over from, and its hash, where they were.
     """

@@ -69,10 +69,11 @@ class Columns(Frozen):
         description="Of a multiple-choice task: the column that holds the list of a row's options, or a list of "
         "columns that hold one each. The default null means that the options are the task's `labels`.",
     )
-    option_names: str | None = Field(
+    option_names: str | Annotated[list[str], Field(min_length=2)] | None = Field(
         None,
-        description="Column that holds the list of the options' names, such as A to D, where `target` is such a name. "
-        "The default null means that `target` is an index from 0.",
+        description="Names of a row's options, where `target` is such a name: the column that holds their list, or the "
+        "names themselves, such as [A, B, C, D], in the order of the options of every row. The default null means that "
+        "`target` is an index from 0.",
     )
 
     @property
@@ -84,7 +85,7 @@ class Columns(Frozen):
     def option_columns(self) -> list[str]:
         """The columns of options and of their names."""
         options = [self.options] if isinstance(self.options, str) else self.options or []
-        return [*options, *([self.option_names] if self.option_names else [])]
+        return [*options, *([self.option_names] if isinstance(self.option_names, str) else [])]
 
     @model_validator(mode="after")
     def _consistent(self) -> Columns:
@@ -94,9 +95,21 @@ class Columns(Frozen):
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated is not None:
             raise ValueError(f"column {repeated!r} is named twice: each text and the target is a column of its own")
-        if self.option_names is not None and not isinstance(self.options, str):
-            raise ValueError("option_names goes with `options`, the column of the row's options")
+        self._check_option_names()
         return self
+
+    def _check_option_names(self) -> None:
+        names, options = self.option_names, self.options
+        if isinstance(names, str) and not isinstance(options, str):
+            raise ValueError("option_names goes with `options`, the column of the row's options")
+        if not isinstance(names, list):
+            return
+        if options is None:
+            raise ValueError("option_names goes with `options`; what the data call `labels` is said by `class_names`")
+        if len(set(names)) != len(names):
+            raise ValueError(f"option_names repeat: {names}")
+        if isinstance(options, list) and len(names) != len(options):
+            raise ValueError(f"option_names: expected one name for each of {len(options)} options, found {names}")
 
 
 class OtherSet(Frozen):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from bench.config.types import Frozen
+from bench.errors import nearest
 
-_NUMBER = re.compile(r"-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\$?\.\d+", re.ASCII)
+MINUS = "\u2212"  # the minus sign of typeset texts
+# A hyphen behind a letter, a digit or a bracket is no sign: 10-3 ends in 3.
+_SIGN = rf"(?:(?<![\w)])[-{MINUS}])?"
+_DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)"
+_NUMBER = re.compile(rf"{_SIGN}\$?{_DIGITS}|\$[-{MINUS}]{_DIGITS}", re.ASCII)
+_MINUSES = ("-", MINUS)
 _LETTER = re.compile(r"(?<![^\W_])([A-Z])(?![^\W_])")
 
 
@@ -20,8 +25,16 @@ class After(Frozen):
     after: Annotated[str, Field(min_length=1, description="What stands before the answer, such as '####'.")]
 
 
+def _known(value: Any) -> Any:
+    if isinstance(value, dict | After) or value in NAMES:
+        return value
+    hint = nearest(value, NAMES) if isinstance(value, str) else ""
+    raise ValueError(f"expected last_number, letter or {{after: MARK}}, found {value!r}{hint}")
+
+
 # last_number: the last number of the text. letter: its first capital letter that stands alone, such as B in "(B) iron".
-Extract = Literal["last_number", "letter"] | After
+NAMES = ("last_number", "letter")
+Extract = Annotated[Literal["last_number", "letter"] | After, BeforeValidator(_known)]
 
 
 def answer_in(text: str, extract: Extract | None) -> str | None:
@@ -51,5 +64,9 @@ def _spelled(answer: str) -> str:
     plain = answer.removesuffix(".")
     if not _NUMBER.fullmatch(plain):
         return answer
-    number = Decimal(plain.replace("$", "").replace(",", ""))
-    return f"{number.normalize():f}" if number else "0"
+    sign = "-" if plain.startswith(_MINUSES) or plain[1:].startswith(_MINUSES) else ""
+    whole, _, fraction = plain.strip(f"$-{MINUS}").replace(",", "").partition(".")
+    # Not by float or Decimal, which round: two long numbers that differ in the last digit are not equal.
+    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
+    number = f"{whole}.{fraction}" if fraction else whole
+    return number if number == "0" else sign + number

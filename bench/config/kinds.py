@@ -48,7 +48,7 @@ class KindFacts:
 
     @property
     def writes(self) -> bool:
-        """Whether the model writes a text in its evaluation; options are scored as they are."""
+        """Whether the model can write a text in its evaluation; options are scored as they are."""
         return self.target_tokens and self.target != "option"
 
 
@@ -76,11 +76,11 @@ KINDS: dict[str, KindFacts] = {
         input="image",
     ),
     "regression": _classifier("number", frozenset({"pearson", "spearman", "mean_correlation"})),
-    "summarization": _writer("text", ROUGE | CORPUS_METRICS),
-    "translation": _writer("text", CORPUS_METRICS),
+    "summarization": _writer("text", ROUGE | CORPUS_METRICS | {"perplexity"}),
+    "translation": _writer("text", CORPUS_METRICS | {"perplexity"}),
     # A classification whose label is generated as text.
     "text-label": _writer("class", CLASS_METRICS | {"exact_match", "no_label"}),
-    "causal-lm": _decoder("text", ROUGE | CORPUS_METRICS | {"exact_match"}),
+    "causal-lm": _decoder("text", ROUGE | CORPUS_METRICS | {"exact_match", "perplexity"}),
     # Options that a head scores one by one, in place of the likelihood that a decoder gives them.
     "scored-choice": _classifier("option", frozenset({"accuracy"})),
     "multiple-choice": _decoder("option", frozenset({"accuracy", "accuracy_normalized"})),
@@ -94,4 +94,3 @@ KINDS: dict[str, KindFacts] = {
         target_tokens=False,
     ),
 }
-LOWER_IS_BETTER = frozenset({"no_label"})  # of all metrics; of one of `evaluate` a higher value counts as better

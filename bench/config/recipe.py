@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from bench.config.types import Frozen, NonNegative, Positive
+from bench.engine.options import OptimizerName
 
 Betas = Annotated[tuple[float, float], Field(strict=False)]  # a list in YAML; its items must be numbers all the same
 
@@ -32,6 +33,11 @@ class RankPhases(Frozen):
 class Recipe(Frozen):
     """Learning rate, epochs, batches, schedules."""
 
+    optimizer: OptimizerName = Field(
+        "adamw",
+        description="AdamW with its moments in 32 bits (adamw) or in 8 (adamw8bit, by bitsandbytes). "
+        "The default is adamw.",
+    )
     learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of AdamW. The default is 5e-4.")
     epochs: float = Field(
         3.0, gt=0, le=1e6, description="Passes over the training rows; a fraction is allowed. The default is 3."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
@@ -14,10 +14,11 @@ from bench.config.extract import Extract
 from bench.config.generation import Generation
 from bench.config.kinds import KINDS, ROUGE, KindFacts
 from bench.config.languages import Languages
+from bench.config.metric_facts import OF_LIKELIHOODS, MetricFacts, metric_facts
 from bench.config.prompt import OPTION, Prompt
 from bench.config.recipe import Recipe
 from bench.config.types import Frozen, KeyName, Kind, Label, License, Positive, label_field
-from bench.errors import nearest
+from bench.errors import FaultAt, nearest
 
 _OWN_METRICS = sorted(set().union(*(facts.metrics for facts in KINDS.values())))
 
@@ -33,6 +34,7 @@ Metric = Annotated[str, AfterValidator(_known_metric), WithJsonSchema(_METRIC_SC
 
 
 OPTIONS = 4  # of a row of most data sets with options
+NO_TEXTS = "perplexity is that of the tokens of target texts, which causal-lm, summarization and translation tasks have"
 
 
 class Resources(Frozen):
@@ -72,6 +74,12 @@ class Task(Frozen):
         "multiple-choice task the options of all rows, where no column holds them.",
     )
     metrics: Annotated[list[Metric], Field(min_length=1, description="Metrics to compute. Tables show the first one.")]
+    smaller_is_better: dict[Metric, bool] = Field(
+        {},
+        description="Which end of a metric of `evaluate` is better, under its name in `metrics`: true where less is. "
+        "The default is true for modules and entries that count errors (wer, cer, ter, mse, mae and others of that "
+        "library), false for all others.",
+    )
     prefix: str = Field(
         "", description="Text that is put before each source text, such as T5's task prefixes. The default is empty."
     )
@@ -130,6 +138,10 @@ class Task(Frozen):
         """The metric that the tables show."""
         return self.metrics[0]
 
+    def metric_facts(self, metric: str) -> MetricFacts:
+        """How `metric` of this task is written, and which end of it is better."""
+        return metric_facts(metric, self.smaller_is_better)
+
     @property
     def facts(self) -> KindFacts:
         """What follows from the task's kind."""
@@ -137,8 +149,8 @@ class Task(Frozen):
 
     @property
     def generates(self) -> bool:
-        """Whether the model writes a text in its evaluation, so that `generation` applies."""
-        return self.facts.writes
+        """Whether the model writes a text when evaluated, so that `generation` applies; for perplexity it does not."""
+        return self.facts.writes and not OF_LIKELIHOODS.issuperset(self.metrics)
 
     @property
     def sequences_per_row(self) -> int:
@@ -160,16 +172,27 @@ class Task(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:
-        faults = (self._faults_of_labels, self._faults_of_metrics, self._faults_of_columns, self._faults_of_answers)
-        for fault in (fault for of_part in faults for fault in of_part()):
-            raise ValueError(fault)
-        if self.generates and self.generation is None:
-            raise ValueError(f"a {self.kind} task needs the block `generation`")
-        if not self.generates and self.generation is not None:
-            raise ValueError(f"a {self.kind} task generates nothing: remove the block `generation`")
-        if self.generation is not None and self.generation.stop and self.facts.family != "decoder":
-            raise ValueError("generation.stop is for decoders: other models learn where a text ends")
+        parts: tuple[tuple[str, Callable[[], Iterator[str]]], ...] = (
+            ("labels", self._faults_of_labels),
+            ("metrics", self._faults_of_metrics),
+            ("data.columns", self._faults_of_columns),
+            ("prompt", self._faults_of_prompt),
+            ("answers", self._faults_of_answers),
+            ("generation", self._faults_of_generation),
+        )
+        for key, faults in parts:
+            for fault in faults():
+                raise FaultAt(key, fault)
         return self
+
+    def _faults_of_generation(self) -> Iterator[str]:
+        if self.generates and self.generation is None:
+            yield f"a {self.kind} task needs the block `generation`"
+        if not self.generates and self.generation is not None:
+            of_what = f"with the metrics {self.metrics} " if self.facts.writes else ""
+            yield f"a {self.kind} task {of_what}generates nothing: remove the block `generation`"
+        if self.generation is not None and self.generation.stop and self.facts.family != "decoder":
+            yield "generation.stop is for decoders: other models learn where a text ends"
 
     def _faults_of_labels(self) -> Iterator[str]:
         if self.classes and len(self.labels) < 2:
@@ -190,7 +213,14 @@ class Task(Frozen):
         own = self.facts.metrics
         wrong = [m for m in self.metrics if m not in own and EvaluateMetric.parse(m) is None]
         if wrong:
-            yield f"{wrong[0]!r} is no metric of {self.kind}; it has {sorted(own)}"
+            why = f": {NO_TEXTS}" if wrong[0] in OF_LIKELIHOODS else ""
+            yield f"{wrong[0]!r} is no metric of {self.kind}{why}; it has {sorted(own)}"
+        for metric in self.smaller_is_better:
+            if metric not in self.metrics:
+                yield f"smaller_is_better: {metric!r} is none of the metrics{nearest(metric, self.metrics)}"
+            elif EvaluateMetric.parse(metric) is None:
+                known = "is" if metric_facts(metric).lower_is_better else "is not"
+                yield f"smaller_is_better: of {metric!r} it is known that less {known} better; leave it out"
         if self.rouge_tokenizer != "rouge-score" and not ROUGE.intersection(self.metrics):
             yield f"rouge_tokenizer {self.rouge_tokenizer!r}: no ROUGE among the metrics {self.metrics}"
         if self.bleu_tokenizer != "13a" and "bleu" not in self.metrics:
@@ -225,6 +255,9 @@ class Task(Frozen):
             yield f"data.columns.options: a {self.kind} task has no options"
         if not decoder and self.facts.target != "option" and len(columns.text) > 2:
             yield f"data.columns.text: a {self.kind} task reads one or two columns, got {columns.text}"
+
+    def _faults_of_prompt(self) -> Iterator[str]:
+        columns, decoder = self.data.columns, self.facts.family == "decoder"
         if decoder and self.prefix:
             yield f"prefix: a {self.kind} task says in `prompt` what stands before a text"
         if decoder != (self.prompt is not None):

@@ -12,6 +12,7 @@ from bench.config.overrides import COMMAND_LINE
 from bench.config.points import point_key, points_of
 from bench.config.recipe import Recipe
 from bench.config.study import Study
+from bench.config.task import Task
 from bench.config.tuning import Tuning, Values
 from bench.config.yaml_source import build, place_of
 from bench.errors import Problem, SpecError
@@ -56,7 +57,7 @@ def trials_of(entry: Entry[Study], cell: Cell, points: Sequence[Values], recipes
     tuning = entry.item.tuning
     assert tuning is not None
     seeds = tuning.seeds_of(cell.task.name)
-    halving = _halving(tuning, points, seeds)
+    halving = _halving(tuning, points, seeds, cell)
     trials = []
     for values in points:
         point = point_key(values)
@@ -108,9 +109,17 @@ def tuning_problems(entry: Entry[Study], given: Mapping[str, Any], seeds: Sequen
             yield Problem(COMMAND_LINE, message)
 
 
-def _halving(tuning: Tuning, points: Sequence[Values], seeds: Sequence[int]) -> Halving | None:
+def _halving(tuning: Tuning, points: Sequence[Values], seeds: Sequence[int], cell: Cell) -> Halving | None:
     rungs = tuning.rungs
     if not rungs or tuning.halving is None:
         return None
-    rivals = digest_json({"points": sorted(map(point_key, points)), "seeds": list(seeds), "by": tuning.choose_by})
-    return Halving(rungs=rungs, factor=tuning.halving, rivals=rivals)
+    rivals = {"points": sorted(map(point_key, points)), "seeds": list(seeds), "by": tuning.choose_by}
+    return Halving(
+        rungs=rungs, factor=tuning.halving, rivals=digest_json({**rivals, **direction(tuning.choose_by, cell.task)})
+    )
+
+
+def direction(choose_by: str, task: Task) -> dict[str, bool]:
+    """What a hash of the rule of a choice has besides, where a task's lowest score is chosen; older hashes stay."""
+    by = task.metric_facts(task.metric)
+    return {"smaller_is_better": True} if choose_by == "metric" and by.says_direction else {}

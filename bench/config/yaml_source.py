@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.config.hints import hint
 from bench.config.renamed import suggestion
-from bench.errors import Problem, SpecError, nearest
+from bench.errors import FaultAt, Problem, SpecError, nearest
 
 MAX_BYTES = 1_000_000
 _MAPPINGS = ("dict_type", "model_type", "model_attributes_type")  # what pydantic calls a value that is no mapping
@@ -204,6 +204,8 @@ def _problems(model: type[BaseModel], error: ValidationError, places: Places, fi
         elif fault["type"] == "missing":
             message = f"key {key!r} is missing"
         elif fault["type"] == "value_error":
+            if isinstance(fault["ctx"]["error"], FaultAt):
+                line, column = place_of(places, (*path, *fault["ctx"]["error"].key.split(".")))
             message = f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
         else:
             text = "expected a mapping of keys to values" if fault["type"] in _MAPPINGS else _lower_first(fault["msg"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,17 +16,33 @@ def carry(flat: Tensor, old: Layout, new: Layout) -> Tensor:
 
     Ranks that `old` does not hold become zeros.
     """
+    rows, singular = flat[: old.row_elements], flat[old.row_elements : old.adapter_elements]
+    parts = [carry_rows(rows, old, new), *([carry_triplets(singular, old, new)] if new.svd else [])]
+    return torch.cat([*parts, flat[old.adapter_elements :]])
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def carry_rows(rows: Tensor, old: Layout, new: Layout, width: Callable[[int], int] = int) -> Tensor:
+    """What stands for each row of A and B^T, in the order of the blocks, moved from `old` to `new`.
+
+    width: how many numbers stand for a row of that length; by default as many as it has. What `old` has no row for
+    becomes zeros, and what follows the rows in `rows` is kept.
+    """
+    of_length, end = {}, 0
+    for block in old.blocks:
+        begin, end = end, end + block.rows * width(block.length)
+        of_length[block.length] = rows[begin:end].view(block.rows, -1)
     parts = []
     for block in new.blocks:
-        other = next((b for b in old.blocks if b.length == block.length), None)
-        rows = flat.new_zeros(0, block.length)
-        if other is not None:
-            rows = flat[other.offset : other.end].view(other.rows, other.length)
-        parts.append(_picked(rows, new.sources(block, old)).flatten())
-    if new.svd:
-        parts.append(_picked(flat[old.row_elements : old.adapter_elements], new.triplet_sources(old)))
-    parts.append(flat[old.adapter_elements :])
-    return torch.cat(parts)
+        found = of_length.get(block.length, rows.new_zeros(0, width(block.length)))
+        parts.append(_picked(found, new.sources(block, old)).flatten())
+    return torch.cat([*parts, rows[end:]])
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def carry_triplets(values: Tensor, old: Layout, new: Layout) -> Tensor:
+    """values [triplets], one of each rank, moved from `old` to `new`. Ranks that `old` does not hold become zeros."""
+    return _picked(values, new.triplet_sources(old))
 
 
 def _picked(values: Tensor, places: Sequence[int]) -> Tensor:

@@ -37,6 +37,8 @@ class Newcomers:
 class FlatAdamW:
     """The two moments [elements] of `flat`, in its order. Only its first `flat.decayed` elements have weight decay."""
 
+    name = "adamw"
+
     def __init__(self, flat: FlatParameters, options: StepOptions) -> None:
         self._flat, self._options = flat, options
         self.steps = torch.zeros((), device=flat.device)
@@ -47,6 +49,10 @@ class FlatAdamW:
     def moments(self) -> tuple[Tensor, Tensor]:
         """Both moments, without bias correction."""
         return self.moment, self.square
+
+    def bytes(self) -> int:
+        """Bytes of both moments."""
+        return int(2 * self.moment.numel() * self.moment.element_size())
 
     def reshape(self) -> None:
         """Make room for the present layout; all moments are zero."""

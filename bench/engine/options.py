@@ -8,12 +8,14 @@ from typing import Literal
 
 ImportanceKind = Literal["sensitivity-uncertainty", "sensitivity", "magnitude"]
 BudgetUnit = Literal["ranks", "parameters"]
+OptimizerName = Literal["adamw", "adamw8bit"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions:
     """How one optimizer step is made: AdamW (Loshchilov and Hutter 2019), clipping, learning rate, regularizer.
 
+    optimizer: `adamw8bit` keeps AdamW's moments in 8 bits (Dettmers et al. 2022), and needs bitsandbytes.
     learning_rate: the peak, after `warmup_steps` steps of linear warm-up from 0. decay: `linear` to 0 at the last step
     of the schedule, or `constant`. weight_decay: on matrices only, never on biases and norms. max_grad_norm: the
     largest norm of the whole gradient, adapter and heads together; None turns clipping off. orthogonality: gamma, the
@@ -30,6 +32,7 @@ class StepOptions:
     max_grad_norm: float | None = 1.0
     orthogonality: float = 0.0
     micro_batches: int = 1
+    optimizer: OptimizerName = "adamw"
 
     def learning_rate_at(self, step: int, total_steps: int) -> float:
         """The learning rate of the optimizer step that follows `step` steps, of `total_steps`."""

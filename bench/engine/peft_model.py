@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.engine.fused_layers import ADAPTER
 from bench.engine.layout import Site
-from bench.engine.options import AllocatorOptions, BudgetUnit, StepOptions
+from bench.engine.options import AllocatorOptions, BudgetUnit, OptimizerName, StepOptions
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 from bench.errors import BenchError, nearest
@@ -49,6 +49,7 @@ def bare_core(
     total_steps: int | None = None,
     unit: BudgetUnit = "ranks",
     compact: bool = False,
+    optimizer: OptimizerName = "adamw",
     adapter: str = ADAPTER,
 ) -> Core:
     """The training core of `model`, a PeftModel with an AdaLoRA or LoRA adapter on linear layers, on its device.
@@ -60,7 +61,8 @@ def bare_core(
     `learning_rate` to `Core.step`.
 
     unit: `parameters` lets the schedule's budgets count parameters in place of ranks. compact: pruned ranks leave the
-    model's parameters when the allocation freezes; call `record_ranks` before such a model is saved.
+    model's parameters when the allocation freezes; call `record_ranks` before such a model is saved. optimizer:
+    `adamw8bit` keeps AdamW's moments in 8 bits.
 
     Raises BenchError if the model has no such adapter, or if the fields of its config cannot be a schedule.
     """
@@ -81,6 +83,7 @@ def bare_core(
             max_grad_norm=max_grad_norm,
             orthogonality=config.orth_reg_weight if prunes else 0.0,
             micro_batches=micro_batches,
+            optimizer=optimizer,
         ),
         schedule,
         AllocatorOptions(

@@ -23,7 +23,7 @@ from bench.engine.allocators.registry import build_allocator
 from bench.engine.flat import FlatParameters
 from bench.engine.fused_layers import ADAPTER
 from bench.engine.layout import Site
-from bench.engine.optimizer import FlatAdamW
+from bench.engine.optimizers import build_optimizer
 from bench.engine.options import AllocatorOptions, StepOptions
 from bench.engine.regularizer import Regularizer
 from bench.engine.report import StepReport
@@ -66,7 +66,7 @@ class Core:
             process_group.broadcast(self.flat.data)  # adapters and heads may be drawn apart in each process
             self.flat.fold()
         self.initial_ranks = self.flat.layout.ranks
-        self.optimizer = FlatAdamW(self.flat, options)
+        self.optimizer = build_optimizer(self.flat, options)
         self._allocator_options = allocator or AllocatorOptions()
         self.allocator = build_allocator(self.flat, schedule, self._allocator_options)
         self._regularizer = Regularizer(self.flat, options.orthogonality) if options.orthogonality > 0 else None
@@ -226,7 +226,7 @@ class Core:
         return {
             "parameters": elements,
             "gradients": elements,
-            "optimizer": 2 * elements,
+            "optimizer": self.optimizer.bytes(),
             "importance": self.allocator.bytes(),
             "folded": self.flat.folded_bytes(),
         }
@@ -258,10 +258,9 @@ class Core:
     def load_state_dict(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken. Raises BenchError if schedule, sites or heads were others."""
         for key, expected in self._identity().items():
-            if plain.get(key) != expected:
-                raise BenchError(
-                    f"the checkpoint is of another training: its {key} is {plain.get(key)}, not {expected}"
-                )
+            found = plain.get(key, "adamw" if key == "optimizer" else None)  # older checkpoints name none
+            if found != expected:
+                raise BenchError(f"the checkpoint is of another training: its {key} is {found}, not {expected}")
         self.flat.reshape(tuple(tuple(ranks) for ranks in plain["kept"]))
         self.flat.data.copy_(tensors["parameters"])
         self.flat.fold()
@@ -279,6 +278,7 @@ class Core:
             "schedule": asdict(self.schedule),
             "sites": [site.name for site in self.flat.layout.sites],
             "heads": self.flat.head_names,
+            "optimizer": self.optimizer.name,
         }
 
     def _follow(self) -> None:

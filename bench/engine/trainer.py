@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bench.engine.fused_layers import ADAPTER
-from bench.engine.options import BudgetUnit
+from bench.engine.options import BudgetUnit, OptimizerName
 from bench.engine.peft_model import ENDLESS, BudgetKeeper, bare_core, record_ranks
 from bench.engine.report import StepReport
 from bench.engine.step import Core
@@ -49,6 +49,7 @@ class AdapterOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         weight_decay: float = 0.0,
         max_grad_norm: float | None = 1.0,
         unit: BudgetUnit = "ranks",
+        optimizer: OptimizerName = "adamw",
         adapter: str = ADAPTER,
     ) -> None:
         self.model, self.adapter = model, adapter
@@ -60,6 +61,7 @@ class AdapterOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             epsilon=eps,
             max_grad_norm=max_grad_norm,
             unit=unit,
+            optimizer=optimizer,
             adapter=adapter,
         )
         self.keeper = BudgetKeeper(model, self.core)

@@ -204,7 +204,7 @@ def timed_record(record: Any) -> TimedRecord | None:
 
 
 def _setup(spec: dict[str, Any]) -> tuple[Any, ...]:
-    """Backbone, storage of the base, kind of adapter, shapes, threads and processes of a cell's spec."""
+    """Backbone, storage of the base, kind of adapter, shapes, threads, processes and optimizer of a cell's spec."""
     method, recipe = spec["method"], spec["recipe"]
     # LoRA and AdaLoRA share one layer, so a step costs the same with both.
     adapter = "lean" if method["adapter"] in ("lora", "adalora") else f"{method['adapter']} {method.get('peft')}"
@@ -215,6 +215,7 @@ def _setup(spec: dict[str, Any]) -> tuple[Any, ...]:
         spec["task"]["kind"],
         spec["threads"],
         recipe.get("processes", 1),
+        recipe.get("optimizer", "adamw"),
         *(recipe[key] for key in COST_KEYS),
     )
 

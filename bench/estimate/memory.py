@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from bench.config.cell import Cell
 from bench.device import CUBLAS_WORKSPACE
+from bench.engine.adamw8bit import WORKING_BYTES
+from bench.engine.packed_moments import CHUNK
 from bench.estimate.lengths import longest_source
 from bench.estimate.parameters import Prediction
 from bench.estimate.tracing import BatchShape, Device, trace
@@ -23,7 +25,8 @@ class PredictedPeak:
     """Bytes at the peak of a training, for the largest micro-batch.
 
     loaded: the frozen base and the heads. state: parameters of the adapter, gradients, moments, importance, folded
-    products; on the CPU what GoRA gathers before, if that is more. activations: see bench/estimate/tracing.py.
+    products; on the CPU what GoRA gathers before, if that is more. activations: see bench/estimate/tracing.py; they are
+    freed when the optimizer steps, so that what it unpacks of moments in 8 bits counts here, if that is more.
     workspace: the largest matrix that nf4 unpacks at a time, and what the libraries need, on a GPU cuBLAS.
     """
 
@@ -70,12 +73,14 @@ def predict_peak(cell: Cell, predicted: Prediction, batch: BatchShape, device: D
         state = max(state, predicted.gathered)
     # To 16 bits. Where the device is slow at these, the matrix goes on to float32, which the trace counts by itself.
     unpacked = 2 * predicted.largest_matrix if cell.method.storage == "nf4" else 0
+    trainable = predicted.gradients // 4
+    unpacked_moments = WORKING_BYTES * min(trainable, CHUNK) if cell.recipe.optimizer == "adamw8bit" else 0
     return PredictedPeak(
         device=device,
         batch=batch,
         loaded=base.weights + base.quantization + base.buffers + 4 * trained,
         state=state,
-        activations=trace(cell, batch, device, predicted.sites, predicted.rank).activations,
+        activations=max(trace(cell, batch, device, predicted.sites, predicted.rank).activations, unpacked_moments),
         workspace=unpacked + (RUNTIME if device == "cpu" else MULTIPLYING_THREADS * _cublas_bytes()),
     )
 

@@ -15,7 +15,11 @@ from bench.config.yaml_source import KeyPath, place_of
 from bench.errors import BenchError, Problem
 from bench.estimate.parameters import meta_model
 from bench.inputs.model_classes import head_outputs
-from bench.inputs.model_fit import faults, unbuildable
+from bench.inputs.model_fit import faults
+from bench.inputs.unbuildable import build_fault, misspelled_field
+from bench.models.backbone import named_faults
+
+OF_BACKBONE = "backbone"  # how the path of a key of the backbone's file begins
 
 
 def check_fit(study: ResolvedStudy) -> None:
@@ -48,13 +52,20 @@ def _faults(backbone_json: str, task_json: str, recipe_json: str) -> tuple[tuple
     labels = head_outputs(task)
     try:
         model = meta_model(backbone, task.kind, labels)
-    except ValueError as error:
-        return ((("backbones", task.kind), unbuildable(backbone, task, error)),)
-    return tuple(faults(model, task, Recipe.model_validate_json(recipe_json), backbone))
+    except Exception as error:  # what stands in a config may raise anything
+        key, message = build_fault(error, backbone, task.kind)
+        return (((OF_BACKBONE, key), message),)
+    of_names = [((OF_BACKBONE, key), fault) for key, fault in named_faults(model, backbone)]
+    if (fault := misspelled_field(backbone)) is not None:
+        of_names.append(((OF_BACKBONE, "config"), fault))
+    return (*of_names, *faults(model, task, Recipe.model_validate_json(recipe_json), backbone))
 
 
 def _problem(catalog: Catalog, entry: Entry[Study], cell: Cell, path: KeyPath, fault: str) -> Problem:
-    """`fault` at the key `path` in the file that has the last word on it: study, method or task."""
+    """`fault` at the key `path` in the file that has the last word on it: study, method, task or backbone."""
+    if path[0] == OF_BACKBONE:
+        backbone = catalog.backbones[cell.backbone.name]
+        return Problem(backbone.file, fault, *place_of(backbone.places, path[1:]))
     message = f"task {cell.task.name!r}: {fault}"
     for candidate in (("overrides", cell.task.name, *path), path):
         if candidate in entry.places:

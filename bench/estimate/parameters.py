@@ -19,7 +19,8 @@ from bench.config.method import Storage
 from bench.config.rank_schedule import largest_rank, rank_cost, schedule_of, start_rank
 from bench.engine.schedule import RankSchedule
 from bench.errors import BenchError
-from bench.inputs.model_classes import auto_class, head_outputs
+from bench.estimate.moments import packed_bytes
+from bench.inputs.model_classes import built, head_outputs
 from bench.models.adapters import attach
 from bench.models.backbone import check_heads, find_sites, head_modules
 from bench.models.quantization import pack_layers, unpacked_layers
@@ -46,7 +47,8 @@ class Unpredictable(BenchError):
 class ModelShape:
     """A backbone with its task's head, in numbers.
 
-    sites: the matrices that can carry an adapter. head: parameters by module. total: all parameters, heads included.
+    sites: the matrices that can carry an adapter. head: parameters by module. head_tensors, frozen_tensors: elements of
+    each parameter in the heads and outside of them. total: all parameters, heads included.
     packed_sizes: elements of each matrix that is packed into 4 bits. unpacked: parameters of the other linear layers
     outside of the heads, by the last part of their name; empty where nothing is packed. weights: bytes of what is
     neither packed nor in a head. buffers: bytes.
@@ -54,16 +56,13 @@ class ModelShape:
 
     sites: tuple[AdapterSite, ...]
     head: dict[str, int]
+    head_tensors: tuple[int, ...]
+    frozen_tensors: tuple[int, ...]
     total: int
     packed_sizes: tuple[int, ...]
     unpacked: dict[str, int]
     weights: int
     buffers: int
-
-    @property
-    def frozen(self) -> int:
-        """Parameters outside of the heads."""
-        return self.total - sum(self.head.values())
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,8 @@ def predict_parameters(cell: Cell) -> Prediction:
     shape = model_shape(cell.backbone.model_dump_json(), cell.task.kind, labels, cell.method.storage)
     sites = chosen_sites(shape.sites, cell.method)
     sizes = [(site.in_features, site.out_features) for site in sites]
-    start = _adapter_at_start(cell, shape, sites, labels)
+    others = _other_tensors(cell, shape, sites, labels)
+    start = start_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes) if cell.method.lean else sum(others)
     rows = cell.declared_train_rows
     # Ranks at the end don't depend on the number of rows, so any number that allows a schedule serves an unknown one.
     schedule = schedule_of(cell, rows or 1000 * cell.recipe.batch_size + cell.recipe.holdout_rows, sizes)
@@ -131,6 +131,7 @@ def predict_parameters(cell: Cell) -> Prediction:
     # Pruned ranks keep their memory until the allocation is final, so shrinking adapters are largest at the start.
     trainable = largest_adapter + sum(shape.head.values())
     rank = largest_rank(cell, sizes) if cell.method.lean else 0
+    packed = cell.recipe.optimizer == "adamw8bit"
     return Prediction(
         adapter_start=start,
         adapter_end=end,
@@ -139,7 +140,9 @@ def predict_parameters(cell: Cell) -> Prediction:
         base=_base_bytes(cell, shape, sites, labels),
         unpacked=shape.unpacked,
         gradients=4 * trainable,
-        optimizer=2 * 4 * trainable,  # AdamW's two moments
+        optimizer=2 * 4 * trainable
+        if not packed
+        else packed_bytes(cell, sizes, (*shape.head_tensors, *others), schedule),
         importance=_importance_bytes(cell, schedule) * largest_adapter,
         folded=4 * rank * sum(out for _, out in sizes) if cell.method.adapter == "adalora" else 0,
         gathered=4 * sum(i * o for i, o in sizes) if cell.method.gathers_gradients else 0,
@@ -178,6 +181,8 @@ def model_shape(backbone_json: str, kind: str, labels: int, storage: Storage) ->
     return ModelShape(
         sites=find_sites(model, backbone),
         head={name.split(".")[-1]: sum(p.numel() for p in model.get_submodule(name).parameters()) for name in heads},
+        head_tensors=tuple(p.numel() for p in model.parameters() if id(p) in of_heads),
+        frozen_tensors=tuple(p.numel() for p in model.parameters() if id(p) not in of_heads),
         total=sum(p.numel() for p in model.parameters()),
         packed_sizes=tuple(layer.weight.numel() for layer in packed.values()),
         unpacked=unpacked,
@@ -206,25 +211,24 @@ def meta_model(backbone: Backbone, kind: str, labels: int, *, half: bool = False
         config.num_labels = labels
     dtype = torch.bfloat16 if half else torch.float32
     with torch.device("meta"):
-        model = auto_class(kind).from_config(config, attn_implementation=backbone.attention, dtype=dtype)
+        model = built(config, kind, attn_implementation=backbone.attention, dtype=dtype)
         if backbone.untie_head:
             # transformers ties the head of T5 whatever its config says, but the checkpoint has a matrix of its own.
             model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     return model
 
 
-def _adapter_at_start(cell: Cell, shape: ModelShape, sites: Sequence[AdapterSite], labels: int) -> int:
-    """Parameters that are trained beside the heads, before the first step."""
+def _other_tensors(cell: Cell, shape: ModelShape, sites: Sequence[AdapterSite], labels: int) -> Sequence[int]:
+    """Elements of each tensor that is trained beside the heads and is no factor of an adapter of ours."""
     if cell.method.adapter == "full":
-        return shape.frozen
-    if cell.method.adapter == "peft":  # what PEFT makes of the config only PEFT can say: attach it and count
-        return _peft_parameters(cell, sites, labels)[0]
-    sizes = [(site.in_features, site.out_features) for site in sites]
-    return start_rank(cell, sizes) * sum(rank_cost(cell, size) for size in sizes)
+        return shape.frozen_tensors
+    # What PEFT makes of the config only PEFT can say: attach it and count.
+    return _peft_parameters(cell, sites, labels)[0] if cell.method.adapter == "peft" else ()
 
 
-def _peft_parameters(cell: Cell, sites: Sequence[AdapterSite], labels: int) -> tuple[int, int]:
-    """What a PEFT adapter trains beside the heads, and how much of it are the base's own parameters, such as biases.
+def _peft_parameters(cell: Cell, sites: Sequence[AdapterSite], labels: int) -> tuple[list[int], int]:
+    """Elements of each tensor that a PEFT adapter trains beside the heads, and how many of them all are of the base's
+    own parameters, such as biases.
 
     Raises Unpredictable if PEFT can't attach it without weights.
     """
@@ -239,7 +243,7 @@ def _peft_parameters(cell: Cell, sites: Sequence[AdapterSite], labels: int) -> t
             f"nothing can be planned for it ({type(error).__name__})"
         ) from error
     trained = [p for name, p in model.named_parameters() if p.requires_grad and ".modules_to_save." not in name]
-    return sum(p.numel() for p in trained), sum(p.numel() for p in trained if id(p) in own)
+    return [p.numel() for p in trained], sum(p.numel() for p in trained if id(p) in own)
 
 
 def _adapter_at_end(

@@ -91,7 +91,7 @@ def cells_on(study: ResolvedStudy, cells: Sequence[Cell], file: Path, gpu: Gpu) 
     if memory is None and "SLURM_CPUS_PER_TASK" in os.environ:
         return min(MOST_CELLS, _fed(cells))
     if memory is None:
-        raise BenchError(_unknown(f"of GPU {gpu.uuid}, as its driver cannot be asked"))
+        raise BenchError(_unknown(f"of GPU {gpu.uuid}, as its driver does not say"))
     return min(_fed(cells), cells_that_fit(study, cells, memory, file))
 
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from bench.config.task import Task
 from bench.evaluation.generation_settings import only_these_settings
-from bench.evaluation.loss import target_loglikelihoods
 from bench.inputs.collate import Batch
 
 
-def continue_prompts(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[str], Tensor]:
-    """One text per row of `batch`, without its prompt, and the log-likelihood of each target in nats, [n]."""
+def continue_prompts(model: Any, task: Task, batch: Batch, tokenizer: Any) -> list[str]:
+    """One text per row of `batch`, without its prompt."""
     assert task.generation is not None  # tasks that generate have the block, which the configuration checks
-    likelihoods = target_loglikelihoods(model, batch)
     prompts = batch.inputs["input_ids"].shape[1] - batch.targets.shape[1]  # padded on the left to this length
     with only_these_settings(task, model, tokenizer) as settings:
         ids = model.generate(
@@ -25,7 +21,7 @@ def continue_prompts(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tu
             tokenizer=tokenizer,  # for the stop texts
         )
     texts = tokenizer.batch_decode(ids[:, prompts:], skip_special_tokens=True)
-    return [_until(text, task.generation.stop).strip() for text in texts], likelihoods
+    return [_until(text, task.generation.stop).strip() for text in texts]
 
 
 def _until(text: str, stops: list[str]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import math
 import reprlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -25,6 +24,7 @@ from bench.evaluation.evaluate_modules import score_with_modules
 from bench.evaluation.generation_settings import generation_settings, overruled_settings, warn_once
 from bench.evaluation.loss import loss_weight
 from bench.evaluation.metrics import mean_of_rows, own_rows, score_together
+from bench.evaluation.perplexity import LOGLIKELIHOOD, TOKENS, perplexity, perplexity_of_loss
 from bench.evaluation.predictors import NORMALIZED, Predicted, predict_rows
 from bench.evaluation.rouge import dropped, rouge_metrics
 from bench.evaluation.spans import example_answers
@@ -49,7 +49,7 @@ class Evaluated:
 
     batch_size: int
     halvings: int = 0
-    # Fractions; None where a metric is undefined, such as the correlation of constants.
+    # Fractions, or a perplexity; None where a metric is undefined, such as the correlation of constants.
     metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
     # The task's own loss: the mean over rows, or over target tokens where the model generates. None: not finite.
     loss: dict[str, float | None] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def evaluate(
         references = split.examples.targets
         result.metrics[name], result.scores[name] = score_rows(task, predicted.values, references, predicted.details)
     if task.kind == "causal-lm":
-        perplexities = {name: _perplexity(loss) for name, loss in result.loss.items()}
+        perplexities = {name: perplexity_of_loss(loss) for name, loss in result.loss.items()}
         result.settings["perplexity"] = perplexities
     if rouge_metrics(task):
         losses = {name: dropped(task, split.targets) for name, split in splits.items()}
@@ -126,11 +126,6 @@ def evaluate(
         for note in result.notes:
             warn_once(note)
     return result
-
-
-def _perplexity(loss: float | None) -> float | None:
-    """The perplexity per target token of a mean loss in nats; None where there is no finite one."""
-    return None if loss is None or loss > math.log(sys.float_info.max) else math.exp(loss)
 
 
 def _generation_of(task: Task, model: Any, tokenizer: Any, *, warn: bool) -> dict[str, Any]:
@@ -162,10 +157,13 @@ def score_rows(
     if task.kind == "text-label":
         predictions, references = as_classes(task, predictions), as_classes(task, references)
     rows = own_rows(task, predictions, references)
+    together = score_together(task, predictions, references)
+    if "perplexity" in task.metrics:
+        together["perplexity"] = perplexity(details[LOGLIKELIHOOD], details[TOKENS])
     if "accuracy_normalized" in task.metrics:
         pairs = zip(details[NORMALIZED], references, strict=True)
         rows["accuracy_normalized"] = [float(found == right) for found, right in pairs]
-    values = {**mean_of_rows(rows), **score_together(task, predictions, references)}
+    values = {**mean_of_rows(rows), **together}
     for metric, scored in score_with_modules(task, predictions, references).items():
         values[metric] = scored.value
         if scored.rows is not None:

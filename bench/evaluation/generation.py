@@ -23,13 +23,13 @@ BEAMS_SHARE_SOURCES = "sdpa_beams_share_sources"
 BASE = "sdpa"
 
 
-def generate_texts(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[str], float]:
-    """One text per row of `batch`, and the mean loss of the batch over target tokens."""
+def generate_texts(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tuple[list[str], float, Tensor]:
+    """One text per row of `batch`, and of the targets the mean loss over tokens and the logits (`task_loss`)."""
     assert task.generation is not None  # tasks that generate have the block, which the configuration checks
     sources = {"encoder_outputs": model.get_encoder()(**batch.inputs), "attention_mask": batch.inputs["attention_mask"]}
     cache = _new_cache(model)
     # Computing the loss fills the cross-attention part of the cache, which generation then starts from.
-    loss, _ = task_loss(model, replace(batch, inputs={**sources, "past_key_values": cache}), task.kind)
+    loss, logits = task_loss(model, replace(batch, inputs={**sources, "past_key_values": cache}), task.kind)
     with (
         _beams_share_sources(model, cache, task.generation.beams),
         only_these_settings(task, model, tokenizer) as settings,
@@ -37,7 +37,7 @@ def generate_texts(model: Any, task: Task, batch: Batch, tokenizer: Any) -> tupl
         ids = model.generate(
             **sources, past_key_values=_new_cache(model, cache.cross_attention_cache), generation_config=settings
         )
-    return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)], float(loss)
+    return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)], float(loss), logits
 
 
 def _new_cache(model: Any, source_cache: Any = None) -> Any:

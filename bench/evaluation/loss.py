@@ -59,10 +59,16 @@ def loss_weight(split: Split, rows: Sequence[int], kind: str) -> int:
 
 def target_loglikelihoods(model: Any, batch: Batch) -> Tensor:
     """The log-likelihood of each row's target under a decoder, [n]: the sum over its tokens, in nats."""
-    losses = functional.cross_entropy(
-        _decoder_logits(model, batch).flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return -losses.view_as(batch.targets).sum(dim=1)
+    return row_loglikelihoods(_decoder_logits(model, batch), batch.targets)
+
+
+def row_loglikelihoods(logits: Tensor, targets: Tensor) -> Tensor:
+    """The log-likelihood of each row's target, [n]: the sum over its tokens, in nats.
+
+    logits: [n, longest target, vocabulary], as `task_loss` returns them; targets: [n, longest target].
+    """
+    losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    return -losses.view_as(targets).sum(dim=1)
 
 
 def _decoder_logits(model: Any, batch: Batch) -> Tensor:

@@ -1,5 +1,5 @@
 """The harness's own metrics, as fractions: shares and MCC and F1 of classes, correlations of numbers, ROUGE, BLEU
-and chrF of texts.
+and chrF of texts. The perplexity, which is none, is in `perplexity.py`.
 
 A metric is never NaN: a correlation of constants is undefined (None), and constant predictions have an MCC of 0.
 
@@ -26,7 +26,7 @@ OF_DETAILS = frozenset({"accuracy_normalized"})  # metrics of what is predicted 
 
 
 def score(task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
-    """Every metric of `task` that is the harness's own.
+    """Every metric of `task` that is the harness's own and follows from predictions.
 
     `predictions` and `references` hold texts (summarization, translation, causal-lm), answers (question-answering),
     numbers (regression) or indices of classes and options (the others, where -1 is a text that is no label).

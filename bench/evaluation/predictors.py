@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 
+from bench.config.metric_facts import OF_LIKELIHOODS
 from bench.config.task import Task
 from bench.evaluation.continuations import continue_prompts
 from bench.evaluation.generation import generate_texts
-from bench.evaluation.loss import target_loglikelihoods, task_loss
+from bench.evaluation.loss import row_loglikelihoods, target_loglikelihoods, task_loss
+from bench.evaluation.perplexity import LOGLIKELIHOOD, TOKENS
 from bench.evaluation.spans import window_answer
 from bench.inputs.collate import Collator
 from bench.inputs.prompts import OPTION_CHARACTERS, OPTION_LENGTHS
 
-# Columns of a causal-lm task's predictions: the log-likelihood of each target text, in nats, and its tokens, of which
-# the perplexity is made.
-LOGLIKELIHOOD, TOKENS = "loglikelihood", "target_tokens"
 # Columns of a multiple-choice task's predictions: the log-likelihood of each option, in nats, and the option that is
 # best by log-likelihood per character.
 LOGLIKELIHOODS, NORMALIZED = "loglikelihoods", "prediction_normalized"
@@ -27,6 +26,8 @@ LOGLIKELIHOODS, NORMALIZED = "loglikelihoods", "prediction_normalized"
 @dataclass(frozen=True)
 class Predicted:
     """The predictions of some rows: a class, a number, a text, the index of an option or a `WindowAnswer` per row.
+
+    Where the task writes no texts, as for perplexity alone, it is the log-likelihood of the target text.
 
     `loss` is the task's own: their mean, over rows or target tokens. `details` are further values per row, by name.
     """
@@ -56,12 +57,24 @@ def _numbers(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: 
 
 
 def _texts(model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any) -> Predicted:
-    return Predicted(*generate_texts(model, task, collate(rows), tokenizer))
+    batch = collate(rows)
+    texts: list[Any] = []
+    if task.generates:
+        texts, loss, logits = generate_texts(model, task, batch, tokenizer)
+    else:
+        mean_loss, logits = task_loss(model, batch, task.kind)
+        loss = float(mean_loss)
+    if OF_LIKELIHOODS.isdisjoint(task.metrics):
+        return Predicted(texts, loss)
+    found = row_loglikelihoods(logits, batch.targets).double().tolist()
+    tokens = [collate.split.target_lengths[i] for i in rows]
+    return Predicted(texts or found, loss, {LOGLIKELIHOOD: found, TOKENS: tokens})
 
 
 def _continuations(model: Any, task: Task, collate: Collator, rows: Sequence[int], tokenizer: Any) -> Predicted:
-    texts, likelihoods = continue_prompts(model, task, collate(rows), tokenizer)
-    found = likelihoods.double().cpu()
+    batch = collate(rows)
+    found = target_loglikelihoods(model, batch).double().cpu()
+    texts = continue_prompts(model, task, batch, tokenizer) if task.generates else found.tolist()
     tokens = [collate.split.target_lengths[i] for i in rows]
     return Predicted(texts, -float(found.sum()) / sum(tokens), {LOGLIKELIHOOD: found.tolist(), TOKENS: tokens})
 
@@ -88,9 +101,10 @@ def _options(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: 
 def _spans(model: Any, task: Task, collate: Collator, rows: Sequence[int], _: Any) -> Predicted:
     batch = collate(rows)
     loss, logits = task_loss(model, batch, task.kind)
-    is_token = batch.inputs["attention_mask"].bool()
-    own = [of_row[:, kept].cpu().numpy() for of_row, kept in zip(logits, is_token, strict=True)]
-    windows = [window_answer(collate.split, i, found, task.answering) for i, found in zip(rows, own, strict=True)]
+    # Once for the batch: to cut each row where it is would wait for the device twice per row.
+    found, is_token = logits.cpu().numpy(), batch.inputs["attention_mask"].bool().cpu().numpy()
+    own = [of_row[:, kept] for of_row, kept in zip(found, is_token, strict=True)]
+    windows = [window_answer(collate.split, i, of_row, task.answering) for i, of_row in zip(rows, own, strict=True)]
     return Predicted(windows, float(loss))
 
 

@@ -6,7 +6,6 @@ before a classifier has five names. What is built from the config is the same fo
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from bench.config.recipe import Recipe
 from bench.config.task import Task
 from bench.config.yaml_source import KeyPath
 from bench.errors import BenchError
-from bench.inputs.model_classes import auto_class
+from bench.inputs.model_classes import built
+from bench.inputs.unbuildable import build_fault
 from bench.paths import MODEL_CONFIG
 
 # What the models of transformers call their table of positions.
@@ -158,14 +158,6 @@ def skeleton(folder: Path, task: Task, backbone: Backbone) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
-            return auto_class(task.kind).from_config(config, attn_implementation=backbone.attention)
-    except ValueError as error:  # no class of this kind for the config, or none with this attention
-        raise BenchError(unbuildable(backbone, task, error)) from error
+            return built(config, task.kind, attn_implementation=backbone.attention)
     except Exception as error:  # what stands in a config may raise anything
-        said = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-        raise BenchError(f"{folder / MODEL_CONFIG}: describes no model: {said}") from error
-
-
-def unbuildable(backbone: Backbone, task: Task, error: ValueError) -> str:
-    """What transformers' refusal to build the model means for a user's files."""
-    return f"backbone {backbone.name!r} can't be built for {task.kind}: {str(error).splitlines()[0]}"
+        raise BenchError(build_fault(error, backbone, task.kind, folder / MODEL_CONFIG)[1]) from error

@@ -11,6 +11,7 @@ import pyarrow
 from bench.config.prompt import OPTION, filled
 from bench.config.task import Task
 from bench.errors import BenchError
+from bench.inputs.empty_texts import with_a_token
 from bench.inputs.formats.rows import Rows
 from bench.inputs.portions import IDS
 
@@ -104,7 +105,7 @@ class PromptEncoder:
         tails = []
         for head, texts in zip(heads, completions, strict=True):
             tails.append([self._tail(head, next(wholes), text) for text in texts])
-        return [self._cut(head) for head in heads], tails
+        return [self._cut(head) for head in with_a_token(heads, self._tokenizer)], tails
 
     def _tail(self, head: Ids, whole: Ids, text: str) -> Ids:
         if whole[: len(head)] == head:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config.task import Task
 from bench.errors import BenchError
-from bench.inputs.model_classes import auto_class
+from bench.inputs.model_classes import built
 from bench.paths import MODEL_CONFIG
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def _takes_segments(task: Task, config: Any) -> bool:
     import torch
 
     with torch.device("meta"):
-        model = auto_class(task.kind).from_config(config)
+        model = built(config, task.kind)
     return SEGMENT_IDS in inspect.signature(model.forward).parameters

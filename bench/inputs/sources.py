@@ -111,9 +111,12 @@ class SourceSplit:
         targets = rows.targets
         if rows.options:
             columns.append(rows.options)
-            if self.task.data.columns.option_names:
+            names = self.task.data.columns.option_names
+            if isinstance(names, str):
                 columns.append([list(LETTERS[: len(options)]) for options in rows.options])
-                targets = [LETTERS[index] for index in targets]
+            if names is not None:
+                spelled = LETTERS if isinstance(names, str) else names
+                targets = [spelled[index] for index in targets]
         for start in range(0, len(targets), BLOCK):
             part = slice(start, start + BLOCK)
             yield start, None, Block([column[part] for column in [*columns, targets]])

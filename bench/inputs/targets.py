@@ -110,7 +110,7 @@ def _label(task: Task, value: Any, *, has_names: bool) -> int:
     `has_names` that their numbers are indices.
     """
     names = names_in_data(task)
-    index = _index(value)
+    index = whole_number(value)
     if isinstance(value, str) and value in names:
         return names.index(value)
     if any(_WHOLE.fullmatch(name) for name in names) and not (has_names and not isinstance(value, str)):
@@ -121,7 +121,7 @@ def _label(task: Task, value: Any, *, has_names: bool) -> int:
     raise BadValue(f"should hold 0 to {len(names) - 1} or one of {names}, found {short(value)}{hint}")
 
 
-def _index(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
     """`value` as a whole number, which pandas writes as 1.0 where a column has gaps; None where it is none."""
     if isinstance(value, str):
         return int(value.partition(".")[0]) if _INDEX.fullmatch(value) else None

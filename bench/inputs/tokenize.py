@@ -20,6 +20,7 @@ import pyarrow.parquet
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.files import write_atomic
+from bench.inputs.empty_texts import with_a_token
 from bench.inputs.formats.rows import Rows
 from bench.inputs.images import PIXELS
 from bench.inputs.languages import set_languages
@@ -97,9 +98,11 @@ class Tokenizer:
                 {"text_target": columns[0]} if as_target else dict(zip(("text", "text_pair"), columns, strict=False))
             )
             found = self._tokenizer(**given, truncation=True, max_length=length)
-            for name in ("input_ids", SEGMENT_IDS):
-                if name in found:
-                    parts.setdefault(name, []).append(pyarrow.array(found[name], IDS))
+            parts.setdefault("input_ids", []).append(
+                pyarrow.array(with_a_token(found["input_ids"], self._tokenizer), IDS)
+            )
+            if SEGMENT_IDS in found:
+                parts.setdefault(SEGMENT_IDS, []).append(pyarrow.array(found[SEGMENT_IDS], IDS))
         return {name: pyarrow.concat_arrays(arrays) for name, arrays in parts.items()}
 
 

@@ -6,6 +6,7 @@ linear layer that can carry an adapter. The backbone's file names both.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from bench.config.backbone import Backbone
 from bench.config.cell import Cell
-from bench.errors import BenchError
+from bench.errors import BenchError, nearest
 from bench.inputs.model_classes import auto_class, head_outputs
 from bench.inputs.model_fit import set_head_dropout
 from bench.models.attention import attention_on
@@ -58,6 +59,7 @@ def load_reported(cell: Cell, folder: Path, device: torch.device) -> tuple[Any, 
     logging.disable_progress_bar()
     task, storage = cell.task, cell.method.storage
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config.architectures = config.architectures or []  # transformers loops over it, also where it is None
     if task.facts.has_head:
         config.num_labels = head_outputs(task)
         if cell.recipe.head_dropout is not None:
@@ -135,10 +137,32 @@ def find_sites(model: Any, backbone: Backbone) -> tuple[AdapterSite, ...]:
             continue
         stack, layer = _stack_and_layer(name.removesuffix(suffix))
         sites.append(AdapterSite(name, *shape, suffix, layer, stack))
-    unmatched = [m for m in backbone.matrices if m not in {site.matrix for site in sites}]
-    if unmatched:
-        raise BenchError(f"backbone {backbone.name!r}: no linear module's path ends in {unmatched[0]!r}")
+    unmatched = next((m for m in backbone.matrices if m not in {site.matrix for site in sites}), None)
+    if unmatched is not None:
+        raise BenchError(_unmatched(model, backbone, unmatched))
     return tuple(sites)
+
+
+def _unmatched(model: Any, backbone: Backbone, matrix: str) -> str:
+    """What is wrong with an entry of `matrices` that is the name of no linear layer outside of the heads."""
+    heads = tuple(f"{head}." for head in head_modules(model, backbone))
+    layers = [name for name, module in model.named_modules() if matrix_shape(module) is not None]
+    # As many parts of a path as the entry has: `attention.output.dense` is close to another with three.
+    parts = matrix.count(".") + 1
+    ends = {".".join(name.split(".")[-parts:]) for name in layers if not f"{name}.".startswith(heads)}
+    return f"backbone {backbone.name!r}: no linear module's path ends in {matrix!r}{nearest(matrix, ends)}"
+
+
+def named_faults(model: Any, backbone: Backbone) -> Iterator[tuple[str, str]]:
+    """What is wrong with the modules that the backbone's file names: the key, and a message."""
+    try:
+        find_sites(model, backbone)
+    except BenchError as error:
+        yield "matrices", str(error)
+    try:
+        check_heads(model, backbone)
+    except BenchError as error:
+        yield "head", str(error)
 
 
 def _stack_and_layer(path: str) -> tuple[str, int | None]:

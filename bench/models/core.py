@@ -57,6 +57,7 @@ def step_options(cell: Cell, total_steps: int) -> StepOptions:
         max_grad_norm=recipe.gradient_clip,
         orthogonality=recipe.orthogonality if cell.method.regularized else 0.0,
         micro_batches=recipe.micro_batches,
+        optimizer=recipe.optimizer,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
+from bench.config.trials import direction
 from bench.estimate.duration import forecaster
 from bench.estimate.hardware import UNKNOWN_GPU, Hardware
 from bench.estimate.jobs import cores, gpus, hardware_for, memory_mb, minutes
@@ -234,9 +235,7 @@ class Pipeline:
         parts = {"cell": cell.spec_hash}
         if self.study.awaits_choice(cell):
             parts["trials"] = self._specs_of_trials[cell.tuned_group]
-        if self.study.awaits_ranks(cell):
-            donor = self.study.donor(cell)
-            assert donor is not None  # it awaits its ranks
+        if self.study.awaits_ranks(cell) and (donor := self.study.donor(cell)) is not None:
             parts["ranks"] = self.spec_of(donor)
         return cell.spec_hash if len(parts) == 1 else digest_json(parts)
 
@@ -254,7 +253,9 @@ class Pipeline:
         if tuning is not None and tuning.choose != "best":  # a rule that came later: what others have decided stays
             rule["choose"] = tuning.choose
         return {
-            group: digest_json({**rule, "trials": [trial.spec_hash for trial in trials]})
+            group: digest_json(
+                {**rule, **direction(rule["by"], trials[0].task), "trials": [trial.spec_hash for trial in trials]}
+            )
             for group, trials in self.study.trials.items()
         }
 
@@ -294,6 +295,5 @@ class Pipeline:
     def _minutes(self, cell: Cell, attempt: int) -> int:
         hardware = hardware_for(cell, self.study.study, self.hardware)
         times = forecaster(self.options.results, hardware)
-        return max(
-            minutes(each, self.study.study, attempt, times, hardware) for each in possible_cells(self.study, cell)
-        )
+        possible = possible_cells(self.study, cell)
+        return max(minutes(each, self.study.study, attempt, times, hardware) for each in possible)

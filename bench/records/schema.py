@@ -51,8 +51,8 @@ class CellKey(Stored):
 class Reported(Stored):
     """The score that the tables show.
 
-    `value` is a fraction from 0 to 1 (a correlation: from -1 to 1), or None where the metric is undefined, as the
-    correlation of constant predictions is.
+    `value` is a fraction from 0 to 1 (a correlation: from -1 to 1), or a perplexity, or None where the metric is
+    undefined, as the correlation of constant predictions is.
     """
 
     split: str
@@ -259,7 +259,7 @@ class Record(Stored):
     selection: str = "last"
     reported: Reported | None = None
     metrics: dict[str, dict[str, dict[str, float | None]]] = Field(
-        {}, description="split: {last or best: {metric: fraction}}"
+        {}, description="split: {last or best: {metric: value}}; a fraction, but for a perplexity"
     )
     loss: dict[str, float | None] = Field({}, description="split: mean loss of the task; None: not finite")
     training: Training | None = None

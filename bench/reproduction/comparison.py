@@ -61,7 +61,7 @@ class PredictionDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A training and the record that it repeats; scores are fractions.
+    """A training and the record that it repeats; scores are as recorded.
 
     Attributes:
         fields: the parts of the record's result that differ, by name.

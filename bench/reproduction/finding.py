@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.wording import DASH, metric_name, number_text, points_text
+from bench.analysis.wording import DASH, difference_text, metric_text
+from bench.config.metric_facts import MetricFacts, metric_facts
 from bench.paths import CURVE, PREDICTIONS
 from bench.records.differences import NOT_RECORDED, Difference, value_text
 from bench.reproduction.comparison import Comparison, Outcome
 
-DIGITS = 4  # of points, since a score can differ by one example of ten thousand
+DIGITS = 4  # of scores, since a score can differ by one example of ten thousand
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,16 @@ class Finding:
     seconds: float | None = None
 
     @property
+    def facts(self) -> MetricFacts:
+        """Of the metric of a comparison."""
+        return metric_facts(self.metric)
+
+    @property
     def outcome(self) -> Outcome:
         return self.comparison.outcome if self.comparison else Outcome.CANNOT
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data; scores are fractions."""
+        """Plain data; scores are as recorded."""
         found = self.comparison
         compared = None
         if found is not None:
@@ -74,9 +80,10 @@ def details(finding: Finding) -> Iterator[str]:
         yield f"cannot: {finding.cannot}"
         return
     yield f"{found.outcome.value}: {_sentence(found)}"
-    yield f"score ({metric_name(finding.metric)}, points): {score_text(found)}"
+    facts = finding.facts
+    yield f"score ({facts.label}{', points' * facts.in_points}): {score_text(facts, found)}"
     if found.spread and found.outcome is not Outcome.SAME:
-        low, high = (number_text(100 * bound) for bound in (found.spread.low, found.spread.high))
+        low, high = (metric_text(facts, bound) for bound in (found.spread.low, found.spread.high))
         yield f"spread: {low} to {high} ({found.spread.how})"
     if found.outcome is not Outcome.SAME:
         yield f"loss curve: {curve_text(found)}"
@@ -94,16 +101,16 @@ def environment_lines(differences: Mapping[str, Difference]) -> Iterator[str]:
         yield f"environment, {name}: {before}, {value_text(here)} here"
 
 
-def score_text(found: Comparison) -> str:
-    if found.recorded is None or found.repeated is None:
-        texts = [
-            DASH if score is None else number_text(100 * score, DIGITS) for score in (found.recorded, found.repeated)
-        ]
-        return f"{texts[0]} in the record, {texts[1]} here"
+def score_text(facts: MetricFacts, found: Comparison) -> str:
+    """The two scores in the unit of tables, and their difference."""
+    recorded, repeated = (
+        DASH if score is None else metric_text(facts, score, DIGITS) for score in (found.recorded, found.repeated)
+    )
+    if found.difference is None:
+        return f"{recorded} in the record, {repeated} here"
     if found.difference == 0:
-        return f"{number_text(100 * found.recorded, DIGITS)} in both"
-    recorded, repeated = (number_text(100 * score, DIGITS) for score in (found.recorded, found.repeated))
-    return f"{recorded} in the record, {repeated} here ({points_text(found.repeated - found.recorded, DIGITS)})"
+        return f"{recorded} in both"
+    return f"{recorded} in the record, {repeated} here ({difference_text(facts, found.difference, DIGITS)})"
 
 
 def curve_text(found: Comparison) -> str:

@@ -26,7 +26,7 @@ ROUNDING = 1e-9  # of a score: a smaller step over a bound comes from rounding
 
 @dataclass(frozen=True)
 class Spread:
-    """The scores, as fractions, that count as within the spread; `how` says what they were computed from."""
+    """The scores, as recorded, that count as within the spread; `how` says what they were computed from."""
 
     low: float
     high: float
@@ -56,7 +56,7 @@ def recorded_spread(recorded: Recorded, task: Task) -> Spread | None:
 
 
 def score_of(record: Record) -> float | None:
-    """The reported score as a fraction; None where the cell has none, or an undefined one."""
+    """The reported score as recorded; None where the cell has none, or an undefined one."""
     return record.reported.value if record.status == "ok" and record.reported else None
 
 

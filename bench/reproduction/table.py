@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from bench.analysis.tables.model import Column, Entry, Table, text_entry
-from bench.analysis.wording import DASH, number_text, points_text
+from bench.analysis.wording import DASH, difference_text, direction_notes, metric_text, unit_text
+from bench.config.metric_facts import MetricFacts
 from bench.paths import CURVE, PREDICTIONS
 from bench.reproduction.comparison import Comparison
 from bench.reproduction.finding import DIGITS, Finding, environment_lines
@@ -24,10 +25,13 @@ COLUMNS = (
 
 
 def reproduction_table(findings: Sequence[Finding]) -> Table:
-    """A row per cell; scores and differences in points. The footnotes say what differs in the environment."""
+    """A row per cell; scores and differences in the unit of tables. Footnotes say what differs in the environment."""
     rows = tuple(_row(finding) for finding in findings)
-    title = "Trained again: the score in points, and what differs from the record"
-    return Table("reproductions", title, COLUMNS, rows, tuple(_notes(findings)))
+    metrics = [finding.facts for finding in findings if finding.comparison]
+    unit = "points" if all(facts.in_points for facts in metrics) else unit_text(metrics)
+    title = f"Trained again: the score in {unit}, and what differs from the record"
+    notes = (*_notes(findings), *direction_notes(metrics, differences=False))
+    return Table("reproductions", title, COLUMNS, rows, notes)
 
 
 def _row(finding: Finding) -> tuple[Entry, ...]:
@@ -35,24 +39,29 @@ def _row(finding: Finding) -> tuple[Entry, ...]:
     if found is None:
         dashes = (text_entry(DASH),) * (len(COLUMNS) - 2)
         return (text_entry(finding.name), text_entry(finding.outcome.value), *dashes)
-    texts = (_recorded(found), _difference(found), _spread(found), *_curve(found), _predictions(found))
-    return (text_entry(finding.name), text_entry(finding.outcome.value), *map(text_entry, texts))
+    facts = finding.facts
+    texts = (_recorded(facts, found), _difference(facts, found), _spread(facts, found), *_curve(found))
+    return (
+        text_entry(finding.name),
+        text_entry(finding.outcome.value),
+        *map(text_entry, (*texts, _predictions(found))),
+    )
 
 
-def _recorded(found: Comparison) -> str:
-    return DASH if found.recorded is None else number_text(100 * found.recorded)
+def _recorded(facts: MetricFacts, found: Comparison) -> str:
+    return DASH if found.recorded is None else metric_text(facts, found.recorded)
 
 
-def _difference(found: Comparison) -> str:
+def _difference(facts: MetricFacts, found: Comparison) -> str:
     if found.difference is None:
         return DASH
-    return "0" if found.difference == 0 else points_text(found.difference, DIGITS)
+    return "0" if found.difference == 0 else difference_text(facts, found.difference, DIGITS)
 
 
-def _spread(found: Comparison) -> str:
+def _spread(facts: MetricFacts, found: Comparison) -> str:
     if found.spread is None:
         return DASH
-    return f"{number_text(100 * found.spread.low)} to {number_text(100 * found.spread.high)}"
+    return f"{metric_text(facts, found.spread.low)} to {metric_text(facts, found.spread.high)}"
 
 
 def _curve(found: Comparison) -> tuple[str, str]:

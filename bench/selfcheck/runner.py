@@ -7,6 +7,8 @@ error of CUDA stays with its process.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ from contextlib import ExitStack, suppress
 from itertools import takewhile
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -23,6 +26,7 @@ from bench.selfcheck.check import Check, Finding, Outcome, Place
 
 READY = "ready"
 END = 10.0  # seconds
+PARENT_CHECK = 0.5  # seconds between two looks whether the parent is alive
 Answer = tuple[Finding, bool]  # a finding, and whether the process is whole after it
 
 
@@ -58,9 +62,29 @@ def _in_a_process(checks: Sequence[Check], place: Place, log: Path) -> Iterator[
                 return
         process.join(END)  # it cleans up behind its own processes
     finally:
-        process.kill()
+        _kill_with_children(process)
         process.join()
         receiving.close()
+
+
+def _kill_with_children(process: BaseProcess) -> None:
+    """End the process and what it has started: cells of a check that hangs would hold a GPU from then on."""
+    process.kill()
+    with suppress(ProcessLookupError, PermissionError):  # none is left, or it had no time to make a group of its own
+        if process.pid is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end_with_parent() -> None:
+    """From now on end this process and what it starts when its parent has ended, which may have been killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _answer(receiving: Connection, limit: float) -> Answer:
@@ -75,6 +99,8 @@ def _answer(receiving: Connection, limit: float) -> Answer:
 
 def _work(checks: Sequence[Check], place: Place, log: Path, sending: Connection) -> None:
     """The main function of a process that runs checks."""
+    os.setpgid(0, 0)  # so that what it starts can be ended with it; ctrl-C reaches the parent alone, which does so
+    _end_with_parent()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

@@ -35,7 +35,7 @@ def texts_of_generate(place: Place) -> Finding:
     model = _spread(found.model).eval()
     batch = random_batch(cell, SHAPE, found.device)
     with torch.inference_mode():
-        ours, _ = generate_texts(model, task, batch, Numbers())
+        ours, *_ = generate_texts(model, task, batch, Numbers())
         with only_these_settings(task, model) as settings:
             ids = model.generate(**batch.inputs, generation_config=settings)
     theirs = [text.strip() for text in Numbers().batch_decode(ids, skip_special_tokens=True)]

@@ -31,7 +31,7 @@ class Extras:
     """What is known after some steps only.
 
     `live_ranks`: in the order of the sites, after steps that changed them. `held_out_loss`: after steps at which it was
-    taken. `scores`: {split: {metric: fraction}}, after each epoch if the recipe asks for it.
+    taken. `scores`: {split: {metric: value}}, after each epoch if the recipe asks for it.
     """
 
     live_ranks: Sequence[int] | None = None

@@ -41,11 +41,12 @@ def failed_record(
 def if_told(ask: Callable[[], T]) -> T | None:
     """What `ask` returns; None where the device does not answer.
 
-    After some errors of CUDA each further call fails, and where CUDA does not start each one does. What the record says
-    of the failure must not depend on them.
+    After some errors of CUDA each further call fails, and where CUDA does not start each one does, with exceptions of
+    several classes (DeferredCudaCallError is no RuntimeError). What the record says of the failure must not depend on
+    them.
     """
     try:
         return ask()
-    except RuntimeError as error:
+    except Exception as error:
         logger.warning("missing in the record: %s", error)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import uuid
 from collections.abc import Sequence
@@ -29,6 +30,10 @@ def launch(words: Sequence[str], processes: int, gpus: Sequence[str]) -> int:
     """
     if gpus and len(gpus) < processes:
         raise BenchError(f"{processes} processes need {processes} GPUs, here are {len(gpus)}: {', '.join(gpus)}")
+    if gpus:
+        # torchrun reads which GPUs there are from this variable of AMD's first, and a site may set it on all nodes.
+        # The processes would then work on other GPUs than those that are held.
+        os.environ.pop("HIP_VISIBLE_DEVICES", None)
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

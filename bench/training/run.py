@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.config.cell import Cell
 from bench.device import usable_device
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
+from bench.engine.optimizers import check_optimizer
 from bench.errors import BenchError, TransientError
 from bench.evaluation.evaluate import is_out_of_memory
 from bench.evaluation.evaluate_modules import try_modules
@@ -60,6 +61,7 @@ def train_cell(
         return standing
     try_modules(cell.task)
     device = usable_device()
+    check_optimizer(cell.recipe.optimizer, device)
     identity = inputs.identity
     places = {"cell": identity, "model": inputs.model_manifest["files"]}
     checkpoints = Checkpoints(CachePaths(cache).checkpoints(identity, out), places, interval)

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from bench.config.cell import Cell, Choice
+from bench.config.metric_facts import MetricFacts
 from bench.config.resolve import ResolvedStudy
 from bench.config.trials import trained_like
 from bench.errors import BenchError
@@ -41,7 +42,7 @@ def choose_from(trials: Sequence[Cell], found: Sequence[Outcome]) -> Choice | No
     trial = trials[0].trial
     if trial is not None and trial.choose == "one_standard_error":
         best = next(outcome for outcome in found if outcome is best or not_told_apart(outcome, best))
-    return Choice(values=best.values, by=by, score=best.score, trials=hashes)
+    return Choice(values=best.values, by=by.key, score=best.score, trials=hashes)
 
 
 def not_told_apart(outcome: Outcome, best: Outcome) -> bool:
@@ -104,7 +105,7 @@ def _with_choice(cell: Cell, choice: Choice, trials: Sequence[Cell]) -> Cell:
     return trained_like(cell, chosen).model_copy(update={"choice": choice})
 
 
-def _order(by: str, outcome: Outcome) -> tuple[bool, float, tuple[float, float]]:
+def _order(by: MetricFacts, outcome: Outcome) -> tuple[bool, float, tuple[float, float]]:
     """A key that sorts outcomes from the best to the worst."""
     rung = math.inf if outcome.stopped_at_rung is None else outcome.stopped_at_rung
     return outcome.score is None, -rung, worth(by, outcome.score, outcome.loss)

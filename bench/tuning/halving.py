@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from bench.config.metric_facts import OF_LOSS, MetricFacts
 from bench.records.rung import Rung
-from bench.tuning.outcomes import LOSS, mean_of_all, worth
+from bench.tuning.outcomes import mean_of_all, worth
 
 
-def going_on(rungs: Mapping[str, Sequence[Rung]], by: str, factor: int) -> frozenset[str]:
+def going_on(rungs: Mapping[str, Sequence[Rung]], by: MetricFacts, factor: int) -> frozenset[str]:
     """The points that go on from a rung, of all the points of a group.
 
     rungs: what the trials of each point came to at this rung, one per trial seed, in the order of the points. by: see
@@ -32,8 +33,8 @@ def going_on(rungs: Mapping[str, Sequence[Rung]], by: str, factor: int) -> froze
     return frozenset(ranked[:count])
 
 
-def _order(trials: Sequence[Rung], by: str) -> tuple[bool, tuple[float, float]]:
+def _order(trials: Sequence[Rung], by: MetricFacts) -> tuple[bool, tuple[float, float]]:
     """A key that sorts points from the best to the worst, those that an earlier rung stopped last."""
     loss = mean_of_all([trial.score.loss if trial.score else None for trial in trials])
-    score = mean_of_all([trial.score.metrics.get(by) if trial.score else None for trial in trials])
-    return any(trial.stopped for trial in trials), worth(by, loss if by == LOSS else score, loss)
+    score = mean_of_all([trial.score.metrics.get(by.key) if trial.score else None for trial in trials])
+    return any(trial.stopped for trial in trials), worth(by, loss if by.key == OF_LOSS else score, loss)

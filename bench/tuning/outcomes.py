@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.config.cell import Cell
-from bench.config.kinds import LOWER_IS_BETTER
+from bench.config.metric_facts import OF_LOSS, MetricFacts, metric_facts
 from bench.config.tuning import HELD_OUT, Values
 from bench.paths import StudyPaths
 from bench.records.io import read_record
 from bench.records.schema import Record
 
-LOSS = "loss"  # what `Choice.by` says in place of a metric
 DIGITS = 12  # of a mean score: what differs in later ones differs by rounding alone
 
 
@@ -66,20 +65,20 @@ def trial_record(trial: Cell, paths: StudyPaths) -> Record | None:
     return record if record is not None and record.cell.spec_hash == trial.spec_hash else None
 
 
-def compared_by(trial: Cell) -> str:
-    """What the points of the trial's group are compared by: the name of a metric, or 'loss'."""
+def compared_by(trial: Cell) -> MetricFacts:
+    """What the points of the trial's group are compared by: the task's first metric, or its loss."""
     assert trial.trial is not None
-    return LOSS if trial.trial.choose_by == "loss" else trial.task.metric
+    by_loss = trial.trial.choose_by == "loss"
+    return metric_facts(OF_LOSS) if by_loss else trial.task.metric_facts(trial.task.metric)
 
 
-def worth(by: str, score: float | None, loss: float | None) -> tuple[float, float]:
+def worth(by: MetricFacts, score: float | None, loss: float | None) -> tuple[float, float]:
     """A key that sorts points from the best to the worst, by their mean score and then by their mean loss.
 
     A point without a score is the worst. `by`: see `compared_by`.
     """
-    lower_is_better = by == LOSS or by in LOWER_IS_BETTER
     # A rounded score: the same number of right answers must be a tie, however it was added up.
-    key = math.inf if score is None else (1 if lower_is_better else -1) * round(score, DIGITS)
+    key = math.inf if score is None else -by.sign * round(score, DIGITS)
     return key, math.inf if loss is None else loss
 
 
@@ -87,12 +86,12 @@ def outcome_of(recorded: Sequence[tuple[Cell, Record]]) -> Outcome:
     """The outcome of a point from all of its trials and their records."""
     first = recorded[0][0]
     assert first.trial is not None
-    scores = [_score(compared_by(first), record) for _, record in recorded]
+    scores = [_score(compared_by(first).key, record) for _, record in recorded]
     stopped = [record.training.stopped_at_rung for _, record in recorded if record.training is not None]
     return Outcome(
         values=first.trial.values,
         score=mean_of_all(scores),
-        loss=mean_of_all([_score(LOSS, record) for _, record in recorded]),
+        loss=mean_of_all([_score(OF_LOSS, record) for _, record in recorded]),
         scores=tuple(scores),
         stopped_at_rung=min((rung for rung in stopped if rung is not None), default=None),
         trials={trial.id: record.cell.hash for trial, record in recorded},
@@ -103,7 +102,7 @@ def _score(by: str, record: Record) -> float | None:
     """The metric, or the loss, on the held-out rows; None if the trial failed or if it is undefined."""
     if record.status != "ok":
         return None
-    if by == LOSS:
+    if by == OF_LOSS:
         return record.loss.get(HELD_OUT)
     return record.metrics.get(HELD_OUT, {}).get(record.selection, {}).get(by)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.cell import Choice
+from bench.config.metric_facts import metric_facts
 from bench.config.resolve import ResolvedStudy
 from bench.config.tuned_file import TunedFile
 from bench.errors import BenchError
@@ -73,7 +74,8 @@ def line_of(group: GroupChoice) -> str:
     at_edge = group.edges or {}
     values = [f"{key} {value}{_edge_text(at_edge.get(key))}" for key, value in choice.values.items()]
     assert choice.score is not None
-    score = f"{choice.score:.4f}" if choice.by == "loss" else f"{100 * choice.score:z.2f}"
+    by = metric_facts(choice.by)
+    score = f"{by.shown(choice.score):z.{by.digits}f}"
     return (
         f"{group.group}: {', '.join(values)}; {choice.by} {score} on held-out rows; {group.scored} of {group.trials} "
         "trials have a score"

@@ -28,7 +28,7 @@ from bench.config.recipe import RankPhases
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.allocators.moves import even_steps
 from bench.engine.allocators.names import ALLOCATORS, AllocatorFacts
-from bench.engine.options import AllocatorOptions, BudgetUnit, ImportanceKind
+from bench.engine.options import AllocatorOptions, BudgetUnit, ImportanceKind, OptimizerName
 from bench.engine.schedule import RankSchedule
 from bench.engine.step import Core
 from bench.models.core import allocator_options, step_options
@@ -53,7 +53,7 @@ class Case:
     """One allocator on one adapter, and how its cores are made.
 
     unit: what budgets count. packed: the base is stored in 4 bits. compact: pruned ranks leave the parameters at the
-    freeze. interval: optimizer steps between two decisions.
+    freeze. interval: optimizer steps between two decisions. optimizer: its name in a recipe.
     """
 
     name: str
@@ -64,9 +64,11 @@ class Case:
     interval: int = 2
     importance: ImportanceKind = "sensitivity-uncertainty"
     shapes: tuple[tuple[int, int], ...] = SHAPES
+    optimizer: OptimizerName = "adamw"
 
     def __str__(self) -> str:
         extras = [self.unit] * (self.unit != "ranks") + ["nf4"] * self.packed + ["not compacted"] * (not self.compact)
+        extras += [self.optimizer] * (self.optimizer != "adamw")
         return " ".join([self.name, "on", self.adapter, *(f"({extra})" for extra in extras)])
 
     @property
@@ -82,7 +84,13 @@ class Case:
         phases = RankPhases(initial_steps=3, final_steps=5, interval=self.interval)
         rank = AVERAGE_RANKS.get(self.facts.ranks, 1.75)
         cell = cell_of(
-            adapter=self.adapter, allocator="fixed", rank=rank, initial_rank=4, rank_schedule=phases, **RECIPE
+            adapter=self.adapter,
+            allocator="fixed",
+            rank=rank,
+            initial_rank=4,
+            rank_schedule=phases,
+            optimizer=self.optimizer,
+            **RECIPE,
         )
         told = {"unit": self.unit, "compact": self.compact, "importance": self.importance}
         method = method_of(self.name, self.adapter, checks=2 * STEPS // 5 if self.interval < STEPS else 1, **told)

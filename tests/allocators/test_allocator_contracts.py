@@ -15,12 +15,22 @@ from registry_cases import STEPS, Case, all_cases, method_of
 
 CASES = all_cases()
 BY_RANKS = [case for case in CASES if case.unit == "ranks"]
+PACKED = [
+    Case(name, "adalora", optimizer="adamw8bit") for name in ("adalora", "snr", "elalora", "increlora_reserve", "l1ra")
+]
 PRUNED = [replace(case, compact=False) for case in CASES if case.facts.ranks == "pruned"]
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_contract_holds(case: Case, contract: str) -> None:
+    CONTRACTS[contract](case)
+
+
+@pytest.mark.parametrize("contract", ["growth", "resume", "no waits", "skipped step"])
+@pytest.mark.parametrize("case", PACKED, ids=str)
+def test_a_contract_holds_with_moments_in_8_bits(case: Case, contract: str) -> None:
+    """Here for one allocator of each kind, all that moments have to follow; every contract holds for all of them."""
     CONTRACTS[contract](case)
 
 

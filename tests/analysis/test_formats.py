@@ -21,6 +21,7 @@ from bench.analysis.tables.published import published_entry
 from bench.analysis.tables.render import FORMATS, markdown
 from bench.analysis.tables.scores import difference_entry
 from bench.analysis.wording import two_digits
+from bench.config.metric_facts import metric_facts
 
 PLACE: Place = ("cola", "mcc", "validation", "small")
 CONTRAST = Contrast("cola", "validation", "mcc", "small", "lora", "adalora")
@@ -79,7 +80,9 @@ def test_markdown_escapes_html() -> None:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_no_number_is_minus_zero(suffix: str) -> None:
-    comparison = Comparison(CONTRAST, (0, 1), -0.00001, Interval(-1e-5, 1e-9, 0, 1, -4e-5, -1e-5, 0.5), None, 1.0, ())
+    comparison = Comparison(
+        CONTRAST, metric_facts("mcc"), (0, 1), -0.00001, Interval(-1e-5, 1e-9, 0, 1, -4e-5, -1e-5, 0.5), None, 1.0, ()
+    )
     entries = (
         number_entry(-0.001),
         number_entry(-0.0),

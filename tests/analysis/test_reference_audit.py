@@ -189,6 +189,8 @@ def test_an_empty_audit_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ({"value": "95,8"}, "ledger.csv:2: value '95,8' is no number"),
         ({"value": "nan"}, "ledger.csv:2: value 'nan' is no number"),
         ({"unit": "points of 100"}, "ledger.csv:2: unit 'points of 100': expected one of points, percent"),
+        ({"metric": "perplexity"}, "unit 'percent' of perplexity: expected value"),
+        ({"metric": "mcc", "unit": "value"}, "unit 'value' of mcc: expected one of points, percent, %, fraction"),
         ({"quality": "secundary"}, "ledger.csv:2: quality 'secundary': expected one of primary, secondary"),
         ({"quality": "secundary"}, "(did you mean 'secondary'?)"),
         ({"protocol": "best"}, "ledger.csv:2: protocol 'best': expected one of last, best on dev, not said"),

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from opda.nonparametric import EmpiricalDistribution
 from scipy.stats import multinomial
 
-from bench.analysis.stats.score_ranges import CORRELATION, LOSS, SHARE, UNBOUNDED, ScoreRange, range_of
 from bench.analysis.stats.tuning_bands import BandRanks, band_ranks
 from bench.analysis.stats.tuning_curves import TuningCurve, tuning_curves
+from bench.config.metric_facts import metric_facts
+from bench.config.score_ranges import CORRELATION, LOSS, SHARE, UNBOUNDED, ScoreRange
 
 Floats = NDArray[np.float64]
 Surface = Callable[[Floats, np.random.Generator], Floats]  # points in [0, 1], which draws the noise -> scores
@@ -212,8 +213,8 @@ def test_a_range_has_two_ends() -> None:
 
 
 def test_the_range_of_a_metric() -> None:
-    assert range_of("accuracy") == range_of("rougeL") == ScoreRange(worst=0.0, best=1.0)
-    assert range_of("mcc") == range_of("pearson") == ScoreRange(worst=-1.0, best=1.0)
-    assert range_of("no_label") == ScoreRange(worst=1.0, best=0.0)
-    assert range_of("loss") == ScoreRange(worst=math.inf, best=0.0)
-    assert range_of("evaluate:chrf:score") == ScoreRange(worst=-math.inf, best=math.inf)
+    assert metric_facts("accuracy").range == metric_facts("rougeL").range == ScoreRange(worst=0.0, best=1.0)
+    assert metric_facts("mcc").range == metric_facts("pearson").range == ScoreRange(worst=-1.0, best=1.0)
+    assert metric_facts("no_label").range == ScoreRange(worst=1.0, best=0.0)
+    assert metric_facts("loss").range == ScoreRange(worst=math.inf, best=0.0)
+    assert metric_facts("evaluate:chrf:score").range == ScoreRange(worst=-math.inf, best=math.inf)

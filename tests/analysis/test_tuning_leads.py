@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.analysis.stats.score_ranges import LOSS, SHARE, UNBOUNDED
 from bench.analysis.stats.tuning_curves import TuningCurve, tuning_curves
 from bench.analysis.stats.tuning_leads import Lead, lead_sentence, leads
+from bench.config.score_ranges import LOSS, SHARE, UNBOUNDED
 
 TRIES = 1000
 MOST_FALSE = 0.05 + 3 * (0.05 * 0.95 / TRIES) ** 0.5

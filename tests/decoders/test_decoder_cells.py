@@ -68,6 +68,24 @@ def test_a_killed_cell_ends_as_if_nothing_had_happened(decoder: Lab, tmp_path: P
     assert all(math.isfinite(loss) for loss in record_of(out).loss.values() if loss is not None)
 
 
+def test_a_killed_cell_of_qlora_with_moments_in_8_bits(shared_sums: Lab, tmp_path: Path, undisturbed: Any) -> None:
+    lab = replace(shared_sums, cache=tmp_path / "cache")
+    recipe = {"optimizer": "adamw8bit", "gradient_checkpointing": True}
+    cell, out = lab.prepare(lab.cell("qlora_adalora", **recipe)), tmp_path / "out"
+    assert lab.train(cell, out, Moment("step", 6, signal.SIGKILL)) == -signal.SIGKILL
+    assert lab.train(cell, out, attempt=2) == 0, (tmp_path / "log.txt").read_text()
+    assert outcome(out) == undisturbed(lab, cell)
+    record = record_of(out)
+    assert record.training is not None
+    assert record.training.resumed_at == (5,)
+    assert record.spec["recipe"]["optimizer"] == "adamw8bit"
+    assert record.ranks is not None
+    assert sum(site.end for site in record.ranks.values()) < sum(site.start for site in record.ranks.values())
+    assert record.bytes.optimizer is not None
+    assert record.bytes.gradients is not None
+    assert record.bytes.optimizer < record.bytes.gradients  # two bytes and some per parameter, not eight
+
+
 def test_two_processes_predict_what_one_does(shared_choices: Lab, tmp_path: Path) -> None:
     from peft import PeftModel
 

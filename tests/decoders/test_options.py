@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from helpers.rows import all_rows
+from pydantic import ValidationError
 
 from bench.config.catalog import WORKFLOW, load_catalog
 from bench.config.cell import DataChoice
-from bench.config.data import Data
+from bench.config.data import Columns, Data
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.inputs.sources import read_source
@@ -45,12 +46,37 @@ def test_options_in_a_list_with_names(tmp_path: Path) -> None:
 def test_options_in_a_list_by_index(tmp_path: Path) -> None:
     rows = read(tmp_path, [{**ROW, "answerKey": 2}, {**ROW, "answerKey": "0"}], option_names=None)
     assert rows.targets == [2, 0]
+    gaps = read(tmp_path, [{**ROW, "answerKey": 1.0}], option_names=None)  # as pandas writes a column with gaps
+    assert gaps.targets == [1]
 
 
 def test_options_in_columns_of_their_own(tmp_path: Path) -> None:
     row = {"question": "Which?", "sol1": "this", "sol2": "that", "answerKey": 1}
     rows = read(tmp_path, [row], options=["sol1", "sol2"], option_names=None)
     assert (rows.options, rows.targets) == ([["this", "that"]], [1])
+
+
+def test_options_whose_names_the_task_gives(tmp_path: Path) -> None:
+    """Winogrande and Social IQa count from 1, RACE names its options A to D and has no column of these names."""
+    row = {"question": "Which?", "option1": "this", "option2": "that"}
+    named = {"options": ["option1", "option2"], "option_names": ["1", "2"]}
+    assert read(tmp_path, [{**row, "answerKey": "1"}, {**row, "answerKey": 2}], **named).targets == [0, 1]
+    rows = [{"question": "Who?", "options": ["she", "he", "it"], "answerKey": letter} for letter in "CA"]
+    assert read(tmp_path, rows, options="options", option_names=["A", "B", "C", "D"]).targets == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"options": ["a", "b"], "option_names": ["1", "2", "3"]}, "expected one name for each of 2 options"),
+        ({"options": "a", "option_names": ["1", "1"]}, "option_names repeat"),
+        ({"option_names": ["1", "2"]}, "what the data call `labels` is said by `class_names`"),
+        ({"options": ["a", "b"], "option_names": "names"}, "the column of the row's options"),
+    ],
+)
+def test_names_of_options_that_fit_no_options(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Columns(text=["q"], target="y", **columns)
 
 
 def test_the_same_options_for_every_row(tmp_path: Path) -> None:
@@ -63,7 +89,16 @@ def test_the_same_options_for_every_row(tmp_path: Path) -> None:
     [
         ({"answerKey": "D"}, {}, "row 0: column 'answerKey' should hold one of A, B, C, found 'D'"),
         ({"answerKey": 3}, {"option_names": None}, "should hold the index of an option, 0 to 2, found 3"),
+        (
+            {"answerKey": 3},
+            {"option_names": None},
+            "options that are counted from 1 or called A, B, ... need `option_names`",
+        ),
+        ({}, {"option_names": ["A", "B"]}, "should be one of 3 names, but `option_names` has 2"),
+        ({"answerKey": "C"}, {"option_names": ["0", "1", "2", "3"]}, "should hold one of 0, 1, 2, found 'C'"),
         ({"answerKey": True}, {"option_names": None}, "should hold the index of an option, 0 to 2, found True"),
+        ({"answerKey": "B"}, {"option_names": None}, "called A, B, ... need `option_names`"),
+        ({}, {"options": "choices", "option_names": None}, "a field of it is named with a dot"),
         ({"choices": {"text": ["one"], "label": ["A"]}}, {}, "column 'choices.text' should hold a list of at least 2"),
         ({"choices": {"text": "one", "label": ["A"]}}, {}, "column 'choices.text' should hold a list of at least 2"),
         ({"choices": {"text": ["a", " "], "label": ["A", "B"]}}, {}, "holds an option that is empty"),

@@ -203,10 +203,11 @@ def test_half_precision_heads_are_refused():
         build_core(model, sites_of(SHAPES), cell_of(), schedule_of())
 
 
-def _process(rank: int, variables: dict[str, str], model, results) -> None:
+def _process(rank: int, variables: dict[str, str], model, results, optimizer: str) -> None:
     torch.set_num_threads(1)
     os.environ.update(variables)
-    core = build_core(model, sites_of(SHAPES), cell_of(processes=2), schedule_of(), init_process_group())
+    cell = cell_of(processes=2, optimizer=optimizer)
+    core = build_core(model, sites_of(SHAPES), cell, schedule_of(), init_process_group())
     for _, (x, y) in zip(range(16), batches(0, 8, 16), strict=False):
         part = slice(4 * rank, 4 * rank + 4)
         core.accumulate(loss_of(model, (x[part], y[part])))
@@ -215,12 +216,13 @@ def _process(rank: int, variables: dict[str, str], model, results) -> None:
 
 
 @pytest.mark.long
-def test_two_processes_decide_as_one_with_the_joint_batch():
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw8bit"])
+def test_two_processes_decide_as_one_with_the_joint_batch(optimizer):
     model = adapted(SHAPES, 4)
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
     processes = [
-        context.Process(target=_process, args=(rank, variables, model, results))
+        context.Process(target=_process, args=(rank, variables, model, results, optimizer))
         for rank, variables in enumerate(torchrun_variables(2))
     ]
     for process in processes:
@@ -228,7 +230,7 @@ def test_two_processes_decide_as_one_with_the_joint_batch():
     found = {rank: (masks, data) for rank, masks, data in (results.get() for _ in processes)}
     for process in processes:
         process.join()
-    alone = core_of(SHAPES, 4, schedule_of())
+    alone = core_of(SHAPES, 4, schedule_of(), cell_of(optimizer=optimizer))
     train(alone, 16, batches(0, 8, 16))
     assert found[0][0] == found[1][0] == alone.masks()
     assert (found[0][1] == found[1][1]).all()

@@ -62,6 +62,15 @@ def test_bytes_of_training(lab: Lab, tmp_path: Path, method: str, bytes_per_para
     assert planned.importance == bytes_per_parameter * largest_adapter
 
 
+@pytest.mark.parametrize("method", ["qlora_adalora", "increlora", "rslora", "full"])
+def test_bytes_of_moments_in_8_bits(lab: Lab, tmp_path: Path, method: str) -> None:
+    cell = _cell(lab, method, ["query"])
+    cell = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"optimizer": "adamw8bit"})})
+    recorded, planned = _recorded(lab, cell, tmp_path / "out"), predict_parameters(cell)
+    assert (planned.gradients, planned.optimizer) == (recorded.gradients, recorded.optimizer)
+    assert planned.optimizer < 2 * planned.gradients
+
+
 @pytest.mark.parametrize("method", ["lora", "lora_bf16", "qlora"])
 def test_bytes_of_a_base_with_buffers_of_fractions(summaries: Lab, tmp_path: Path, method: str) -> None:
     cell = _cell(summaries, method, ["q_proj"])

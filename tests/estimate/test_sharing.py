@@ -114,7 +114,7 @@ def test_without_any_of_these_it_is_refused_in_a_sentence(file: Path, monkeypatc
         cells_in_job(found, found.cells, UNKNOWN_GPU, file)
     with pytest.raises(BenchError, match=r"of a GPU 'v100', which is no class that is known: add gpu_memory: 40GiB"):
         cells_in_job(found, found.cells, Hardware(gpu=True, model="v100"), file)
-    with pytest.raises(BenchError, match=r"the memory of GPU 0, as its driver cannot be asked: add gpu_memory: 40GiB"):
+    with pytest.raises(BenchError, match=r"the memory of GPU 0, as its driver does not say: add gpu_memory: 40GiB"):
         cells_on(found, found.cells, file, Gpu("0"))
     # A job that Slurm gave the cores of three cells knows what was decided when it was asked for.
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")

@@ -15,8 +15,10 @@ from types import ModuleType
 
 import pytest
 
+from bench.nvml import ALSO_GIVEN
+
 STAND_INS = Path(__file__).parent / "stand_ins"
-VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", *ALSO_GIVEN)
 NO_LIBRARY, NO_DRIVER, OTHER_LIBRARY = 12, 9, 18  # NVML's errors: not installed, no driver, of another version
 
 
@@ -24,13 +26,13 @@ NO_LIBRARY, NO_DRIVER, OTHER_LIBRARY = 12, 9, 18  # NVML's errors: not installed
 class Card:
     """A card; instances: the UUIDs of its parts, if it is split. processes: ids of those that compute on it.
 
-    energy: millijoules that its counter shows; None: it has no counter.
+    memory: bytes; None: it shares the host's. energy: millijoules that its counter shows; None: it has no counter.
     """
 
     uuid: str
     model: str = "NVIDIA H100 80GB HBM3"
     capability: tuple[int, int] = (9, 0)
-    memory: int = 80 * 2**30
+    memory: int | None = 80 * 2**30
     instances: Sequence[str] = ()
     processes: Sequence[int] = ()
     forbidden: bool = False

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.analysis.results import Results
 from bench.analysis.stats.comparison import Comparer
+from bench.analysis.stats.perplexity import perplexity_sums
 from bench.analysis.stats.resampling import sums_of
 from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
@@ -75,5 +76,6 @@ class StudyInMemory:
 
 def metric_of(task: Task, metric: str, rows: Rows) -> float:
     scores = rows.get(f"score_{metric}", rows.get("score") if metric == task.metric else None)
-    sums = sums_of(task, metric, rows["reference"], rows["prediction"], scores)
+    by_rows = metric != "perplexity"
+    sums = sums_of(task, metric, rows["reference"], rows["prediction"], scores) if by_rows else perplexity_sums(rows)
     return 0.5 if sums is None else float(sums.metric(sums.columns.sum(axis=0)))

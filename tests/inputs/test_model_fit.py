@@ -183,7 +183,7 @@ def test_bench_check_names_the_line_of_a_length(tmp_path: Path, capsys: pytest.C
 
 def test_an_attention_that_a_model_lacks_is_refused(tmp_path: Path) -> None:
     AutoConfig.for_model("deberta-v2", **ENCODER, **RELATIVE).save_pretrained(tmp_path)
-    with pytest.raises(BenchError, match=r"backbone 'b' can't be built for classification: .*scaled_dot_product"):
+    with pytest.raises(BenchError, match=r"backbone 'b' can't be built for classification: .*set `attention: eager`"):
         check_prepared(load_catalog().tasks["cola"].item, BACKBONE, tmp_path)
 
 

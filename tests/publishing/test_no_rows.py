@@ -16,6 +16,7 @@ from bench.analysis.results import read_results
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.evaluation.answers import answer_rows
 from bench.evaluation.corpus_scores import corpus_scores
+from bench.evaluation.perplexity import LOGLIKELIHOOD, TOKENS, perplexity
 from bench.inputs.answers import listed_answers
 from bench.paths import StudyPaths
 from bench.publishing.bundles.gather import Laid, gather, lay_out
@@ -31,6 +32,10 @@ def rows_of(study: ResolvedStudy, seed: int) -> pd.DataFrame:
     """Predictions of a translation, or of answers; some are wrong, with each seed others."""
     wrong = [(number + seed) % 3 == 0 for number in range(len(SENTENCES))]
     if "multi30k_en_de" in study.study.tasks:
+        if study.cells[0].task.metrics == ["perplexity"]:  # nothing is written
+            found = [-2.0 * number - seed for number in range(1, len(SENTENCES) + 1)]
+            columns = {LOGLIKELIHOOD: found, TOKENS: [number % 7 + 3 for number in range(len(SENTENCES))]}
+            return pd.DataFrame({"reference": SENTENCES, "prediction": found, **columns})
         given = [text.replace("grünen", "alten") if no else text for text, no in zip(SENTENCES, wrong, strict=True)]
         return pd.DataFrame({"reference": SENTENCES, "prediction": given})
     wanted = [listed_answers([text[:7], text[:12]]) for text in SENTENCES]
@@ -46,8 +51,10 @@ def write(study: ResolvedStudy, results: Path, *, synthetic: bool) -> None:
             scores = answer_rows(cell.task, *texts)
             metrics = {metric: sum(values) / len(values) for metric, values in scores.items()}
             rows = rows.assign(**{f"score_{metric}": values for metric, values in scores.items()})
-        else:
+        elif cell.task.generates:
             metrics = corpus_scores(cell.task, *texts)
+        else:
+            metrics = {"perplexity": perplexity(rows[LOGLIKELIHOOD].tolist(), rows[TOKENS].tolist())}
         splits = cell.task.data.evaluation
         frames = [rows.assign(split=split, row=range(len(rows))) for split in splits]
         folder = results / study.name / "cells" / cell.id
@@ -71,7 +78,15 @@ def shown(file: Path) -> str:
 
 @pytest.mark.parametrize(
     ("name", "more"),
-    [("translation", ["overrides.multi30k_en_de.metrics=[bleu, chrf]"]), ("questions", ["tasks=[squad_v2]"])],
+    [
+        ("translation", ["overrides.multi30k_en_de.metrics=[bleu, chrf]"]),
+        (
+            "translation",
+            ["overrides.multi30k_en_de.metrics=[perplexity]", "overrides.multi30k_en_de.generation=null"],
+        ),
+        ("questions", ["tasks=[squad_v2]"]),
+    ],
+    ids=["translation", "perplexity", "questions"],
 )
 def test_the_tables_are_the_same_without_the_texts(name: str, more: list[str], tmp_path: Path) -> None:
     study = load_study(name, more)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -37,6 +39,13 @@ def hanging(place: Place) -> Finding:  # noqa: ARG001
     return Finding("pass", "")
 
 
+def hanging_in_another(place: Place) -> Finding:
+    """What it starts says its id and hangs, as a cell of a check could."""
+    code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+    subprocess.run([sys.executable, "-c", code, str(place.folder / "started")], check=False)
+    return Finding("pass", "")
+
+
 def check(run: object, *, limit: float = 60, alone: bool = False) -> Check:
     return Check(run.__name__, "it holds", "call for help", run, alone=alone, limit=limit)  # type: ignore[attr-defined]
 
@@ -61,6 +70,38 @@ def test_every_check_has_its_answer(tmp_path: Path) -> None:
     assert said[4] == "no answer in 2 seconds"
     assert outcomes[0].finding.numbers["seen"] == ""  # the CPU is checked: no GPU is visible
     assert "illegal memory access" in (tmp_path / "log").read_text()
+
+
+def test_a_check_that_hangs_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Not the cells that it has started either, which would hold a GPU."""
+    chosen = [check(hanging_in_another, limit=5, alone=True)]
+    (outcome,) = run_checks(chosen, Place(tmp_path, "cpu"), tmp_path / "log")
+    assert outcome.finding.found == "no answer in 5 seconds"
+    assert_ends((tmp_path / "started").read_text())
+
+
+def test_a_self_check_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_selfcheck as here\n"
+        "chosen = [here.check(here.hanging_in_another, alone=True)]\n"
+        "here.run_checks(chosen, here.Place(Path(sys.argv[2]), 'cpu'), Path(sys.argv[2], 'log'))"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    with subprocess.Popen(command) as parent:
+        started, deadline = tmp_path / "started", time.monotonic() + 60
+        while not (started.exists() and started.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        parent.kill()
+    assert_ends(started.read_text())
+
+
+def assert_ends(process: str) -> None:
+    """Soon there is no process of that id that runs; a zombie waits for whoever adopted it."""
+    stat, deadline = Path("/proc", process, "stat"), time.monotonic() + 10
+    while stat.exists() and stat.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_the_report_and_the_exit_code(

@@ -99,7 +99,9 @@ def test_a_stand_in_for_a_gpu_is_recorded_and_all_kernels_are_deterministic(
     assert main(words) == EXIT_BAD_INPUT
     assert "this job was given a GPU, 0, but PyTorch" in capsys.readouterr().err
     monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")  # which NVIDIA's libraries would ask first
     assert main(words) == 0
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
     assert torch.get_deterministic_debug_mode() == 2  # an error
     assert not torch.utils.deterministic.fill_uninitialized_memory
 

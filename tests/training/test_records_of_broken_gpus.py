@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,13 @@ def without_driver() -> None:
     bench.training.run.usable_device = lambda: torch.device("cuda")
 
 
-def after_a_sticky_error() -> None:
-    """The third micro-batch meets an error after which no call to CUDA works any more."""
+def after_a_sticky_error(*, deferred: bool = False) -> None:
+    """The third micro-batch meets an error after which no call to CUDA works any more.
+
+    deferred: as PyTorch words it for calls that it made when CUDA started; that class is no RuntimeError.
+    """
+    from torch.cuda import DeferredCudaCallError
+
     from bench.engine.step import Core
     from bench.training import record_parts
     from bench.training.measure import PeakMemory
@@ -30,7 +36,7 @@ def after_a_sticky_error() -> None:
     original, calls = Core.accumulate, [0]
 
     def fail(*_: object, **__: object) -> None:
-        raise RuntimeError(ILLEGAL)
+        raise (DeferredCudaCallError if deferred else RuntimeError)(ILLEGAL)
 
     def accumulate(*args: object) -> None:
         calls[0] += 1
@@ -55,10 +61,12 @@ def test_where_cuda_does_not_start(lab: Lab, tmp_path: Path, method: str) -> Non
     assert record.log_tail
 
 
-def test_after_an_error_that_stays(lab: Lab, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", ["RuntimeError", "DeferredCudaCallError"])
+def test_after_an_error_that_stays(lab: Lab, tmp_path: Path, error: str) -> None:
     cell, out = lab.prepare(lab.cell("adalora")), tmp_path / "out"
-    assert lab.train(cell, out, before=after_a_sticky_error) == 0
+    fail = partial(after_a_sticky_error, deferred=error == "DeferredCudaCallError")
+    assert lab.train(cell, out, before=fail) == 0
     record = record_of(out)
-    assert (record.status, record.message) == ("failed", f"RuntimeError: {ILLEGAL}")
+    assert (record.status, record.message) == ("failed", f"{error}: {ILLEGAL}")
     assert record.training is None
     assert record.environment["matmul_precision"] is None

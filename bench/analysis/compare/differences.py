@@ -16,7 +16,7 @@ from bench.analysis.stats.over_tasks import MeanDifference, mean_over_tasks
 from bench.analysis.stats.paired import Interval, paired_interval
 from bench.analysis.stats.predictions import Columns, Predictions, in_order, read_predictions, same_rows
 from bench.analysis.stats.resampling import DRAWS
-from bench.config.kinds import LOWER_IS_BETTER
+from bench.config.metric_facts import MetricFacts
 from bench.records.schema import Record
 
 ROUNDING = 1e-9  # of a score: a smaller excess over a limit comes from rounding
@@ -25,7 +25,7 @@ Group = tuple[str, str, str, str]  # study, task, method, budget
 
 @dataclass(frozen=True)
 class Change:
-    """The pairs of one cell, or of all seeds of a group, in the metric that both report; scores are fractions.
+    """The pairs of one cell, or of all seeds of a group, in the metric that both report; scores are as recorded.
 
     Attributes:
         pairs: those with a score on both sides.
@@ -44,6 +44,11 @@ class Change:
     examples: int | None
 
     @property
+    def facts(self) -> MetricFacts:
+        """Of the metric."""
+        return self.pairs[0].task.metric_facts(self.metric)
+
+    @property
     def difference(self) -> float:
         return self.second - self.first
 
@@ -57,9 +62,9 @@ class Change:
         return self.same_bits or self.interval is not None
 
     def worse_by(self, limit: float) -> bool:
-        """Whether the second side is worse by more than `limit`, and the interval excludes zero."""
-        sign = -1.0 if self.metric in LOWER_IS_BETTER else 1.0
-        return self.interval is not None and self.interval.excludes_zero and -sign * self.difference > limit + ROUNDING
+        """Whether the second side is worse by more than `limit`, as recorded, and the interval excludes zero."""
+        loss = -self.facts.sign * self.difference
+        return self.interval is not None and self.interval.excludes_zero and loss > limit + ROUNDING
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class OverTasks:
         return all(change.same_bits for change in self.changes)
 
     def worse_by(self, limit: float) -> bool:
-        """As for a single change. Metrics of which a lower value is better are not averaged with others."""
+        """As for a single change. Only fractions of which more is better are averaged (`MetricFacts.averages`)."""
         return self.mean is not None and self.mean.excludes_zero and -self.mean.difference > limit + ROUNDING
 
 
@@ -116,7 +121,7 @@ class Differences:
         """Each method at each budget that has a score on several tasks."""
         found: dict[tuple[str, str, str], list[Change]] = {}
         for (study, _, method, budget), change in groups.items():
-            if change.metric not in LOWER_IS_BETTER:
+            if change.facts.averages:
                 found.setdefault((study, method, budget), []).append(change)
         several = {key: changes for key, changes in found.items() if len(changes) > 1}
         return [OverTasks(*key, tuple(changes), _mean(changes)) for key, changes in sorted(several.items())]
@@ -176,7 +181,7 @@ class Differences:
 
 
 def scores_of(pair: Pair) -> tuple[float, float] | None:
-    """The reported scores of both sides as fractions; None if one has none, or they report other metrics or splits."""
+    """The reported scores of both sides as recorded; None if one has none, or they report other metrics or splits."""
     if _reported(pair.first) != _reported(pair.second) or pair.first.reported is None:
         return None
     first, second = (metric_value(record, *_metric(pair)) for record in (pair.first, pair.second))

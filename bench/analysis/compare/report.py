@@ -13,7 +13,8 @@ from bench.analysis.stats.over_tasks import MeanDifference
 from bench.analysis.stats.paired import Interval
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.render import html_page, markdown
-from bench.analysis.wording import points_text
+from bench.analysis.wording import difference_text, in_unit
+from bench.config.metric_facts import MetricFacts
 from bench.records.schema import Record
 
 MOST_NAMES = 12  # that a line lists
@@ -72,7 +73,9 @@ def report_on(paired: Paired) -> Report:
 
 
 def drops(report: Report, limit: float) -> list[str]:
-    """In what the second side is worse by more than `limit` points, a line each; empty if in nothing.
+    """In what the second side is worse by more than `limit`, a line each; empty if in nothing.
+
+    The limit is in points, or in the unit of a metric that tables show as it is.
 
     A difference counts if it is larger than the limit and its interval excludes zero: of a task x method x budget, or
     of a method x budget over tasks. A cell with a score on the first side that ended without one on the second counts
@@ -80,13 +83,13 @@ def drops(report: Report, limit: float) -> list[str]:
     """
     found = []
     for (_, task, method, budget), change in report.groups.items():
-        if change.worse_by(limit / 100) and change.interval:
-            found.append(f"{task}/{method}/{budget}: {_points(change.difference, change.interval)}")
+        if change.worse_by(limit / change.facts.factor) and change.interval:
+            found.append(f"{task}/{method}/{budget}: {_text(change.facts, change.difference, change.interval)}")
     for over in report.over_tasks:
         if over.worse_by(limit / 100) and over.mean:
             found.append(
                 f"{over.method}/{over.budget}, over {len(over.changes)} tasks: "
-                f"{_points(over.mean.difference, over.mean)}"
+                f"{_text(over.changes[0].facts, over.mean.difference, over.mean)}"
             )
     for pair in report.paired.pairs:
         if pair.first.status == "ok" and pair.second.status != "ok":
@@ -99,9 +102,9 @@ def undecided(report: Report) -> list[str]:
     return ["/".join(group[1:]) for group, change in report.groups.items() if not change.decided]
 
 
-def _points(difference: float, interval: Interval | MeanDifference) -> str:
-    low, high = points_text(interval.low), points_text(interval.high)
-    return f"{points_text(difference)} points [{low}, {high}]"
+def _text(facts: MetricFacts, difference: float, interval: Interval | MeanDifference) -> str:
+    low, high = difference_text(facts, interval.low), difference_text(facts, interval.high)
+    return f"{in_unit(facts, difference_text(facts, difference))} [{low}, {high}]"
 
 
 def _side(letter: str, side: Side, records: Sequence[Record]) -> str:

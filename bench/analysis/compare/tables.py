@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from bench.analysis.compare.differences import Change, Group, OverTasks, ratio
 from bench.analysis.compare.sides import Pair
@@ -11,7 +12,8 @@ from bench.analysis.stats.over_tasks import MeanDifference
 from bench.analysis.stats.paired import Interval
 from bench.analysis.tables.comparisons import INTERVAL_NOTE
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
-from bench.analysis.wording import DASH, metric_name, p_value_text, points_text
+from bench.analysis.wording import DASH, column_unit, difference_text, direction_notes, p_value_text, unit_text
+from bench.config.metric_facts import MetricFacts
 from bench.records.differences import Difference, value_text
 from bench.records.schema import Record
 
@@ -63,11 +65,11 @@ def over_tasks_table(found: Sequence[OverTasks]) -> Table:
             text_entry(f"{over.study}: {over.method}" if several else over.method),
             text_entry(over.budget),
             count_entry(len(over.changes)),
-            number_entry(100 * over.first),
-            number_entry(100 * over.second),
-            _difference(over.second - over.first, over.mean, same_bits=over.same_bits),
+            number_entry(facts.shown(over.first)),
+            number_entry(facts.shown(over.second)),
+            _difference(facts, over.second - over.first, over.mean, same_bits=over.same_bits),
         )
-        for over in found
+        for over, facts in ((over, over.changes[0].facts) for over in found)
     )
     notes = (
         "Points of each task's own metric; all tasks weigh alike. Interval: the tasks' own ones, combined by "
@@ -80,7 +82,7 @@ def group_table(groups: Mapping[Group, Change]) -> Table:
     several = len({study for study, *_ in groups}) > 1
     rows = []
     for (study, task, method, budget), change in groups.items():
-        heads = (f"{study}: {task}" if several else task, method, budget, metric_name(change.metric))
+        heads = (f"{study}: {task}" if several else task, method, budget, change.facts.label)
         p = change.interval.p if change.interval else None
         rows.append(
             (
@@ -93,16 +95,30 @@ def group_table(groups: Mapping[Group, Change]) -> Table:
         )
     notes = [INTERVAL_NOTE, *_missing_notes(groups.values())]
     notes += [ONE_SEED_NOTE] if any(len(change.pairs) == 1 for change in groups.values()) else []
-    title = "Per task, method and budget: score in points, paired over seeds and examples"
-    return Table("groups", title, GROUPS, tuple(rows), (*notes, RATIO_NOTE))
+    metrics = [change.facts for change in groups.values()]
+    title = f"Per task, method and budget: score in {_unit(metrics)}, paired over seeds and examples"
+    notes += direction_notes(metrics)
+    return Table("groups", title, _in_units(GROUPS, metrics), tuple(rows), (*notes, RATIO_NOTE))
 
 
 def cell_table(cells: Sequence[Change]) -> Table:
     rows = tuple(
-        (text_entry(change.pairs[0].id), text_entry(metric_name(change.metric)), *_scores(change), *_rest(change))
+        (text_entry(change.pairs[0].id), text_entry(change.facts.label), *_scores(change), *_rest(change))
         for change in cells
     )
-    return Table("cells", "Per cell: score in points, paired over examples", CELLS, rows, (ONE_SEED_NOTE, RATIO_NOTE))
+    metrics = [change.facts for change in cells]
+    title = f"Per cell: score in {_unit(metrics)}, paired over examples"
+    notes = (ONE_SEED_NOTE, *direction_notes(metrics), RATIO_NOTE)
+    return Table("cells", title, _in_units(CELLS, metrics), rows, notes)
+
+
+def _unit(metrics: Sequence[MetricFacts]) -> str:
+    return column_unit(metrics) or unit_text(metrics)
+
+
+def _in_units(columns: Sequence[Column], metrics: Sequence[MetricFacts]) -> tuple[Column, ...]:
+    """The columns, which name a unit only where all metrics share it."""
+    return tuple(replace(column, unit=column_unit(metrics)) if column.unit else column for column in columns)
 
 
 def environment_table(pairs: Sequence[Pair]) -> Table:
@@ -137,9 +153,9 @@ def _cells(names: Sequence[str], total: int) -> str:
 
 def _scores(change: Change) -> tuple[Entry, ...]:
     return (
-        number_entry(100 * change.first),
-        number_entry(100 * change.second),
-        _difference(change.difference, change.interval, same_bits=change.same_bits),
+        number_entry(change.facts.shown(change.first), change.facts.digits),
+        number_entry(change.facts.shown(change.second), change.facts.digits),
+        _difference(change.facts, change.difference, change.interval, same_bits=change.same_bits),
     )
 
 
@@ -149,16 +165,18 @@ def _rest(change: Change) -> tuple[Entry, ...]:
     return (text_entry(others), *(number_entry(value) for value in ratios))
 
 
-def _difference(difference: float, interval: Interval | MeanDifference | None, *, same_bits: bool) -> Entry:
-    """'−2.00 [−3.10, −0.90]' in points, bold where the interval excludes zero."""
-    points = 100 * difference
+def _difference(
+    facts: MetricFacts, difference: float, interval: Interval | MeanDifference | None, *, same_bits: bool
+) -> Entry:
+    """'−2.00 [−3.10, −0.90]' in the unit of tables, bold where the interval excludes zero."""
+    shown, text = facts.shown(difference), difference_text(facts, difference)
     if same_bits:
-        return Entry(SAME, points)
+        return Entry(SAME, shown)
     if interval is None:
-        return Entry(points_text(difference), points)
-    low, high = points_text(interval.low), points_text(interval.high)
-    text = f"{points_text(difference)} [{low}, {high}]"
-    return Entry(text, points, low=100 * interval.low, high=100 * interval.high, bold=interval.excludes_zero)
+        return Entry(text, shown)
+    low, high = facts.shown(interval.low), facts.shown(interval.high)
+    text += f" [{difference_text(facts, interval.low)}, {difference_text(facts, interval.high)}]"
+    return Entry(text, shown, low=low, high=high, bold=interval.excludes_zero)
 
 
 def _missing_notes(changes: Iterable[Change]) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bench.analysis.figures.style import color, marker
 from bench.analysis.results import Results
 from bench.analysis.verdicts import Verdict
-from bench.analysis.wording import metric_name
+from bench.analysis.wording import axis_text
 
 COLUMNS = 2  # of panels on a page
 PANEL_WIDTH = 3.7  # inches
@@ -50,6 +50,7 @@ def tasks_with_differences(results: Results, found: Sequence[Verdict]) -> list[s
 def draw_differences(axis: Any, results: Results, task: str, found: Sequence[Verdict]) -> None:
     """One row per pair and budget, with its interval; the mark is filled where the difference is clear after Holm."""
     spec = results.tasks[task]
+    facts = spec.metric_facts(spec.metric)
     shown = [verdict for verdict in found if verdict.contrast.task == task and verdict.comparison]
     shown.reverse()  # the y-axis counts from the bottom
     firsts = list(dict.fromkeys(verdict.contrast.first for verdict in found))
@@ -60,9 +61,12 @@ def draw_differences(axis: Any, results: Results, task: str, found: Sequence[Ver
         index = list(results.labels).index(contrast.second)  # its color in all figures
         interval = comparison.interval
         if interval is not None:
-            axis.plot([100 * interval.low, 100 * interval.high], [y, y], linewidth=1.4, color=color(index))
+            axis.plot(
+                [facts.shown(interval.low), facts.shown(interval.high)], [y, y], linewidth=1.4, color=color(index)
+            )
         fill = color(index) if verdict.significant else mpl.rcParams["axes.facecolor"]
-        axis.plot(100 * comparison.difference, y, marker(index), color=color(index), markerfacecolor=fill, markersize=5)
+        look = {"color": color(index), "markerfacecolor": fill, "markersize": 5}
+        axis.plot(facts.shown(comparison.difference), y, marker(index), **look)
         second = results.labels[contrast.second]
         of_pair = second if len(firsts) == 1 else f"{second} − {results.labels[contrast.first]}"
         labels.append(f"{of_pair}, {contrast.budget} (n = {len(comparison.seeds)})")
@@ -70,7 +74,8 @@ def draw_differences(axis: Any, results: Results, task: str, found: Sequence[Ver
     baseline = results.labels[firsts[0]] if len(firsts) == 1 else ""
     to = f" to {baseline}" if baseline else ""
     axis.set(yticks=range(len(labels)), yticklabels=labels, ylim=(-0.6, len(labels) - 0.4))
-    axis.set_xlabel(f"difference{to} in {metric_name(spec.metric)} [points]", fontsize=8)
+    name = axis_text(facts).replace(" [", "\n[") if facts.says_direction else axis_text(facts)  # a panel is narrow
+    axis.set_xlabel(f"difference{to} in {name}", fontsize=8)
     if any(len(verdict.comparison.seeds) == 1 for verdict in shown if verdict.comparison):
         axis.set_xlabel(f"{axis.get_xlabel()}\n({ONE_SEED})", fontsize=7)
     axis.set_title(spec.label, fontsize=9, loc="left", fontweight="bold")

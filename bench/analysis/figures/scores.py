@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bench.analysis.figures.style import color
 from bench.analysis.results import Results, metric_values
-from bench.analysis.wording import metric_name
+from bench.analysis.wording import scaled_text
 from bench.config.task import Task
 from bench.records.schema import Record
 
@@ -30,13 +30,16 @@ def method_figure(results: Results, task: str) -> Figure:
         axis.errorbar(mean(scores), y, xerr=_spread(scores), fmt="o", color=color(0), capsize=2, markersize=5)
         axis.plot(scores, [y] * len(scores), "|", color=color(1), markersize=7)
     axis.set(yticks=range(len(rows)), yticklabels=[label for label, _ in rows])
-    axis.set(xlabel=f"{metric_name(spec.metric)} × 100 (dot: mean; bar: sd; ticks: seeds)", title=spec.label)
+    axis.set(
+        xlabel=f"{scaled_text(spec.metric_facts(spec.metric))} (dot: mean; bar: sd; ticks: seeds)", title=spec.label
+    )
     return figure
 
 
 def scores_of(records: Sequence[Record], task: Task) -> list[float]:
-    """The task's reported metric, in points."""
-    return [100 * value for value in metric_values(records, task.primary_split, task.metric)]
+    """The task's reported metric, in the unit of tables."""
+    facts = task.metric_facts(task.metric)
+    return [facts.shown(value) for value in metric_values(records, task.primary_split, task.metric)]
 
 
 def _spread(scores: Sequence[float]) -> float:

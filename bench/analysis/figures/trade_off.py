@@ -16,8 +16,7 @@ from bench.analysis.figures.scores import scores_of
 from bench.analysis.figures.style import color, marker
 from bench.analysis.results import Results
 from bench.analysis.stats.mean_interval import half_width
-from bench.analysis.wording import MIB, metric_name
-from bench.config.kinds import LOWER_IS_BETTER
+from bench.analysis.wording import MIB, axis_text
 from bench.config.task import Task
 from bench.records.schema import Record
 
@@ -75,7 +74,7 @@ def draw_trade_off(axis: Any, results: Results, spec: Task, cost: Cost) -> None:
         look: dict[str, Any] = {"color": color(index), "marker": marker(index), "markersize": 4}
         axis.errorbar(costs, scores, yerr=widths, label=label, linewidth=1, capsize=2, **look)
     all_points = [(x, y) for points_of_method in points.values() for x, y, _ in points_of_method]
-    front = pareto_front(all_points, lower_is_better=spec.metric in LOWER_IS_BETTER)
+    front = pareto_front(all_points, lower_is_better=spec.metric_facts(spec.metric).lower_is_better)
     edge = mpl.rcParams["text.color"]
     axis.scatter([x for x, _ in front], [y for _, y in front], label="Pareto front", edgecolors=edge, **RING)
     axis.set_xlabel(cost.name, fontsize=8)
@@ -122,7 +121,7 @@ def _scale_costs(axis: Any, costs: Sequence[float]) -> None:
 
 
 def _score_name(spec: Task) -> str:
-    return f"{metric_name(spec.metric)} [points]"
+    return axis_text(spec.metric_facts(spec.metric))
 
 
 def _counts(results: Results, spec: Task) -> Collection[int]:

@@ -10,7 +10,8 @@ from bench.analysis.figures.tuned_values import tuned_value_figure
 from bench.analysis.figures.tuning_curves import CurvePanel, tuning_curve_figure
 from bench.analysis.results import Results
 from bench.analysis.tuning_panels import curves_of
-from bench.analysis.wording import metric_name
+from bench.analysis.wording import scaled_text
+from bench.config.metric_facts import MetricFacts
 
 
 def tuning_figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
@@ -23,7 +24,7 @@ def tuning_figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
         groups = tuning.panel(task, budget)
         curves = {labels[method]: curve for method, curve in curves_of(tuning, groups).items()}
         if curves:
-            panels.append(CurvePanel(f"{names[task]}, {budget}", *_score(next(iter(groups.values())).by), curves))
+            panels.append(CurvePanel(f"{names[task]}, {budget}", *_score(next(iter(groups.values())).facts), curves))
     if panels:
         text = "held-out score to expect from the best of so many trials, by method, with 95% bands"
         yield "tuning-curves", text, tuning_curve_figure(panels, list(labels.values()))
@@ -31,11 +32,11 @@ def tuning_figures(results: Results) -> Iterator[tuple[str, str, Figure]]:
         rows = {f"{names[t]}, {budget}": tuning.panel(t, budget) for t, budget in tuning.panels if t == task}
         points = [point for groups in rows.values() for group in groups.values() for point in group.points]
         if any(point.complete for point in points):
-            by = next(group.by for groups in rows.values() for group in groups.values())
+            by = next(group.facts for groups in rows.values() for group in groups.values())
             text = f"{names[task]}: held-out score over {' and '.join(tuning.tuning.space)}, by method; ringed: chosen"
             yield f"tuning-{task}", text, tuned_value_figure(rows, tuning.tuning.space, labels, *_score(by))
 
 
-def _score(by: str) -> tuple[str, float]:
+def _score(by: MetricFacts) -> tuple[str, float]:
     """How an axis names the score that points are chosen by, and what it is multiplied with."""
-    return ("held-out loss", 1.0) if by == "loss" else (f"held-out {metric_name(by)} × 100", 100.0)
+    return f"held-out {scaled_text(by)}", by.factor

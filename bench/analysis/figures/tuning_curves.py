@@ -22,7 +22,7 @@ MARGIN = 0.08  # of an axis, beyond what is drawn
 class CurvePanel:
     """One task at one budget: the curves of its methods, made together, by the methods' labels.
 
-    `factor` multiplies the scores: 100 for a fraction.
+    `factor` multiplies the scores: see `MetricFacts`.
     """
 
     title: str
@@ -77,7 +77,14 @@ def _draw_panel(axis: Any, panel: CurvePanel, labels: Sequence[str]) -> None:
     axis.set_title(panel.title, fontsize=9)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     if not shown:
-        axis.text(0.5, 0.5, "no trial has a loss", transform=axis.transAxes, ha="center", fontsize=8)
+        axis.text(
+            0.5,
+            0.5,
+            f"no trial has a {panel.score_name.removeprefix('held-out ').partition(' [')[0]}",
+            transform=axis.transAxes,
+            ha="center",
+            fontsize=8,
+        )
 
 
 def _shown_values(panel: CurvePanel) -> list[float]:

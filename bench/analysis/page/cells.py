@@ -10,8 +10,9 @@ from typing import Any
 
 from bench.analysis.figures.style import live_ranks, read_curve
 from bench.analysis.results import Results
-from bench.analysis.wording import MIB, metric_name, number_text
+from bench.analysis.wording import MIB, metric_text
 from bench.config.cell import Cell
+from bench.config.task import Task
 from bench.records.schema import Record
 
 WIDTH, HEIGHT = 300, 60  # of a chart in its SVG, as page.html draws it
@@ -68,7 +69,7 @@ def cell_section(results: Results, cell: Cell) -> CellSection:
     return CellSection(
         *names,
         record.status,
-        facts=_facts(record),
+        facts=_facts(cell.task, record),
         parts=_parts(record),
         charts=tuple(_charts(read_curve(results, cell.id))),
         ranks=tuple((matrix, f"{site.start} → {site.end}") for matrix, site in changed.items()),
@@ -95,11 +96,13 @@ def _charts(curve: list[dict[str, Any]]) -> Iterator[Chart]:
         yield Chart(_polyline(steps, zero=True), text)
 
 
-def _facts(record: Record) -> tuple[tuple[str, str], ...]:
+def _facts(task: Task, record: Record) -> tuple[tuple[str, str], ...]:
     facts = [
-        (f"{metric_name(metric)}, {split}", "undefined" if value is None else number_text(100 * value))
+        (f"{of.label}, {split}", "undefined" if value is None else metric_text(of, value))
         for split, by_selection in record.metrics.items()
-        for metric, value in by_selection[record.selection].items()
+        for of, value in (
+            (task.metric_facts(metric), value) for metric, value in by_selection[record.selection].items()
+        )
     ]
     if record.parameters:
         budget = record.parameters.budget

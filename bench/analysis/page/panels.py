@@ -18,7 +18,6 @@ from bench.analysis.figures.style import COLORS, DARK, MARKERS, STYLE
 from bench.analysis.figures.trade_off import COSTS, trade_off_panel
 from bench.analysis.results import Results
 from bench.analysis.verdicts import Verdict
-from bench.analysis.wording import metric_name
 
 DPI = 180
 PIXELS = 1.9  # of the picture per pixel of the page, since screens are dense
@@ -54,7 +53,7 @@ class LegendEntry:
 def difference_panels(results: Results, found: Sequence[Verdict]) -> Iterator[Panel]:
     """One per task: the differences in `found` with their intervals."""
     for task in tasks_with_differences(results, found):
-        label, metric = results.task_labels[task], metric_name(results.tasks[task].metric)
+        label, metric = results.task_labels[task], _metric(results, task)
         text = f"{label}: paired differences in {metric} with 95% intervals, by method and budget"
         yield _panel(label, text, partial(difference_panel, results, task, found))
 
@@ -65,7 +64,7 @@ def cost_panels(results: Results) -> Iterator[Panel]:
     for task in (task for task in results.tasks if task in scored):
         label = results.task_labels[task]
         for cost in COSTS:
-            text = f"{label}: {metric_name(results.tasks[task].metric)} against {cost.name}, by method and budget"
+            text = f"{label}: {_metric(results, task)} against {cost.name}, by method and budget"
             yield _panel(label, text, partial(trade_off_panel, results, task, cost))
 
 
@@ -76,6 +75,11 @@ def pattern_panels(results: Results) -> Iterator[Panel]:
         for side in SIDES:
             text = f"{label}: mean final rank of the matrices by {side.name}, by method and budget"
             yield _panel(label, text, partial(pattern_panel, results, task, side))
+
+
+def _metric(results: Results, task: str) -> str:
+    spec = results.tasks[task]
+    return spec.metric_facts(spec.metric).name
 
 
 def legend(results: Results) -> list[LegendEntry]:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.analysis.reference.rules import parse_rule
+from bench.config.metric_facts import OWN_FACTS
 from bench.errors import BenchError, nearest
 
 REQUIRED_COLUMNS = ("source", "table", "task", "metric", "method", "budget", "value", "unit", "seeds", "remark")
 LEDGER_COLUMNS = ("parameters", "protocol", "average_rule", "copied_from", "quality")
 COLUMNS = (*REQUIRED_COLUMNS, "split", "backbone", *LEDGER_COLUMNS)
 POINTS_PER_UNIT = {"points": 1.0, "percent": 1.0, "%": 1.0, "fraction": 100.0}
+AS_IT_IS = "value"  # the unit of metrics that are no fractions, such as a perplexity
+SCORE_UNITS = (*POINTS_PER_UNIT, AS_IT_IS)
 # Amounts that are no scores: the files keep them for the record, and no table of scores shows them.
 OTHER_UNITS = ("parameters", "million parameters", "MB", "GB", "minutes")
 PROTOCOLS = ("last", "best on dev", "not said")
@@ -34,7 +37,8 @@ class LedgerLine:
         file, line: where it stands; lines count from 1.
         split: empty for the first split of the task.
         backbone: empty where the source does not say it.
-        points: the number in points, that is percent; None for an amount that is no score.
+        points: the number as tables show it: in points, that is percent, or as it is where its metric is no fraction;
+            None for an amount that is no score.
         digits: how many decimals of the points are printed.
         parameters: how many the method trains, as printed.
         protocol: one of PROTOCOLS; empty where nobody has looked it up.
@@ -158,8 +162,12 @@ def _parse(file: Path, line: int, row: Mapping[str, str], tasks: Collection[str]
         if not field[name]:
             raise ValueError(f"column {name!r} is empty; expected a name")
     unit = field["unit"]
-    if unit not in POINTS_PER_UNIT and unit not in OTHER_UNITS:
-        raise ValueError(f"unit {unit!r}: expected one of {', '.join((*POINTS_PER_UNIT, *OTHER_UNITS))}")
+    if unit not in SCORE_UNITS and unit not in OTHER_UNITS:
+        raise ValueError(f"unit {unit!r}: expected one of {', '.join((*SCORE_UNITS, *OTHER_UNITS))}")
+    own = OWN_FACTS.get(field["metric"])
+    if unit in SCORE_UNITS and own is not None and (unit == AS_IT_IS) == own.in_points:
+        wanted = ", ".join(POINTS_PER_UNIT) if own.in_points else AS_IT_IS
+        raise ValueError(f"unit {unit!r} of {own.key}: expected {'one of ' * own.in_points}{wanted}")
     for name, valid in (("protocol", PROTOCOLS), ("quality", QUALITIES)):
         value = field.get(name, "")
         if value and value not in valid:
@@ -202,7 +210,7 @@ def _points(text: str, unit: str) -> tuple[float | None, int]:
     if unit in OTHER_UNITS:
         return None, 0
     digits = len(text.partition(".")[2]) - (2 if unit == "fraction" else 0)
-    return value * POINTS_PER_UNIT[unit], max(0, digits)
+    return value * POINTS_PER_UNIT.get(unit, 1.0), max(0, digits)
 
 
 def _meant(value: str, valid: Collection[str]) -> str:

@@ -15,6 +15,7 @@ from bench.analysis.stats.limits import Limit, Missing, in_two_groups, limits_me
 from bench.analysis.stats.paired import Interval, detectable, detectable_bounds, mcnemar, paired_interval, sign_flip
 from bench.analysis.stats.predictions import Columns, Predictions, checked_sums, in_order, read_predictions, same_rows
 from bench.analysis.stats.resampling import DRAWS, Floats, Sums, leave_one_out, replicates
+from bench.config.metric_facts import MetricFacts
 from bench.config.task import Task
 
 MIN_SEEDS_TO_CLAIM = 3  # two seeds that agree by luck look like two that always agree
@@ -34,9 +35,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The estimate of a contrast, in fractions.
+    """The estimate of a contrast, in fractions, or in the unit of a metric that is none.
 
     Attributes:
+        facts: of the metric.
         seeds: those on which both methods have a score.
         difference: mean over these seeds.
         interval: None where nothing shows what the examples add; `missing` says why.
@@ -50,6 +52,7 @@ class Comparison:
     """
 
     contrast: Contrast
+    facts: MetricFacts
     seeds: tuple[int, ...]
     difference: float
     interval: Interval | None
@@ -60,6 +63,11 @@ class Comparison:
     missing: Missing | None = None
     limits: tuple[Limit, ...] = ()
     claim_p: float | None = None
+
+    @property
+    def better(self) -> bool:
+        """Whether the second method has the better mean."""
+        return self.facts.sign * self.difference > 0
 
     @property
     def clear(self) -> bool:
@@ -171,8 +179,10 @@ class Comparer:
         planned = [
             self.results.seeds_planned(contrast.task, m, contrast.budget) for m in (contrast.first, contrast.second)
         ]
+        facts = self.results.tasks[contrast.task].metric_facts(contrast.metric)
         return Comparison(
             contrast=contrast,
+            facts=facts,
             seeds=seeds,
             difference=float(np.mean(differences)),
             interval=interval,
@@ -181,7 +191,7 @@ class Comparer:
             mcnemar_p=() if missing else _mcnemar(contrast, pairs),
             complete=first.keys() == second.keys() and planned == [len(seeds), len(seeds)],
             missing=missing or (None if interval else Missing.DISCORDANT),
-            limits=_limits(pairs) if interval else (),
+            limits=_limits(facts, pairs) if interval else (),
             claim_p=None if interval is None else max(interval.p, sign_flip_p if exact else 0.0),
         )
 
@@ -195,7 +205,8 @@ class Comparer:
             ids = [record.cell.id for record in self.results.successful(name, method, budget)]
             scored = [cells[cell_id] for cell_id in ids if cell_id in cells]
             examples = [len(cell.sums.columns) for cell in scored if cell.sums]
-            if examples and in_two_groups([cell.value for cell in scored], min(examples)):
+            levels = [task.metric_facts(task.metric).level(cell.value) for cell in scored]
+            if examples and in_two_groups(levels, min(examples)):
                 methods.add(method)
         return frozenset(methods)
 
@@ -260,9 +271,9 @@ def example_spread(split: Split, pairs: Pairs) -> Spread | None:
     return spread_of_resamples(resampled, left_out)
 
 
-def _limits(pairs: Pairs) -> tuple[Limit, ...]:
+def _limits(facts: MetricFacts, pairs: Pairs) -> tuple[Limit, ...]:
     discordant = np.any([(first != second).any(axis=1) for first, second in _columns(pairs)], axis=0)
-    scores = [[first.value for first, _ in pairs], [second.value for _, second in pairs]]
+    scores = [[facts.level(pair[side].value) for pair in pairs] for side in (0, 1)]
     return limits_met(len(discordant), int(discordant.sum()), scores)
 
 

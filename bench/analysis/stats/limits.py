@@ -32,7 +32,9 @@ class Limit(Enum):
 
 
 def limits_met(examples: int, discordant: int, scores: Sequence[Sequence[float]]) -> tuple[Limit, ...]:
-    """The limits that a comparison meets. `scores`: of each of the two methods, by seed; fractions."""
+    """The limits that a comparison meets. `scores`: of each of the two methods, by seed, as levels
+    (`MetricFacts.level`): fractions, or logarithms.
+    """
     met = {
         Limit.EXAMPLES: examples < FEW_EXAMPLES,
         Limit.DISCORDANT: discordant < FEW_DISCORDANT,
@@ -42,7 +44,7 @@ def limits_met(examples: int, discordant: int, scores: Sequence[Sequence[float]]
 
 
 def in_two_groups(scores: Sequence[float], examples: int) -> bool:
-    """Whether the scores of a method's seeds, as fractions, fall into two groups.
+    """Whether the scores of a method's seeds, as levels (`MetricFacts.level`), fall into two groups.
 
     The widest gap between neighboring scores is then ten points or more, three times as wide as either group, and wider
     than four standard errors of a share of so many examples, so that it is no chance of a small split.

@@ -21,8 +21,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.stats.score_ranges import ScoreRange
 from bench.analysis.stats.tuning_bands import band_ranks
+from bench.config.score_ranges import ScoreRange
 
 LEVEL = 0.95
 
@@ -80,7 +80,7 @@ def tuning_curves(
     Raises ValueError for no method, a method without trials, a score outside of the range or NaN, or a confidence that
     is not between 0 and 1.
 
-    >>> from bench.analysis.stats.score_ranges import SHARE
+    >>> from bench.config.score_ranges import SHARE
     >>> curve = tuning_curves({"lora": [0.7, 0.9, None, 0.8]}, SHARE)["lora"]
     >>> curve.estimate, curve.worse, curve.better
     ((0.7, 0.8, 0.9, 0.9), (0.0, 0.0, 0.7, 0.7), (1.0, 1.0, 1.0, 1.0))

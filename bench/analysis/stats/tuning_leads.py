@@ -35,7 +35,7 @@ def leads(first: TuningCurve, second: TuningCurve) -> tuple[Lead, ...]:
     None goes beyond the `reach` of the curve that is behind: from n trials nobody can tell how good the best of n would
     be another time. Raises ValueError for curves that were not made together by `tuning_curves`.
 
-    >>> from bench.analysis.stats.score_ranges import SHARE
+    >>> from bench.config.score_ranges import SHARE
     >>> from bench.analysis.stats.tuning_curves import tuning_curves
     >>> curves = tuning_curves({"good": [0.9 + k / 1000 for k in range(32)], "bad": [0.5] * 32}, SHARE)
     >>> leads(curves["good"], curves["bad"])

@@ -14,20 +14,22 @@ from bench.analysis.tables.model import Column, Entry, Table, count_entry, text_
 from bench.analysis.tables.parameters import pair_entry
 from bench.analysis.tables.scores import budgets_note, difference_entry
 from bench.analysis.verdicts import ALPHA, Verdict, verdicts
-from bench.analysis.wording import DASH, metric_name, p_value_text, split_text, two_digits
+from bench.analysis.wording import DASH, column_unit, direction_notes, p_value_text, split_text, two_digits, unit_text
+from bench.config.metric_facts import MetricFacts
 
+UNIT = "points"  # of differences, where all metrics have it
 COLUMNS = (
     Column("task", head=True),
     Column("metric", head=True),
     Column("budget", head=True),
     Column("second − first", head=True),
     Column("adapter parameters"),
-    Column("difference [95%]", interval=True, unit="points"),
+    Column("difference [95%]", interval=True, unit=UNIT),
     Column("p"),
     Column("p, Holm"),
     Column("p, sign flips"),
     Column("p, McNemar by seed"),
-    Column("detectable [95%]", parts=("estimate", "low", "high"), unit="points"),
+    Column("detectable [95%]", parts=("estimate", "low", "high"), unit=UNIT),
     Column("seeds"),
     Column("examples"),
 )
@@ -52,11 +54,22 @@ def comparison_table(comparer: Comparer) -> Table:
     known = [verdict.comparison for verdict in found if verdict.comparison]
     return Table(
         name="comparisons",
-        title="Paired comparisons: differences in points (fraction × 100)",
-        columns=COLUMNS,
+        title=f"Paired comparisons: differences in {unit_text(metrics_of(results))}",
+        columns=columns_of(results),
         rows=tuple(comparison_row(results, verdict) for verdict in found),
         footnotes=(NOTE, *paired_notes(comparer, known, results.labels, _sign_flip_notes(known))),
     )
+
+
+def metrics_of(results: Results) -> list[MetricFacts]:
+    """The reported metric of every task."""
+    return [task.metric_facts(task.metric) for task in results.tasks.values()]
+
+
+def columns_of(results: Results) -> tuple[Column, ...]:
+    """`COLUMNS`, which name a unit only where the study's metrics share it."""
+    unit = column_unit(metrics_of(results))
+    return tuple(replace(column, unit=unit) if column.unit else column for column in COLUMNS)
 
 
 def paired_notes(
@@ -67,6 +80,7 @@ def paired_notes(
     return (
         *([ONE_SEED_NOTE] if any(len(comparison.seeds) == 1 for comparison in known) else []),
         *tests,
+        *direction_notes(metrics_of(results)),
         budgets_note(results),
         *exact_note(comparer, methods),
         *comparison_notes(results, known),
@@ -79,7 +93,7 @@ def comparison_row(results: Results, verdict: Verdict) -> tuple[Entry, ...]:
     contrast, comparison, adjusted_p = verdict.contrast, verdict.comparison, verdict.adjusted_p
     heads = (
         text_entry(split_text(results.tasks[contrast.task], contrast.split)),
-        text_entry(metric_name(contrast.metric)),
+        text_entry(results.tasks[contrast.task].metric_facts(contrast.metric).label),
         text_entry(contrast.budget),
         text_entry(f"{results.labels[contrast.second]} − {results.labels[contrast.first]}"),
     )
@@ -102,13 +116,13 @@ def comparison_row(results: Results, verdict: Verdict) -> tuple[Entry, ...]:
 
 
 def _detectable_entry(comparison: Comparison) -> Entry:
-    """'6.5 [3.4, 41]' in points, with two digits, since few seeds say no more; '7.9' from examples alone."""
+    """'6.5 [3.4, 41]' in the unit of tables, with two digits, as few seeds say no more; '7.9' from examples."""
     if comparison.detectable is None:
         return text_entry(DASH)
-    estimate = 100 * comparison.detectable
+    estimate = comparison.facts.shown(comparison.detectable)
     if comparison.detectable_bounds is None:
         return Entry(two_digits(estimate), estimate)
-    low, high = (100 * bound for bound in comparison.detectable_bounds)
+    low, high = map(comparison.facts.shown, comparison.detectable_bounds)
     return Entry(f"{two_digits(estimate)} [{two_digits(low)}, {two_digits(high)}]", estimate, low=low, high=high)
 
 

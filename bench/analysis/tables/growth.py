@@ -10,14 +10,11 @@ from bench.analysis.results import Results
 from bench.analysis.tables.model import Column, Table, spread_entry, text_entry
 from bench.analysis.tables.parameters import SPREAD, parameters_entry
 from bench.analysis.tables.scores import score_entry
-from bench.analysis.wording import DASH, budget_text, metric_name, number_text
+from bench.analysis.wording import DASH, budget_text, column_unit, direction_notes, number_text
 from bench.records.schema import Record
 
+HEADS = (Column("task", head=True), Column("method", head=True), Column("budget", head=True))
 COLUMNS = (
-    Column("task", head=True),
-    Column("method", head=True),
-    Column("budget", head=True),
-    Column("score", "task's metric × 100", measured=True, unit="points"),
     Column("start", "mean rank of a matrix", parts=SPREAD),
     Column("end", "mean rank of a matrix", parts=SPREAD),
     Column("adapter parameters", "at the end", parts=SPREAD),
@@ -42,7 +39,7 @@ def growth_table(results: Results) -> Table:
         ranks = [pair for record in records if (pair := _mean_ranks(results.full_record(record.cell.id)))]
         rows.append(
             (
-                text_entry(f"{spec.label} ({metric_name(spec.metric)})"),
+                text_entry(f"{spec.label} ({spec.metric_facts(spec.metric).label})"),
                 text_entry(results.labels[method]),
                 text_entry(budget_text(budget, results.study.study.budgets[budget])),
                 score_entry(results, (task, spec.metric, spec.primary_split, budget), method),
@@ -54,7 +51,11 @@ def growth_table(results: Results) -> Table:
             )
         )
     title = "Growing ranks: score, mean ± sd over seeds (n), and ranks"
-    return Table("growth", title, COLUMNS, tuple(rows), (NOTE, *footnotes(results)))
+    metrics = [task.metric_facts(task.metric) for task in results.tasks.values()]
+    unit = column_unit(metrics)
+    score = Column("score", "task's metric × 100" if unit else "task's metric", measured=True, unit=unit)
+    notes = (NOTE, *direction_notes(metrics, differences=False), *footnotes(results))
+    return Table("growth", title, (*HEADS, score, *COLUMNS), tuple(rows), notes)
 
 
 def _mean_ranks(record: Record) -> tuple[float, float] | None:

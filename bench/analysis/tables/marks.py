@@ -18,8 +18,8 @@ from bench.analysis.stats.comparison import MIN_SEEDS_TO_CLAIM, Comparer, Compar
 from bench.analysis.stats.paired import holm
 from bench.analysis.tables.model import Entry
 from bench.analysis.verdicts import ALPHA
-from bench.analysis.wording import TIE, metric_name
-from bench.config.kinds import LOWER_IS_BETTER
+from bench.analysis.wording import TIE
+from bench.config.metric_facts import MetricFacts
 
 BOLD = (
     "Bold: the 95% interval of the paired difference (seeds × examples) to every other method excludes zero and "
@@ -59,8 +59,7 @@ def mark_best(
     rankings = [ranking for place in places if (ranking := _rank(comparer, place, methods, entries))]
     adjusted = holm([ranking.p for ranking in rankings])
     for ranking, p in zip(rankings, adjusted, strict=True):
-        sign = direction(ranking.place)
-        if ranking.obstacle or any(c.clear and sign * c.difference < 0 for c in ranking.comparisons):
+        if ranking.obstacle or any(c.clear and c.facts.sign * c.difference < 0 for c in ranking.comparisons):
             continue
         best = (ranking.place, ranking.methods[0])
         if p is not None and p < ALPHA and all(c.clear for c in ranking.comparisons):
@@ -72,6 +71,11 @@ def mark_best(
             for method in (ranking.methods[0], *tied):
                 entries[ranking.place, method] = replace(entries[ranking.place, method], tie=True)
     return _notes(comparer, comparer.results.restricted_to(methods), rankings, BOLD + TIES * ties)
+
+
+def facts_at(results: Results, place: Place) -> MetricFacts:
+    """Of the metric of a place."""
+    return results.tasks[place[0]].metric_facts(place[1])
 
 
 def contrast_at(place: Place, first: str, second: str) -> Contrast:
@@ -90,15 +94,11 @@ def exact_note(comparer: Comparer, methods: Collection[str]) -> list[str]:
     ]
 
 
-def direction(place: Place) -> float:
-    """+1 if a higher metric is better, else -1."""
-    return -1.0 if place[1] in LOWER_IS_BETTER else 1.0
-
-
 def _rank(comparer: Comparer, place: Place, methods: Sequence[str], entries: Entries) -> Ranking | None:
     """None if fewer than two methods have a score."""
     means = {method: entries[place, method].value for method in methods}
-    scores = {method: direction(place) * value for method, value in means.items() if value is not None}
+    sign = facts_at(comparer.results, place).sign
+    scores = {method: sign * value for method, value in means.items() if value is not None}
     ranked = sorted(scores, key=lambda method: -scores[method])
     if len(ranked) < 2:
         return None
@@ -131,5 +131,5 @@ def _notes(comparer: Comparer, results: Results, rankings: Sequence[Ranking], bo
 
 
 def _row_name(results: Results, place: Place) -> str:
-    task, metric, split, budget = place
-    return f"{results.task_labels[task]} {metric_name(metric)} on {split}, {budget}"
+    task, _, split, budget = place
+    return f"{results.task_labels[task]} {facts_at(results, place).label} on {split}, {budget}"

@@ -42,16 +42,19 @@ FAILURES = "Runs that failed or are missing are in no number of their row, which
 def overall_table(results: Results) -> Table | None:
     """One row per budget and method, over the tasks on which every method has a score.
 
-    Returns None for a study of one task, which has nothing to summarize.
+    Returns None for a study of one task, which has nothing to summarize. Tasks whose metric is no fraction, or of which
+    less is better, are left out: no mean over them and others means anything.
     """
-    if len(results.tasks) < 2:
+    metrics = {name: task.metric_facts(task.metric) for name, task in results.tasks.items()}
+    averaged = [name for name, facts in metrics.items() if facts.averages]
+    if len(averaged) < 2:
         return None
     rows: list[tuple[Entry, ...]] = []
     left_out: list[str] = []
     one_run: list[str] = []
     for budget in results.budgets:
         methods = results.methods_at(budget)
-        scores = {task: [_runs(results, task, method, budget) for method in methods] for task in results.tasks}
+        scores = {task: [_runs(results, task, method, budget) for method in methods] for task in averaged}
         # Means over different sets of tasks could not be compared, so a task counts only if every method has a score.
         complete = [task for task, runs_by_method in scores.items() if all(map(len, runs_by_method))]
         left_out += [f"{results.task_labels[task]} ({budget})" for task in scores if task not in complete]
@@ -78,6 +81,11 @@ def overall_table(results: Results) -> Table | None:
         notes.append(FAILURES)
     if left_out:
         notes.append(f"Left out, since a method has no score: {', '.join(left_out)}.")
+    others = [f"{results.task_labels[name]} ({facts.label})" for name, facts in metrics.items() if not facts.averages]
+    if others:
+        notes.append(
+            f"Left out, since scores of another unit or direction have no mean with these: {', '.join(others)}."
+        )
     return Table("overall", "Over tasks: points (fraction × 100)", COLUMNS, tuple(rows), (*notes, *footnotes(results)))
 
 
@@ -99,7 +107,8 @@ def _runs(results: Results, task: str, method: str, budget: str) -> Floats:
     """The task's reported metric of every seed, in points."""
     spec = results.tasks[task]
     records = results.records_of(task, method, budget)
-    return 100 * np.array(metric_values(records, spec.primary_split, spec.metric))
+    facts = spec.metric_facts(spec.metric)
+    return np.array([facts.shown(value) for value in metric_values(records, spec.primary_split, spec.metric)])
 
 
 def _runs_entry(results: Results, tasks: Sequence[str], method: str, budget: str, runs: int) -> Entry:

@@ -12,11 +12,14 @@ from bench.analysis.tables.comparisons import (
     COLUMNS,
     DETECTABLE_NOTE,
     INTERVAL_NOTE,
+    columns_of,
     comparison_row,
+    metrics_of,
     paired_notes,
 )
 from bench.analysis.tables.model import Entry, Table
 from bench.analysis.verdicts import verdicts
+from bench.analysis.wording import unit_text
 
 NAMES = {"second − first": "learned − baseline"}  # columns that have another name here
 WITHOUT = {"p, sign flips", "p, McNemar by seed"}  # they stand in the table of comparisons
@@ -31,13 +34,13 @@ def pattern_worth_pairs(results: Results) -> list[tuple[str, str]]:
 def pattern_worth_table(comparer: Comparer, pairs: Sequence[tuple[str, str]]) -> Table:
     """One row per task, pair and budget, in the task's reported metric; Holm's correction is over the whole table."""
     results = comparer.results
-    found = verdicts(comparer, pairs)
+    found, columns = verdicts(comparer, pairs), columns_of(results)
     known = [verdict.comparison for verdict in found if verdict.comparison]
     shown = list(dict.fromkeys(method for pair in pairs for method in pair))
     return Table(
         name="pattern_worth",
-        title="What the learned ranks are worth: paired differences in points (fraction × 100)",
-        columns=tuple(replace(COLUMNS[k], name=NAMES.get(COLUMNS[k].name, COLUMNS[k].name)) for k in KEPT),
+        title=f"What the learned ranks are worth: paired differences in {unit_text(metrics_of(results))}",
+        columns=tuple(replace(columns[k], name=NAMES.get(columns[k].name, columns[k].name)) for k in KEPT),
         rows=tuple(_kept(comparison_row(results, verdict)) for verdict in found),
         footnotes=(
             *_described(results, list(dict.fromkeys(baseline for baseline, _ in pairs))),

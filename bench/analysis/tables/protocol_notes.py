@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from bench.analysis.lens import Lens
 from bench.analysis.protocols import Protocol, Report
 from bench.analysis.tuning_results import Group
-from bench.analysis.wording import number_text, points_text
+from bench.analysis.wording import difference_text, in_unit, metric_text, number_text
 
 EXPLANATIONS = {
     Protocol.LAST: "Last step, mean ± sd over seeds (n)",
@@ -43,24 +43,32 @@ def protocol_notes(lens: Lens) -> Iterator[str]:
 
 
 def _findings(lens: Lens) -> Iterator[str]:
-    """What the way of reporting does to a score and to a difference, where it does most."""
-    widest = _widest(lens, lens.groups, lens.report)
+    """What the way of reporting does to scores and to differences of one unit, where it does most."""
+    for unit in dict.fromkeys(lens.metric(group).unit for group in lens.groups):
+        yield from _findings_of(lens, [group for group in lens.groups if lens.metric(group).unit == unit])
+
+
+def _findings_of(lens: Lens, groups: Sequence[Group]) -> Iterator[str]:
+    widest = _widest(lens, groups, lens.report)
     if widest:
         gap, group, protocol, values = widest
+        facts = lens.metric(group)
         yield (
-            f"The way of reporting alone moves a score by up to {number_text(gap)} points: {lens.name(group)}, "
-            f"{number_text(100 * values[0])} by {lens.reported.value}, {number_text(100 * values[1])} by "
-            f"{protocol.value}."
+            f"The way of reporting alone moves a score by up to {in_unit(facts, number_text(gap))}: "
+            f"{lens.name(group)}, {metric_text(facts, values[0])} by {lens.reported.value}, "
+            f"{metric_text(facts, values[1])} by {protocol.value}."
         )
-    compared = [group for group in lens.groups if lens.is_compared(group)]
+    compared = [group for group in groups if lens.is_compared(group)]
     widest = _widest(lens, compared, lens.difference)
     if widest:
         gap, group, protocol, values = widest
+        facts = lens.metric(group)
         turned = sum(_changes_sign(list(_values(lens, group, lens.difference).values())) for group in compared)
         yield (
-            f"It moves a difference to {lens.results.labels[lens.baseline]} by up to {number_text(gap)} points: "
-            f"{lens.name(group)}, {points_text(values[0])} by {lens.reported.value}, {points_text(values[1])} by "
-            f"{protocol.value}. Comparisons in which it decides who is ahead: {turned} of {len(compared)}."
+            f"It moves a difference to {lens.results.labels[lens.baseline]} by up to "
+            f"{in_unit(facts, number_text(gap))}: {lens.name(group)}, {difference_text(facts, values[0])} by "
+            f"{lens.reported.value}, {difference_text(facts, values[1])} by {protocol.value}. Comparisons in which it "
+            f"decides who is ahead: {turned} of {len(compared)}."
         )
 
 
@@ -74,13 +82,14 @@ def _values(lens: Lens, group: Group, reading: Reading) -> dict[Protocol, float]
 def _widest(
     lens: Lens, groups: Sequence[Group], reading: Reading
 ) -> tuple[float, Group, Protocol, tuple[float, float]] | None:
-    """Where another protocol is farthest from the reported one: by how many points, and both values (fractions)."""
+    """Where another protocol is farthest from the reported one: by how much, as tables show it, and both values."""
     gaps = []
     for group in groups:
         values = _values(lens, group, reading)
         ours = values.pop(lens.reported, None)
         if ours is not None:
-            gaps += [(100 * abs(value - ours), group, protocol, (ours, value)) for protocol, value in values.items()]
+            shown = lens.metric(group).shown
+            gaps += [(shown(abs(value - ours)), group, protocol, (ours, value)) for protocol, value in values.items()]
     return max(gaps, key=lambda gap: gap[0], default=None)
 
 

@@ -17,7 +17,7 @@ from bench.analysis.tables.protocol_notes import protocol_notes
 from bench.analysis.tables.resources import runs_entry
 from bench.analysis.tables.scores import difference_entry
 from bench.analysis.tuning_results import Group
-from bench.analysis.wording import DASH, budget_text, metric_name, number_text, points_text
+from bench.analysis.wording import DASH, budget_text, difference_text, direction_notes, metric_text, unit_text
 
 HEADS = (
     Column("task", head=True),
@@ -36,14 +36,16 @@ def protocol_table(comparer: Comparer) -> Table | None:
     lens = Lens(comparer)
     if not lens.differ:
         return None
+    metrics = [lens.metric(group) for group in lens.groups]
     columns = [*HEADS, *_score_columns(lens), *_difference_columns(lens)]
     return Table(
         name="protocols",
-        title="Protocols: the same trainings reported in several ways, in points (fraction × 100)",
+        title=f"Protocols: the same trainings reported in several ways, in {unit_text(metrics)}",
         columns=tuple(columns),
         rows=tuple(_row(lens, group) for group in lens.groups),
         footnotes=(
             *protocol_notes(lens),
+            *direction_notes(metrics, differences=lens.compares),
             *comparison_notes(lens.results, [c for c in lens.comparisons.values() if c], bold=False),
             *footnotes(lens.results),
         ),
@@ -75,7 +77,7 @@ def _row(lens: Lens, group: Group) -> tuple[Entry, ...]:
     task, method, budget = group
     heads = (
         text_entry(lens.results.task_labels[task]),
-        text_entry(metric_name(lens.metric(group))),
+        text_entry(lens.metric(group).label),
         text_entry(budget_text(budget, lens.results.study.study.budgets[budget])),
         text_entry(lens.results.labels[method]),
         runs_entry(lens.results, task, method, budget),
@@ -87,7 +89,7 @@ def _row(lens: Lens, group: Group) -> tuple[Entry, ...]:
 
 def _score_entry(lens: Lens, protocol: Protocol, group: Group) -> Entry:
     """The number with its n, and in words how many of the trainings have none; a dash where none could have one."""
-    runs = lens.runs[group]
+    runs, facts = lens.runs[group], lens.metric(group)
     taken = [run for run in runs if protocol.of_run in run.scores]
     if not taken:
         return Entry(DASH, n=0)
@@ -98,10 +100,9 @@ def _score_entry(lens: Lens, protocol: Protocol, group: Group) -> Entry:
     if found is None:
         return Entry("", n=0, remark=remark)
     if not protocol.picks_seed:
-        points = [100 * score for run in taken if (score := run.score(protocol)) is not None]
-        return summary_entry(points, remark=remark)
-    value = 100 * found.value
-    return Entry(f"{number_text(value)} ({found.n})", value, n=found.n, remark=remark)
+        shown = [facts.shown(score) for run in taken if (score := run.score(protocol)) is not None]
+        return summary_entry(shown, facts.digits, remark=remark)
+    return Entry(f"{metric_text(facts, found.value)} ({found.n})", facts.shown(found.value), n=found.n, remark=remark)
 
 
 def _difference_entry(lens: Lens, protocol: Protocol, group: Group) -> Entry:
@@ -110,4 +111,5 @@ def _difference_entry(lens: Lens, protocol: Protocol, group: Group) -> Entry:
     found = lens.difference(protocol, group)
     if found is None:
         return Entry(DASH)
-    return Entry(f"{points_text(found.value)} ({found.n})", 100 * found.value, n=found.n)
+    facts = lens.metric(group)
+    return Entry(f"{difference_text(facts, found.value)} ({found.n})", facts.shown(found.value), n=found.n)

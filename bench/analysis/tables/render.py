@@ -33,6 +33,7 @@ TEX = {
     "Δ": r"$\Delta$",
     "ρ": r"$\rho$",
     "≈": r"$\approx$",
+    "↓": r"$\downarrow$",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
     "[": "{[}",  # after a \\ LaTeX would read it as an optional argument

@@ -13,12 +13,22 @@ from bench.analysis.footnotes import comparison_notes, footnotes
 from bench.analysis.published import Place
 from bench.analysis.results import Results, metric_value
 from bench.analysis.stats.comparison import Comparer, Comparison
-from bench.analysis.stats.paired import sign_flip_floor
+from bench.analysis.stats.paired import Interval, sign_flip_floor
 from bench.analysis.tables import parameters
-from bench.analysis.tables.marks import contrast_at, mark_best
+from bench.analysis.tables.marks import contrast_at, facts_at, mark_best
 from bench.analysis.tables.model import Column, Entry, Table, summary_entry, text_entry
 from bench.analysis.verdicts import ALPHA
-from bench.analysis.wording import DASH, FAILURE_WORDS, budget_text, metric_name, points_text, split_text
+from bench.analysis.wording import (
+    DASH,
+    FAILURE_WORDS,
+    budget_text,
+    column_unit,
+    difference_text,
+    direction_notes,
+    split_text,
+    unit_text,
+)
+from bench.config.metric_facts import MetricFacts
 
 Metrics = Literal["reported", "other"]  # the first metric of each task, or the others
 HEADS = (Column("task", head=True), Column("metric", head=True), Column("budget", head=True))
@@ -56,8 +66,10 @@ def score_table(comparer: Comparer, shown: Shown) -> Table | None:
                 rows.append(
                     (*heads_of(results, place), text_entry(results.labels[method]), entries[place, method], size)
                 )
-    columns = (*HEADS, Column("method", head=True), Column("score", measured=True, unit="points"))
-    return _table(results, shown, (*columns, Column("parameters", parts=parameters.SPREAD)), rows, [*mark_notes])
+    metrics = metrics_at(results, places)
+    columns = (*HEADS, Column("method", head=True), Column("score", measured=True, unit=column_unit(metrics)))
+    notes = [*mark_notes, *direction_notes(metrics, differences=False)]
+    return _table(results, shown, (*columns, Column("parameters", parts=parameters.SPREAD)), rows, notes, metrics)
 
 
 def pair_table(comparer: Comparer, shown: Shown) -> Table | None:
@@ -85,9 +97,12 @@ def pair_table(comparer: Comparer, shown: Shown) -> Table | None:
             sizes = [parameters.parameters_entry(results, task, m, budget, usual_n(results)) for m in shown.methods]
             heads = (results.task_labels[task], parameters.ROW, budget)
             rows.append((*map(text_entry, heads), *sizes, text_entry("")))
-    scores = [Column(results.labels[method], measured=True, unit="points") for method in shown.methods]
-    columns = (*HEADS, *scores, Column("difference [95%]", interval=True, unit="points"))
-    return _table(results, shown, columns, rows, [*mark_notes, *comparison_notes(results, compared)], compared)
+    metrics = metrics_at(results, places)
+    unit = column_unit(metrics)
+    scores = [Column(results.labels[method], measured=True, unit=unit) for method in shown.methods]
+    columns = (*HEADS, *scores, Column("difference [95%]", interval=True, unit=unit))
+    notes = [*mark_notes, *direction_notes(metrics), *comparison_notes(results, compared)]
+    return _table(results, shown, columns, rows, notes, metrics, compared)
 
 
 def usual_n(results: Results) -> int:
@@ -122,12 +137,17 @@ def places_of(results: Results, metrics: Metrics) -> list[Place]:
     ]
 
 
+def metrics_at(results: Results, places: Sequence[Place]) -> list[MetricFacts]:
+    """The metrics of these places."""
+    return [facts_at(results, place) for place in places]
+
+
 def heads_of(results: Results, place: Place) -> tuple[Entry, Entry, Entry]:
     """The fields that name the place, for the columns HEADS."""
-    task, metric, split, budget = place
+    task, _, split, budget = place
     return (
         text_entry(split_text(results.tasks[task], split)),
-        text_entry(metric_name(metric)),
+        text_entry(facts_at(results, place).label),
         text_entry(budget),
     )
 
@@ -148,9 +168,10 @@ def _table(
     columns: Sequence[Column],
     rows: Sequence[tuple[Entry, ...]],
     notes: Sequence[str],
+    metrics: Sequence[MetricFacts],
     compared: Sequence[Comparison] = (),
 ) -> Table:
-    title = f"{shown.title}{TITLES[shown.metrics]}: points (fraction × 100), {over_seeds(usual_n(results))}"
+    title = f"{shown.title}{TITLES[shown.metrics]}: {unit_text(metrics)}, {over_seeds(usual_n(results))}"
     return Table(
         name=f"{shown.name}{SUFFIXES[shown.metrics]}",
         title=title,
@@ -167,7 +188,7 @@ def _table(
 
 
 def score_entry(results: Results, place: Place, method: str, *, usual: int | None = None) -> Entry:
-    """Mean ± sd (n) of the scores in points, and in words how many seeds failed or are missing.
+    """Mean ± sd (n) of the scores in the unit of tables, and in words how many seeds failed or are missing.
 
     The n is left out where it is the `usual` one.
     """
@@ -175,43 +196,48 @@ def score_entry(results: Results, place: Place, method: str, *, usual: int | Non
     planned, records = results.seeds_planned(task, method, budget), results.records_of(task, method, budget)
     if not planned:
         return text_entry("")
-    points: list[float] = []
+    facts = facts_at(results, place)
+    shown: list[float] = []
     faults: list[str] = []
     for record in records:
         value = metric_value(record, split, metric)
         if value is not None:
-            points.append(100 * value)
+            shown.append(facts.shown(value))
         else:
             faults.append("undefined" if record.status == "ok" else FAILURE_WORDS[record.status])
     # A single failed seed of one needs no count: "OOM" instead of "1 of 1 OOM".
-    counted = points or planned > 1
+    counted = shown or planned > 1
     remarks = [f"{faults.count(fault)} of {planned} {fault}" if counted else fault for fault in dict.fromkeys(faults)]
     missing = planned - len(records)
     if missing and records:  # where all are missing, the dash says it already
         remarks.append(f"{missing} of {planned} missing")
-    return summary_entry(points, remark=", ".join(remarks), usual=usual)
+    return summary_entry(shown, facts.digits, remark=", ".join(remarks), usual=usual)
 
 
 def difference_entry(comparison: Comparison | None, *, usual: int | None = None) -> Entry:
-    """'+1.20 [−0.10, +2.50] (5)' in points, over 5 paired seeds; without brackets if there is no interval.
+    """'+1.20 [−0.10, +2.50] (5)' in the unit of tables, over 5 paired seeds; without brackets if there is no interval.
 
     The number of seeds is left out where it is the `usual` one.
     """
     if comparison is None:
         return Entry(DASH)
-    interval, seeds = comparison.interval, len(comparison.seeds)
-    text, low, high = points_text(comparison.difference), None, None
+    interval, seeds, facts = comparison.interval, len(comparison.seeds), comparison.facts
+    text, low, high = difference_text(facts, comparison.difference), None, None
     if interval is not None:
         # More than two decimals only where two would make the bounds equal, as those of a very small difference.
-        digits = next((d for d in DIGITS if points_text(interval.low, d) != points_text(interval.high, d)), DIGITS[-1])
+        digits = next((d for d in DIGITS if _told_apart(comparison.facts, interval, d)), DIGITS[-1])
         text, low_text, high_text = (
-            points_text(x, digits) for x in (comparison.difference, interval.low, interval.high)
+            difference_text(facts, x, digits) for x in (comparison.difference, interval.low, interval.high)
         )
         text += f" [{low_text}, {high_text}]"
-        low, high = 100 * interval.low, 100 * interval.high
+        low, high = facts.shown(interval.low), facts.shown(interval.high)
     if seeds != usual:
         text += f" ({seeds})"
-    return Entry(text, 100 * comparison.difference, low=low, high=high, n=seeds)
+    return Entry(text, facts.shown(comparison.difference), low=low, high=high, n=seeds)
+
+
+def _told_apart(facts: MetricFacts, interval: Interval, digits: int) -> bool:
+    return difference_text(facts, interval.low, digits) != difference_text(facts, interval.high, digits)
 
 
 def _notes(results: Results, compared: Sequence[Comparison]) -> list[str]:

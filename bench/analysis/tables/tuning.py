@@ -13,8 +13,7 @@ from bench.analysis.tuning_notes import tuning_notes
 from bench.analysis.tuning_panels import pair_notes
 from bench.analysis.tuning_results import GroupTuning
 from bench.analysis.tuning_wording import number_of, value_text
-from bench.analysis.wording import DASH, FAILURE_WORDS, metric_name, number_text, two_digits
-from bench.tuning.outcomes import LOSS
+from bench.analysis.wording import DASH, FAILURE_WORDS, direction_notes, metric_text, two_digits
 
 HEADS = (Column("task", head=True), Column("method", head=True), Column("budget", head=True))
 COST_NOTE = (
@@ -46,7 +45,7 @@ def tuning_table(results: Results) -> Table:
         row = [text_entry(results.task_labels[task]), text_entry(results.labels[method]), text_entry(budget)]
         row += [_value_entry(of_group, key) for key in tuning.keys]
         row += [
-            text_entry(by_name(of_group.by)),
+            text_entry(of_group.facts.label),
             _score_entry(of_group),
             _rows_entry(of_group),
             _trials_entry(of_group),
@@ -55,6 +54,7 @@ def tuning_table(results: Results) -> Table:
         row += [share_entry(cost)] if tunes else []
         rows.append(tuple(row))
     notes = [*tuning_notes(results), *pair_notes(results)]
+    notes += direction_notes([group.facts for group in tuning.groups.values()], differences=False)
     if tunes:
         notes.append(f"{COST_NOTE} {_total_text(costs)}")
     return Table(
@@ -64,16 +64,6 @@ def tuning_table(results: Results) -> Table:
         rows=tuple(rows),
         footnotes=(*notes, *footnotes(results)),
     )
-
-
-def by_name(by: str) -> str:
-    """What points are chosen by, as readers know it."""
-    return by if by in (LOSS, "") else metric_name(by)
-
-
-def score_text(by: str, score: float) -> str:
-    """A metric in points, a loss as it is."""
-    return number_text(score, 4) if by == LOSS else number_text(100 * score)
 
 
 def hours_entry(hours: float | None) -> Entry:
@@ -95,18 +85,17 @@ def _value_entry(group: GroupTuning, key: str) -> Entry:
 
 def _score_entry(group: GroupTuning) -> Entry:
     """'81.65 ± 0.40 (2)', over trial seeds; of values that were taken over the mean alone."""
-    scale = 1 if group.by == LOSS else 100
-    point = group.chosen
+    facts, point = group.facts, group.chosen
     if point is None or point.score is None:
         score = group.choice.score if group.choice else None
-        return Entry(DASH) if score is None else Entry(score_text(group.by, score), scale * score)
+        return Entry(DASH) if score is None else Entry(metric_text(facts, score), facts.shown(score))
     scores = [score for trial in point.trials if (score := trial.score(group.by)) is not None]
     spread = stdev(scores) if len(scores) > 1 else None
-    text = score_text(group.by, point.score) + ("" if spread is None else f" ± {score_text(group.by, spread)}")
+    text = metric_text(facts, point.score) + ("" if spread is None else f" ± {metric_text(facts, spread)}")
     return Entry(
         f"{text} ({len(scores)})",
-        scale * point.score,
-        None if spread is None else scale * spread,
+        facts.shown(point.score),
+        None if spread is None else facts.shown(spread),
         n=len(scores),
     )
 

@@ -21,8 +21,8 @@ class StepFacts:
     finite []: 1, or 0 if the step was skipped. clip []: what the gradient was multiplied with; None without clipping.
     loss []: the task's loss alone. hold: elements of adapters that got no gradient. rate: the step's learning rate.
     moments: Adam's averages of the gradient and of its square, each [elements] in the order of the flat parameters and
-    without bias correction; they are the optimizer's own, to be read only. regularizer []: the weighted orthogonality
-    penalty that the step's gradient has in it; 0 without one.
+    without bias correction, to be read only. An optimizer that keeps 8 bits unpacks one whenever it is taken from the
+    sequence. regularizer []: the weighted orthogonality penalty that the step's gradient has in it; 0 without one.
     """
 
     finite: Tensor
@@ -30,7 +30,7 @@ class StepFacts:
     loss: Tensor
     hold: Sequence[slice] = field(default=())
     rate: float = 0.0
-    moments: tuple[Tensor, Tensor] | None = None
+    moments: Sequence[Tensor] | None = None
     regularizer: Tensor | None = None
 
 

@@ -25,7 +25,7 @@ for which v would have to be a Hessian and not only in proportion to one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -49,28 +49,28 @@ class SignalToNoise(Score):
 
     def __init__(self, flat: FlatParameters) -> None:
         self._flat, self._sums = flat, RankSums(flat)
-        self._square: Tensor | None = None  # the optimizer's own
+        self._moments: Sequence[Tensor] | None = None  # the optimizer's own
         self._loaded: Tensor | None = None
 
     def update(self, facts: StepFacts, *, final: bool) -> None:  # noqa: ARG002
         """Raises BenchError without Adam's averages."""
         if facts.moments is None:
             raise BenchError("the allocator 'snr' reads the averages of Adam, which this step has none of")
-        self._square, self._loaded = facts.moments[1], None
+        self._moments, self._loaded = facts.moments, None
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def of_triplets(self) -> Tensor:
-        if self._square is None:
+        if self._moments is None:
             none = torch.zeros(self._flat.layout.triplets, device=self._flat.device)
             return none if self._loaded is None else self._loaded
         size = self._flat.layout.adapter_elements
-        return self._sums.of(self._square[:size].sqrt().mul_(self._flat.data[:size].abs()))
+        return self._sums.of(self._moments[1][:size].sqrt().mul_(self._flat.data[:size].abs()))
 
     def state(self) -> dict[str, Tensor]:
         return {"scores": self.of_triplets()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        self._square, self._loaded = None, tensors["scores"].to(self._flat.device).clone()
+        self._moments, self._loaded = None, tensors["scores"].to(self._flat.device).clone()
 
     def bytes(self) -> int:
         return 0

@@ -47,7 +47,9 @@ def without_texts(task: Task, predictions: bytes) -> bytes:
             counts_column(metric), pyarrow.array(counts.tolist(), pyarrow.list_(pyarrow.float64()))
         )
     of_rows = {*given} if task.facts.target == "span" else {*wanted}
-    columns = {"reference": _hashed(wanted, {*wanted}), "prediction": _hashed(given, of_rows)}
+    columns = {"reference": _hashed(wanted, {*wanted})}
+    if task.generates or task.facts.target == "span":  # else they are numbers
+        columns["prediction"] = _hashed(given, of_rows)
     for name, column in columns.items():
         table = table.set_column(table.column_names.index(name), name, [column])
     stream = io.BytesIO()

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 
 from bench.analysis.stats.mean_interval import MIN_SEEDS, half_width
-from bench.analysis.wording import DASH, budget_text, count_text, with_minus_signs
+from bench.analysis.wording import DASH, budget_text, count_text, direction_notes, with_minus_signs
 from bench.config.cell import Cell
 from bench.publishing.cards.metadata import hub_metric
 from bench.publishing.cards.subjects import Subject
 from bench.records.schema import SiteRank
 
 NOT_RECORDED = "not recorded"
+OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "AdamW with moments in 8 bits"}
 
 
 def scores_section(subject: Subject) -> str:
@@ -25,10 +26,13 @@ def scores_section(subject: Subject) -> str:
         n = subject.rows.get(split)
         own = "undefined" if value is None else _number(value * hub.factor, digits)
         over_seeds = [_number(mean(group), digits) if group else DASH, _interval(group, digits)] if several else []
-        rows.append([split, hub.name, own, DASH if n is None else count_text(n), *over_seeds])
+        name = subject.cell.task.metric_facts(metric).marked_name(hub.name)
+        rows.append([split, name, own, DASH if n is None else count_text(n), *over_seeds])
     spread = [f"mean of {_seeds(len(subject.group))}", "95% interval"] if several else []
     header = ["split", "metric", f"this one (seed {subject.cell.seed})", "n", *spread]
-    return f"## Scores\n\n{_table(header, rows)}\n\n{_about_the_interval(subject)}"
+    metrics = [subject.cell.task.metric_facts(metric) for _, metric, _ in subject.scores]
+    notes = [*direction_notes(metrics, differences=False), _about_the_interval(subject)]
+    return f"## Scores\n\n{_table(header, rows)}\n\n{' '.join(notes)}"
 
 
 def _interval(scores: Sequence[float], digits: int) -> str:
@@ -104,7 +108,7 @@ def recipe_section(subject: Subject) -> str:
         ("optimizer steps", DASH if steps is None else count_text(steps)),
         ("rows per step", _batch(cell)),
         ("warm-up, then", DASH if steps is None else f"{recipe.warmup_at(steps)} steps, then {recipe.decay}"),
-        ("optimizer", f"AdamW, betas {recipe.adam_betas[0]:g} and {recipe.adam_betas[1]:g}"),
+        ("optimizer", f"{OPTIMIZERS[recipe.optimizer]}, betas {recipe.adam_betas[0]:g} and {recipe.adam_betas[1]:g}"),
         ("weight decay", f"{recipe.weight_decay:g}"),
         ("largest norm of the gradient", "none" if recipe.gradient_clip is None else f"{recipe.gradient_clip:g}"),
         ("largest length", f"{recipe.max_length} tokens" if cell.task.facts.input == "text" else ""),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.analysis.wording import METRIC_NAMES
 from bench.config.evaluate_metric import EvaluateMetric
+from bench.config.metric_facts import metric_facts
 from bench.publishing.cards.subjects import Subject
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SYNTHETIC = "synthetic"  # in place of the name of a data set, which generated r
 
 
 class HubMetric(NamedTuple):
-    """A metric as it is usually written: its identifier, its name, and by what a fraction is multiplied."""
+    """A metric as it is usually written: its identifier, its name, and by what a recorded value is multiplied."""
 
     type: str
     name: str
@@ -62,7 +62,7 @@ def hub_metric(metric: str, kind: str) -> HubMetric:
     if (module := EvaluateMetric.parse(metric)) is not None:
         return HubMetric(module.short_name, module.label, module.scale)
     factor = 100.0 if metric in _PERCENT or kind == "question-answering" else 1.0
-    return HubMetric(_TYPES.get(metric, metric), METRIC_NAMES[metric], factor)
+    return HubMetric(_TYPES.get(metric, metric), metric_facts(metric).name, factor)
 
 
 def card_data(subject: Subject) -> ModelCardData:

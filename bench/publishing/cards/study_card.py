@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.analysis.results import Results
-from bench.analysis.wording import DASH, count_text, with_minus_signs
+from bench.analysis.wording import DASH, count_text, direction_notes, with_minus_signs
 from bench.publishing.cards.card import WARNING
 from bench.publishing.cards.loading import Place, base_note, loading_lines
 from bench.publishing.cards.metadata import PROJECT, TASKS, hub_metric
@@ -53,6 +53,7 @@ def study_card(results: Results, subjects: Sequence[Subject], repository: str) -
 
 def _table(subjects: Sequence[Subject]) -> str:
     lines = ["| folder | method | split | metric | score | n |", "| --- | --- | --- | --- | --- | --- |"]
+    metrics = []
     for subject in subjects:
         split, metric, value = subject.scores[0]
         hub = hub_metric(metric, subject.cell.task.kind)
@@ -60,8 +61,11 @@ def _table(subjects: Sequence[Subject]) -> str:
         rows = subject.rows.get(split)
         n = DASH if rows is None else count_text(rows)
         cell = subject.cell
-        lines.append(f"| [{cell.id}]({cell.id}) | {cell.method.label} | {split} | {hub.name} | {score} | {n} |")
-    return "\n".join(lines)
+        facts = cell.task.metric_facts(metric)
+        metrics.append(facts)
+        name = facts.marked_name(hub.name)
+        lines.append(f"| [{cell.id}]({cell.id}) | {cell.method.label} | {split} | {name} | {score} | {n} |")
+    return "\n".join([*lines, *("\n" + note for note in direction_notes(metrics, differences=False))])
 
 
 def _once(values: Iterable[str | None]) -> list[str]:

@@ -60,13 +60,13 @@ class Subject:
 
     @cached_property
     def scores(self) -> list[tuple[str, str, float | None]]:
-        """Split, metric and value (a fraction) of each score that is reported, in the task's order."""
+        """Split, metric and value (as recorded) of each score that is reported, in the task's order."""
         found = {split: by_step[self.record.selection] for split, by_step in self.record.metrics.items()}
         metrics = self.cell.task.metrics
         return [(split, metric, found[split].get(metric)) for split in found for metric in metrics]
 
     def values_of_group(self, split: str, metric: str) -> list[float]:
-        """The score (a fraction) of every seed that has it."""
+        """The score (as recorded) of every seed that has it."""
         values = [metric_value(record, split, metric) for record in self.group]
         return [value for value in values if value is not None]
 

@@ -26,6 +26,9 @@ class NVMLError(Exception):
 class NVMLError_NoPermission(NVMLError): ...  # named as in the real module
 
 
+class NVMLError_NotSupported(NVMLError): ...
+
+
 class NVMLError_DriverNotLoaded(NVMLError): ...
 
 
@@ -33,6 +36,7 @@ class NVMLError_LibraryNotFound(NVMLError): ...
 
 
 KINDS = {
+    NVML_ERROR_NOT_SUPPORTED: NVMLError_NotSupported,
     NVML_ERROR_NO_PERMISSION: NVMLError_NoPermission,
     NVML_ERROR_DRIVER_NOT_LOADED: NVMLError_DriverNotLoaded,
     NVML_ERROR_LIBRARY_NOT_FOUND: NVMLError_LibraryNotFound,
@@ -96,6 +100,8 @@ def nvmlDeviceGetName(handle: dict[str, Any]) -> str:
 
 
 def nvmlDeviceGetMemoryInfo(handle: dict[str, Any], version: Any = None) -> SimpleNamespace:  # noqa: ARG001
+    if handle["memory"] is None:  # it shares the host's
+        _fail(NVML_ERROR_NOT_SUPPORTED)
     return SimpleNamespace(total=handle["memory"])
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.config.evaluate_metric import EvaluateMetric
-from bench.config.kinds import LOWER_IS_BETTER
-
 ROUNDING = 1e-9
 
 
@@ -26,6 +23,11 @@ class ScoreRange:
     def lower_is_better(self) -> bool:
         return self.best < self.worst
 
+    @property
+    def turned(self) -> ScoreRange:
+        """The same range with its other end as the best."""
+        return ScoreRange(worst=self.best, best=self.worst)
+
     def is_better(self, score: float, other: float) -> bool:
         """Whether `score` is strictly better than `other`."""
         return score < other if self.lower_is_better else score > other
@@ -43,20 +45,6 @@ class ScoreRange:
 
 SHARE = ScoreRange(worst=0.0, best=1.0)
 CORRELATION = ScoreRange(worst=-1.0, best=1.0)
-LOSS = ScoreRange(worst=math.inf, best=0.0)
+LOSS = ScoreRange(worst=math.inf, best=0.0)  # a cross-entropy or squared error
+PERPLEXITY = ScoreRange(worst=math.inf, best=1.0)
 UNBOUNDED = ScoreRange(worst=-math.inf, best=math.inf)
-_CORRELATIONS = frozenset({"mcc", "pearson", "spearman", "mean_correlation"})
-
-
-def range_of(metric: str) -> ScoreRange:
-    """The range of a metric of the harness, or of `loss`, a cross-entropy or squared error.
-
-    Metrics of the library `evaluate` do not say theirs: any number, higher is better, as in all tables.
-    """
-    if metric == "loss":
-        return LOSS
-    if EvaluateMetric.parse(metric) is not None:
-        return UNBOUNDED
-    if metric in LOWER_IS_BETTER:
-        return ScoreRange(worst=SHARE.best, best=SHARE.worst)
-    return CORRELATION if metric in _CORRELATIONS else SHARE
