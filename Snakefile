@@ -15,6 +15,7 @@ from bench.pipeline.container import container_image, container_variables
 from bench.pipeline.failures import exit_on_bad_input, report_failures
 from bench.pipeline.folders import refuse_for_cluster
 from bench.pipeline.interrupts import answer_interrupts
+from bench.pipeline.job_hardware import hardware_of_jobs
 from bench.pipeline.locks import announce_holder, export_requirements_hash, note_holder
 from bench.pipeline.snakemake_config import config_of_run, pipeline_from, words_for_jobs
 from bench.pipeline.status import report_unscored
@@ -25,7 +26,7 @@ with exit_on_bad_input():
     IS_MAIN = workflow.is_main_process
     CONFIG = config_of_run(config, workflow.config_settings.config_args, is_main_process=IS_MAIN)
     workflow.config_settings.config_args = words_for_jobs(workflow.config_settings.config_args)
-    PIPELINE = pipeline_from(CONFIG, is_main_process=IS_MAIN)
+    PIPELINE = pipeline_from(CONFIG, is_main_process=IS_MAIN, hardware=hardware_of_jobs(workflow))
     IMAGE = container_image(CONFIG, [str(method) for method in workflow.deployment_settings.deployment_method])
     if IS_MAIN:  # imports PEFT if a method uses it, so that jobs need not
         check_peft_methods(PIPELINE.study.catalog, PIPELINE.study.methods)

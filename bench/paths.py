@@ -18,6 +18,7 @@
         models/<backbone>-<key>/
         checkpoints/<identity>-<key>/   of cells in training
         points/                 of tunings, once they are drawn
+        peaks.json              predicted memory of cells that share a GPU, bench/estimate/declared_peaks.py
 
 The module takes names, not cells. Snakemake imports it at each parse, so it imports nothing that is slow.
 """
@@ -35,9 +36,7 @@ RESULTS = Path("results")  # the default, relative to the working folder
 SELFCHECK, SELFCHECK_LOG = "selfcheck.json", "selfcheck.log"
 CACHE, EVALUATIONS, REFERENCE, REPRODUCTIONS = OTHER_RESULTS = ("cache", "evaluations", "reference", "reproductions")
 
-RECORD = "record.json"
-CURVE = "curve.jsonl"
-PREDICTIONS = "predictions.parquet"
+RECORD, CURVE, PREDICTIONS = "record.json", "curve.jsonl", "predictions.parquet"
 ADAPTER_FOLDER, MODEL_FOLDER = "adapter", "model"
 CARD = "README.md"  # in either of them, written with the views
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # the names that PEFT gives them
@@ -45,6 +44,7 @@ MODEL_WEIGHTS, MODEL_CONFIG = "model.safetensors", "config.json"  # the names th
 
 REPRODUCTION, TRAINING_LOG = "reproduction.json", "training.log"  # beside a record that `bench reproduce` made
 SLURM_PROFILE = Path("slurm/config.yaml")  # in the working folder, as `snakemake --profile slurm` has it
+PEAKS = "peaks.json"  # in the cache
 MANIFEST = "manifest.json"  # written last into a folder of the cache: a folder that has it is complete
 ORIGIN = "origin.json"  # beside it: the files that the folder was prepared from, as they were
 WITHDRAWN = "withdrawn.json"  # in place of the manifest once these files changed, until it is prepared again
@@ -95,8 +95,7 @@ class CellPaths:
 
     def free_set_aside(self, status: str) -> Path:
         """Where the record of a failure is moved before a rerun: record.<status>-<n>.json, the first n that is free."""
-        stem, suffix = RECORD.split(".")
-        names = (self.folder / f"{stem}.{status}-{number}.{suffix}" for number in itertools.count(1))
+        names = (self.record.with_suffix(f".{status}-{number}.json") for number in itertools.count(1))
         return next(name for name in names if not name.exists())
 
     def set_aside(self) -> list[Path]:

@@ -14,19 +14,24 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 SYNCHRONIZING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}
+ALLOCATING = {"empty", "empty_like", "empty_strided"}  # no kernel is launched for these, nor for a view
 
 
 class Operations(TorchDispatchMode):  # type: ignore[misc]
-    """Counts operations, and those that would wait for a GPU, under the label that is set."""
+    """Counts operations, those that launch a kernel on a GPU, and those that would wait for it, under the label that is
+    set. An operation counts as one launch, though some are made of several kernels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
+        self.launches: Counter[str] = Counter()
         self.syncs: Counter[str] = Counter()
         self.label = "other"
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.counts[self.label] += 1
+        if not func.is_view and func.overloadpacket.__name__ not in ALLOCATING:
+            self.launches[self.label] += 1
         if func.overloadpacket.__name__ in SYNCHRONIZING:
             self.syncs[self.label] += 1
         return func(*args, **(kwargs or {}))

@@ -34,10 +34,13 @@ def plan(options: RunOptions, as_json: bool, device: Device | None, memory: str 
     import torch
 
     from bench.config.peft_fields import check_peft_methods
-    from bench.estimate.gpu_memory import fits, parse_memory, show_fits, task_fits
+    from bench.estimate.card_memory import fits
+    from bench.estimate.gpu_memory import parse_memory, show_fits, task_fits
     from bench.estimate.model_fit import check_fit
     from bench.estimate.plan import plan as plan_study
     from bench.estimate.plan_table import show_plan
+    from bench.paths import SLURM_PROFILE
+    from bench.pipeline.job_hardware import planned_hardware
 
     options.check_mirror()
     study = options.load_study()
@@ -46,9 +49,10 @@ def plan(options: RunOptions, as_json: bool, device: Device | None, memory: str 
     size = parse_memory(memory) if memory else None
     if size is not None and device == "cpu":
         raise BenchError("--gpu-memory: is of a GPU, and --device is cpu")
+    hardware = planned_hardware("cuda" if size is not None else device, SLURM_PROFILE)
     device = device or ("cuda" if size is not None or torch.cuda.is_available() else "cpu")
     results, cache, mirror = options.results, options.cache_folder, options.mirror
-    rows = plan_study(study, device, results=results, cache=cache, mirror=mirror)
+    rows = plan_study(study, device, results=results, cache=cache, mirror=mirror, hardware=hardware)
     if size is None:
         print(json.dumps(rows, indent=1) if as_json else show_plan(rows))
         return

@@ -15,7 +15,8 @@ from bench.cli.options import FOLDER, rung_option, training_options
 from bench.config.peft_fields import check_peft_methods_apart
 from bench.distributed import SINGLE_PROCESS, ProcessGroup, exit_with_parent, init_process_group, world_size
 from bench.errors import BenchError
-from bench.estimate.jobs import cells_on_gpu, gpus
+from bench.estimate.jobs import gpus
+from bench.estimate.sharing import sharing
 from bench.inputs.outdated import check_current
 from bench.inputs.prepare import prepare_missing
 from bench.lease import lease
@@ -79,7 +80,7 @@ def train(
     course = course_of(cell, out, options, study, rung)
     if is_done(course):
         return 0
-    places = cells_on_gpu(study.study, options.attempt, options.attempts)
+    places = sharing(study, [cell], options.peaks_file, options.attempt, options.attempts)
     with hold_gpus(gpus(cell, study.study), places=places) as held:
         if cell.recipe.processes > 1:
             return _launch(course, options, held)

@@ -11,7 +11,9 @@ import click
 from bench.cli.options import rung_option, training_options
 from bench.cli.train import course_of, find_cell, is_done, set_up, train_alone
 from bench.errors import EXIT_TRY_AGAIN, BenchError
-from bench.estimate.jobs import cells_on_gpu, gpus
+from bench.estimate.jobs import gpus
+from bench.estimate.sharing import sharing
+from bench.nvml import Gpu, cells_on_gpu
 from bench.pipeline.gpus import hold_gpus
 from bench.pipeline.run_options import RunOptions
 from bench.trackers.available import check_tracker
@@ -40,7 +42,7 @@ def group(options: RunOptions, task: str, rung: int | None, first: str, further:
     Each is trained as `bench train` would train it, bit for bit, but the libraries are imported once. A trial is named
     with its point, such as lora/small/1f0c22ab/100; --rung is that of all of them. If one cell fails, the others still
     finish and are recorded. Records and logs are where the pipeline has them, below RESULTS/STUDY. On a GPU up to
-    `cells_per_gpu` of the study are trained at the same time.
+    `cells_per_gpu` of the study are trained at the same time, with `auto` as many as fit by their predicted peaks.
 
     The exit code is 0 if every cell was recorded, else the largest exit code of a cell.
     """
@@ -60,12 +62,17 @@ def group(options: RunOptions, task: str, rung: int | None, first: str, further:
         name = course.cell.id
         log = options.paths.rung_log(name, rung) if rung else options.paths.log(name)
         jobs[name] = Job(name, partial(train_alone, course, options, study.study.tracker), log)
-    at_once = min(cells_on_gpu(study.study, options.attempt, options.attempts), len(jobs))
+    # All cells of the job count, done or not, as they did when the job was asked for.
+    number = sharing(study, cells, options.peaks_file, options.attempt, options.attempts)
+
+    def at_once(gpu: Gpu) -> int:
+        return min(number if isinstance(number, int) else number(gpu), len(jobs))
+
     codes = {}
     with hold_gpus(max(gpus(course.cell, study.study) for course in missing), at_once=at_once) as held:
         processes = Group()
         with processes.passing_signals():
-            for name, code in processes.run(list(jobs.values()), at_once if held else 1):
+            for name, code in processes.run(list(jobs.values()), cells_on_gpu() if held else 1):
                 said = "recorded" if code == 0 else f"exit code {code}, see {jobs[name].log}"
                 print(f"{name}: {said}", file=sys.stderr)
                 codes[name] = code

@@ -95,7 +95,7 @@ def cell_problems(entry: Entry[Study], cell: Cell) -> Iterator[tuple[Hashable, P
         )
         problem = Problem(entry.file, message, *place_of(entry.places, ("cells_per_job",)))
         yield problem, problem
-    if entry.item.cells_per_gpu > 1 and (fault := _no_shared_gpu(entry.item, cell)):
+    if entry.item.cells_per_gpu != 1 and (fault := _no_shared_gpu(entry.item, cell)):
         message = f"cells_per_gpu is {entry.item.cells_per_gpu}, but a cell of {cell.task.name!r} {fault}"
         problem = Problem(entry.file, message, *place_of(entry.places, ("cells_per_gpu",)))
         yield problem, problem

@@ -8,9 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from bench.config.budget import Budget
 from bench.config.cell import Selection
+from bench.config.memory_size import MemorySize
 from bench.config.task import Resources
 from bench.config.tuning import Tuning
-from bench.config.types import Frozen, KeyName, Kind, Name, Positive, Seed
+from bench.config.types import Frozen, KeyName, Kind, Name, Positive, PositiveOrAuto, Seed
 from bench.paths import OTHER_RESULTS
 
 
@@ -93,10 +94,16 @@ class Study(Frozen):
     cells_per_job: Positive = Field(
         1, description="Number of short cells of one task that one job trains, one after another. The default is 1."
     )
-    cells_per_gpu: Positive = Field(
+    cells_per_gpu: PositiveOrAuto = Field(
         1,
-        description="Number of cells that share a GPU, one process each; under Slurm those of one job. It changes no "
-        "result, and nothing on the CPU. The default is 1.",
+        description="Number of cells that share a GPU, one process each; under Slurm those of one job. auto takes as "
+        "many as fit in its memory by their predicted peaks. It changes no result, and nothing on the CPU. The default "
+        "is 1.",
+    )
+    gpu_memory: MemorySize | None = Field(
+        None,
+        description="Memory of a GPU, such as 40GiB, for `cells_per_gpu: auto`. The default null asks the driver or "
+        "takes that of the card that `gpu_model` of the Slurm profile names.",
     )
     tolerance: float = Field(
         0.05,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
 
 MOST_LETTERS_OF_LABEL = 40  # a column of a table must hold it
 MOST_LETTERS = 64  # of a name: five of them make a path, and a component of a path has at most 255 bytes
@@ -63,6 +63,11 @@ License = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]*$", max
 CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
 Positive = Annotated[int, Field(gt=0)]
+# A text is held against 'auto' alone, and anything else against the numbers, so that a fault has one message.
+PositiveOrAuto = Annotated[
+    Annotated[Positive, Tag("[number]")] | Annotated[Literal["auto"], Tag("[auto]")],
+    Discriminator(lambda value: "[auto]" if isinstance(value, str) else "[number]"),
+]
 NonNegative = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

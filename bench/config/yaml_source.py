@@ -20,6 +20,8 @@ from bench.errors import FaultAt, Problem, SpecError, nearest
 
 MAX_BYTES = 1_000_000
 _MAPPINGS = ("dict_type", "model_type", "model_attributes_type")  # what pydantic calls a value that is no mapping
+# What pydantic adds to the place of a fault: in a key itself, or in which of a field's types (types.py) the value is.
+_MARKS = ("[key]", "[number]", "[auto]")
 MAX_DEPTH = 20  # far deeper than any real file
 
 KeyPath = tuple[str | int, ...]  # ("recipe", "epochs"), or ("seeds", 0) for the first item of a list
@@ -194,7 +196,7 @@ def build(model: type[Model], data: dict[str, Any], places: Places, file: Path, 
 def _problems(model: type[BaseModel], error: ValidationError, places: Places, file: Path) -> list[Problem]:
     problems = []
     for fault in error.errors(include_url=False):
-        path = tuple(part for part in fault["loc"] if part != "[key]")  # pydantic marks a fault in a key itself so
+        path = tuple(part for part in fault["loc"] if part not in _MARKS)
         key = ".".join(str(part) for part in path)
         line, column = place_of(places, path)
         if fault["type"] == "extra_forbidden":

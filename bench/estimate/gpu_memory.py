@@ -5,26 +5,22 @@ All methods of a task get the same accumulation, so that only the method differs
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.cell import Cell
+from bench.config.memory_size import bytes_of
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
+from bench.estimate.card_memory import CONTEXT, MIB, PIECES, fits
 from bench.estimate.memory import predict_peak
 from bench.estimate.parameters import Unpredictable, predict_parameters
 from bench.estimate.plan import largest_batch, prepared_lengths
 from bench.estimate.tuning_cost import planning_key, possible_cells
 from bench.paths import RESULTS, default_cache
 
-MIB, GIB = 2**20, 2**30
-UNITS = {"MiB": MIB, "GiB": GIB, "MB": 10**6, "GB": 10**9}
-# Beside the predicted peak: CUDA's context and code, and what the allocator keeps in pieces. Not measured yet; a driver
-# of today takes 400 to 600 MiB.
-CONTEXT = 600 * MIB
-PIECES = 1.1
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -46,15 +42,10 @@ class TaskFit:
 
 def parse_memory(text: str) -> int:
     """Bytes of '40GiB', '24 GB' or '16384MiB'. Raises BenchError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]i?B)\s*", text)
-    if not found or found[2] not in UNITS or float(found[1]) <= 0:
-        raise BenchError(f"--gpu-memory {text}: expected a size such as 40GiB (units: {', '.join(UNITS)})")
-    return int(float(found[1]) * UNITS[found[2]])
-
-
-def fits(peak: int, memory: int) -> bool:
-    """Whether a training of that predicted peak runs on a GPU with so many bytes."""
-    return PIECES * peak + CONTEXT <= memory
+    try:
+        return bytes_of(text)
+    except ValueError as error:
+        raise BenchError(f"--gpu-memory {text}: {error}") from None
 
 
 def task_fits(

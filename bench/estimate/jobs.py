@@ -8,16 +8,17 @@ torch nor pandas.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from bench.config.cell import Cell
 from bench.config.study import Study
 from bench.estimate.duration import Forecaster
+from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware
 from bench.estimate.lengths import longest_source
+from bench.estimate.run_time import DEFAULT_PARAMETERS, LAYER_KEYS, run_time
 
 PROCESS_MB = 3000  # interpreter, torch, and what a CUDA context takes on the host
-DEFAULT_PARAMETERS = 30_000_000  # the demo's models; the files of the hub's backbones say their own number
-SUSTAINED_FLOPS = 8e12  # what a data-center GPU keeps up on batches of this size
 STARTUP_MINUTES = 20  # imports and loading from shared storage, evaluation, one lost checkpoint interval
 LONGEST_MINUTES = 24 * 60  # a usual partition limit; a longer cell is saved and resumed
 MARGIN = 1.5  # on what the first attempt is predicted to take
@@ -25,21 +26,11 @@ MARGIN = 1.5  # on what the first attempt is predicted to take
 # For the bound of a training's memory on the CPU.
 TRAINED_SHARE = 0.05  # of the backbone's parameters; adapters and heads hold less
 STATE_BYTES = 6 * 4  # per trained parameter: itself, its gradient, two moments, two importances
-LAYER_KEYS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers", "n_layer")
 
 
 def gpus(cell: Cell, study: Study) -> int:
     """GPUs of the job: one per process. A machine without any runs the cell on its CPU."""
     return cell.recipe.processes * _first_given(cell.task.resources.gpus, study.resources.gpus, 1)
-
-
-def cells_on_gpu(study: Study, attempt: int, attempts: int) -> int:
-    """How many cells of the study may share a GPU in this attempt.
-
-    In the last of several attempts each has the GPU alone: memory that ran out until then for the others' sake says
-    nothing about the cell.
-    """
-    return 1 if attempt == attempts > 1 else study.cells_per_gpu
 
 
 def cores(cell: Cell) -> int:
@@ -61,24 +52,27 @@ def memory_mb(cell: Cell, study: Study, attempt: int = 1) -> int:
     return attempt * _first_given(cell.task.resources.mem_mb, study.resources.mem_mb, needed_mb)
 
 
-def minutes(cell: Cell, study: Study, attempt: int = 1, times: Forecaster | None = None) -> int:
-    """Run time of the job in minutes.
+def hardware_for(cell: Cell, study: Study, hardware: Hardware) -> Hardware:
+    """What the job of `cell` runs on, on machines with `hardware`: the CPU where it asks for no GPU."""
+    return (
+        replace(CPU, remote=hardware.remote, slurm=hardware.slurm)
+        if hardware.gpu and gpus(cell, study) == 0
+        else hardware
+    )
 
-    From records of cells like it where `times` has some; else from 6 floating-point operations per parameter and token
-    (2 forward, 4 backward).
-    """
-    recipe = cell.recipe
-    steps = recipe.total_steps((cell.declared_train_rows or 10_000) - recipe.holdout_rows)
-    forecast = times.forecast(cell, steps if cell.declared_train_rows else None) if times else None
-    if forecast:
-        seconds = forecast.seconds
-    else:
-        target_length = recipe.max_target_length if cell.task.facts.target_tokens else 0
-        tokens = steps * recipe.batch_size * (longest_source(cell) + target_length) / 2  # half of it padding, say
-        rate = SUSTAINED_FLOPS * recipe.processes
-        seconds = 6 * (cell.backbone.parameters or DEFAULT_PARAMETERS) * tokens / rate
+
+def minutes(
+    cell: Cell, study: Study, attempt: int = 1, times: Forecaster | None = None, hardware: Hardware = UNKNOWN_GPU
+) -> int:
+    """Run time of the job in minutes on `hardware`, from records where `times` on it has some, with a margin."""
+    seconds = run_time(cell, hardware_for(cell, study, hardware), times).seconds
     estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(MARGIN * seconds / 60))
     return attempt * _first_given(cell.task.resources.runtime, study.resources.runtime, estimate)
+
+
+def given_minutes(cell: Cell, study: Study) -> bool:
+    """Whether the task's file or the study says the minutes."""
+    return cell.task.resources.runtime is not None or study.resources.runtime is not None
 
 
 def growth_bound(cell: Cell, parameters: int) -> int | None:

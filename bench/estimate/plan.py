@@ -13,10 +13,12 @@ from bench.config.rank_schedule import cap_of
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.estimate.duration import Forecaster, forecaster
-from bench.estimate.jobs import gpus, memory_mb, minutes
+from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware
+from bench.estimate.jobs import given_minutes, gpus, hardware_for, memory_mb, minutes
 from bench.estimate.lengths import longest_source
 from bench.estimate.memory import declared_batch, predict_peak
 from bench.estimate.parameters import Prediction, Unpredictable, predict_parameters
+from bench.estimate.run_time import run_time
 from bench.estimate.tracing import BatchShape, Device
 from bench.estimate.tuning_cost import expected_fraction, largest, planning_key, possible_cells
 from bench.inputs.cache_keys import data_folder
@@ -35,6 +37,7 @@ def plan(
     results: Path = RESULTS,
     cache: Path | None = None,
     mirror: Path | None = None,
+    hardware: Hardware | None = None,
 ) -> list[dict[str, Any]]:
     """One row per trial and final cell of `study`, as plain JSON: parameters, bytes, seconds, what its job asks for.
 
@@ -42,10 +45,12 @@ def plan(
     `steps` where successive halving stops some. A final cell that awaits its choice (`awaits_choice`) has the largest
     sizes and the longest time of all points.
 
-    `device` is where training will run. Durations come from the records below `results`, the lengths of prepared rows
-    from `cache` (default: cache/ below `results`). In a row, `steps` is None if neither the task's file nor prepared
-    data says how many rows there are, `seconds` is None if there is no record of a cell like it, and `predicted_peak`
-    holds a reason (`unknown`) in place of bytes if the model's code can't be followed without values.
+    `device` is where training will run, `hardware` what is known of it. Without the latter, durations come from the
+    device that made most records. Records are those below `results`, the lengths of prepared rows are from `cache`
+    (default: cache/ below `results`). In a row, `steps` is None if neither the task's file nor prepared data says how
+    many rows there are, `seconds` is None if there is no record of a cell like it, `minutes_from` says what the time
+    limit of the job comes from, and `predicted_peak` holds a reason (`unknown`) in place of bytes if the model's code
+    can't be followed without values.
 
     Raises BenchError if a backbone's file has no `config`, or if no row would be left to train on.
 
@@ -53,7 +58,7 @@ def plan(
         >>> plan(load_study("demo"))[0]["adapter_parameters_start"]
     """
     rows_by_key: dict[str, dict[str, Any]] = {}
-    times = forecaster(results)
+    times = forecaster(results)  # for what is done, on whichever device
     rows = []
     study = with_choices(study, results)
 
@@ -61,7 +66,8 @@ def plan(
         key = planning_key(cell)
         if key not in rows_by_key:
             lengths = prepared_lengths(cell, mirror, cache or default_cache(results))
-            rows_by_key[key] = _row(cell, study, device, lengths, times)
+            applies = hardware and hardware_for(cell, study.study, hardware)
+            rows_by_key[key] = _row(cell, study, device, lengths, forecaster(results, applies), applies)
         return rows_by_key[key]
 
     for cell in (*itertools.chain.from_iterable(study.trials.values()), *study.cells):
@@ -102,7 +108,12 @@ def _lengths(file: Path, held_out: int) -> Lengths:
 
 
 def _row(
-    cell: Cell, study: ResolvedStudy, device: Device, lengths: Lengths | None, times: Forecaster
+    cell: Cell,
+    study: ResolvedStudy,
+    device: Device,
+    lengths: Lengths | None,
+    times: Forecaster,
+    hardware: Hardware | None,
 ) -> dict[str, Any]:
     predicted = predict_parameters(cell)
     steps = _steps(cell, predicted, lengths)
@@ -112,6 +123,8 @@ def _row(
         points = len({trial.trial.point for trial in study.trials[cell.tuned_group] if trial.trial})
         expected = steps * expected_fraction(cell.trial.halving, points)
     forecast = times.forecast(cell, expected)
+    place = hardware or (UNKNOWN_GPU if device == "cuda" else CPU)
+    given = {"given": "resources.runtime"} if given_minutes(cell, study.study) else None
     # Float32. The heads are in the same file, pruned ranks are not.
     saved = 0 if cell.trial else 4 * (predicted.adapter_end[1] + sum(predicted.head.values()))  # a trial keeps no model
     return {
@@ -138,14 +151,17 @@ def _row(
         "predicted_peak": _peak_row(cell, predicted, batch, device),
         "seconds": forecast.seconds if forecast else None,
         "seconds_from": (
-            {"records": forecast.records, "same": forecast.by, "device": times.device} if forecast else None
+            {"records": forecast.records, "same": forecast.by, "device": forecast.device, "slower": forecast.slower}
+            if forecast
+            else None
         ),
         "disk_bytes": saved + RECORD_BYTES + CURVE_BYTES * (steps or 0),
         "job": {
             "gpus": gpus(cell, study.study),
             "mem_mb": memory_mb(cell, study.study),
-            "minutes": minutes(cell, study.study, times=times),
+            "minutes": minutes(cell, study.study, times=times, hardware=place),
         },
+        "minutes_from": given or run_time(cell, hardware_for(cell, study.study, place), times).basis(cell),
     }
 
 

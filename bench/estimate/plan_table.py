@@ -101,6 +101,7 @@ def _totals(rows: Sequence[dict[str, Any]]) -> list[str]:
         f"peak: predicted for {device}, {peak}, for the largest batch by {' or '.join(sorted(sources))}",
         *sorted({row["predicted_peak"]["unknown"] for row in rows if "unknown" in row["predicted_peak"]}),
         *([f"not packed by nf4, in 16 bits: {', '.join(unpacked)}"] if unpacked else []),
+        *_time_limits(rows),
         *_run_time(rows),
         *_tuning(trials, cells),
     ]
@@ -125,6 +126,27 @@ def _run_time(rows: Sequence[dict[str, Any]]) -> list[str]:
         left = sum(row["seconds"] for row in rows if row["seconds"] is not None and row["taken_seconds"] is None)
         lines.append(f"{finished}; left: {left / HOUR:,.2f} hours")
     return lines
+
+
+def _time_limits(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What the minutes that jobs ask for come from: a line for each source, with the longest of them."""
+    by_source: dict[str, list[int]] = {}
+    for row in rows:
+        by_source.setdefault(_source(row["minutes_from"]), []).append(row["job"]["minutes"])
+    return [
+        f"time limits of {len(minutes)} jobs by {source}: up to {max(minutes):,} minutes"
+        for source, minutes in by_source.items()
+    ]
+
+
+def _source(said: dict[str, Any]) -> str:
+    if "given" in said:
+        return str(said["given"])
+    if "records" in said:
+        slower = "" if said["slower"] == 1 else f", whose steps are counted {said['slower']:.1f} times"
+        return f"records of {said['device']}{slower}"
+    precision = f" in {said['precision']}" if said["precision"] else ""
+    return f"{said['device']} at an assumed {said['flops_per_second'] / 1e12:.3g} TFLOP/s{precision}"
 
 
 def _tuning(trials: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]]) -> list[str]:

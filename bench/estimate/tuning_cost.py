@@ -53,7 +53,8 @@ def largest(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         key: by_time[key] for key in ("steps", "expected_steps", "tokens", "seconds", "seconds_from", "disk_bytes")
     }
     job = {key: max(row["job"][key] for row in rows) for key in by_size["job"]}
-    return {**by_size, **times, "job": job}
+    longest = max(rows, key=lambda row: row["job"]["minutes"])
+    return {**by_size, **times, "job": job, "minutes_from": longest["minutes_from"]}
 
 
 def expected_fraction(halving: Halving | None, points: int) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.errors import BenchError
-from bench.paths import RESULTS, CachePaths, StudyPaths, default_cache
+from bench.paths import PEAKS, RESULTS, CachePaths, StudyPaths, default_cache
 from bench.pipeline.folders import check_writable
 
 SEPARATOR = ";"  # between overrides, in BENCH_SET and in `--config set=`
@@ -41,6 +41,11 @@ class RunOptions:
     @property
     def cache_folder(self) -> Path:
         return self.cache if self.cache is not None else default_cache(self.results)
+
+    @property
+    def peaks_file(self) -> Path:
+        """The predicted peaks of cells that share a GPU."""
+        return self.cache_folder / PEAKS
 
     @property
     def paths(self) -> StudyPaths:

@@ -19,6 +19,8 @@ from bench.config.cell import Cell
 from bench.config.renamed import suggestion
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError, nearest
+from bench.estimate.hardware import UNKNOWN_GPU, Hardware
+from bench.estimate.sharing import check_sharing
 from bench.evaluation.evaluate_modules import locate_modules
 from bench.pipeline.folders import READ_BY_SHELLS, check_writable, named_folder, refuse_pattern
 from bench.pipeline.run_options import SEPARATOR, RunOptions
@@ -64,11 +66,13 @@ def words_for_jobs(words: Iterable[str] | None) -> list[str]:
     return [word for word in words or () if not READ_BY_SHELLS.search(word)]
 
 
-def pipeline_from(config: Mapping[str, Any], *, is_main_process: bool = True) -> Pipeline:
-    """The pipeline that `config` asks for.
+def pipeline_from(
+    config: Mapping[str, Any], *, is_main_process: bool = True, hardware: Hardware = UNKNOWN_GPU
+) -> Pipeline:
+    """The pipeline that `config` asks for, whose jobs run on `hardware`.
 
     Raises BenchError if a key, a name or a folder does not exist, or, in the main process, if the folder of results or
-    of the cache cannot be written.
+    of the cache cannot be written, or if cells are to share GPUs of which nothing tells the memory.
     """
     unknown = [key for key in config if key not in KEYS]
     if unknown:
@@ -85,7 +89,10 @@ def pipeline_from(config: Mapping[str, Any], *, is_main_process: bool = True) ->
     check_tracker(study.study)
     cells = _with_donors(study, _narrowed(study, config))
     locate_modules({cell.task.name: cell.task for cell in cells}.values())
-    return Pipeline(study, cells, options)
+    pipeline = Pipeline(study, cells, options, hardware)
+    if is_main_process:
+        check_sharing(study, (*cells, *pipeline.trials), hardware, options.peaks_file)
+    return pipeline
 
 
 def _with_donors(study: ResolvedStudy, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:

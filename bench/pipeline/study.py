@@ -18,7 +18,9 @@ from bench.config.cell import Cell
 from bench.config.resolve import ResolvedStudy
 from bench.config.trials import direction
 from bench.estimate.duration import forecaster
-from bench.estimate.jobs import cores, gpus, memory_mb, minutes
+from bench.estimate.hardware import UNKNOWN_GPU, Hardware
+from bench.estimate.jobs import cores, gpus, hardware_for, memory_mb, minutes
+from bench.estimate.sharing import cells_in_job
 from bench.estimate.tuning_cost import possible_cells
 from bench.files import digest_json
 from bench.inputs.cache_keys import backbone_folder, data_folder
@@ -30,11 +32,12 @@ from bench.pipeline.run_options import RunOptions
 
 @dataclass(frozen=True, repr=False)  # Snakemake writes out functions that it is given, and so what they are bound to
 class Pipeline:
-    """One study, the cells of it that are wanted, and the options of the run."""
+    """One study, the cells of it that are wanted, the options of the run, and what the jobs run on."""
 
     study: ResolvedStudy
     cells: tuple[Cell, ...]
     options: RunOptions
+    hardware: Hardware = UNKNOWN_GPU
 
     @classmethod
     def of(cls, options: RunOptions) -> Pipeline:
@@ -232,9 +235,7 @@ class Pipeline:
         parts = {"cell": cell.spec_hash}
         if self.study.awaits_choice(cell):
             parts["trials"] = self._specs_of_trials[cell.tuned_group]
-        if self.study.awaits_ranks(cell):
-            donor = self.study.donor(cell)
-            assert donor is not None  # it awaits its ranks
+        if self.study.awaits_ranks(cell) and (donor := self.study.donor(cell)) is not None:
             parts["ranks"] = self.spec_of(donor)
         return cell.spec_hash if len(parts) == 1 else digest_json(parts)
 
@@ -286,11 +287,13 @@ class Pipeline:
         return max(gpus(cell, self.study.study) for cell in group.cells)
 
     def _at_once(self, group: Group) -> int:
-        return min(self.study.study.cells_per_gpu, len(group.cells))
+        return cells_in_job(self.study, group.cells, self.hardware, self.options.peaks_file)
 
     def _memory_mb(self, cell: Cell, attempt: int) -> int:
         return max(memory_mb(each, self.study.study, attempt) for each in possible_cells(self.study, cell))
 
     def _minutes(self, cell: Cell, attempt: int) -> int:
-        times = forecaster(self.options.results)
-        return max(minutes(each, self.study.study, attempt, times) for each in possible_cells(self.study, cell))
+        hardware = hardware_for(cell, self.study.study, self.hardware)
+        times = forecaster(self.options.results, hardware)
+        possible = possible_cells(self.study, cell)
+        return max(minutes(each, self.study.study, attempt, times, hardware) for each in possible)

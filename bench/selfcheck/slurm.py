@@ -7,11 +7,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from bench.errors import BenchError
+from bench.pipeline.job_hardware import profile_resources
 
 MINUTES = {False: 30, True: 90}  # by whether it goes deep: three times what it takes
 
@@ -31,10 +29,7 @@ def run_in_slurm(words: Sequence[str], profile: Path, *, deep: bool) -> int:
 
 def _of_profile(profile: Path) -> list[str]:
     """The options of srun for what the profile's default-resources say."""
-    read: Any = yaml.safe_load(profile.read_text()) if profile.is_file() else {}
-    resources = (read or {}).get("default-resources") or {}
-    if isinstance(resources, list):  # Snakemake takes "key=value" too
-        resources = dict(str(item).split("=", 1) for item in resources)
+    resources = profile_resources(profile)
     model = resources.get("gpu_model")
     options = [f"--gpus={model}:1" if model else "--gpus=1"]
     for key, option in (("slurm_account", "account"), ("slurm_partition", "partition")):

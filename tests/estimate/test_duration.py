@@ -14,6 +14,7 @@ from bench.config.rank_schedule import schedule_of
 from bench.config.resolve import ResolvedStudy
 from bench.config.task import Resources
 from bench.estimate.duration import Forecaster, forecaster
+from bench.estimate.hardware import Hardware
 from bench.estimate.jobs import memory_mb, minutes
 from bench.estimate.plan import plan
 from bench.estimate.plan_table import show_plan
@@ -47,9 +48,12 @@ def record(
     steps: int = 40,
     overhead: float = 6.0,
     device: str = "AMD EPYC",
+    kind: str = "cpu",
+    slurm: dict[str, str] | None = None,
     cells_per_gpu: int = 1,
 ) -> None:
-    scores, where = {cell.task.primary_split: {cell.task.metric: 0.5}}, {**ENVIRONMENT, "device_name": device}
+    scores = {cell.task.primary_split: {cell.task.metric: 0.5}}
+    where = {**ENVIRONMENT, "device": kind, "device_name": device, "slurm": slurm}
     finished = make_record(cell, scores, environment=where)
     done = training(steps, per_step, overhead).model_copy(update={"cells_per_gpu": cells_per_gpu})
     finished = finished.model_copy(update={"training": done})
@@ -58,9 +62,9 @@ def record(
     write_record(finished, folder)
 
 
-def from_records(results: Path) -> Forecaster:
+def from_records(results: Path, hardware: Hardware | None = None) -> Forecaster:
     forecaster.cache_clear()
-    return forecaster(results)
+    return forecaster(results, hardware)
 
 
 def test_times_of_a_shared_gpu_are_not_used(tmp_path: Path) -> None:

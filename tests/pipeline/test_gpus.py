@@ -22,8 +22,11 @@ from bench.pipeline.gpus import hold_gpus
 HOLDER = """\
 import os, sys, time
 from bench.pipeline.gpus import hold_gpus
-with hold_gpus(int(sys.argv[1]), places=int(sys.argv[2])) as held:
-    print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+kind, _, number = sys.argv[2].rpartition(" ")
+places = (lambda gpu: int(number)) if kind == "auto" else int(number)
+with hold_gpus(int(sys.argv[1]), places=places) as held:
+    told = " of " + os.environ["BENCH_CELLS_ON_GPU"] if kind else ""
+    print(os.environ["CUDA_VISIBLE_DEVICES"] + told, flush=True)
     sys.stdin.read()
 """
 Start = Callable[..., subprocess.Popen[str]]
@@ -37,10 +40,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture
 def start(machine: Machine) -> Iterator[Start]:  # noqa: ARG001
-    """Start a job that holds so many GPUs, each in one of its `places`, until its standard input is closed."""
+    """Start a job that holds so many GPUs, each in one of its `places`, until its standard input is closed.
+
+    places: a number, or 'auto 3': what a job counts that asks for places of a size. Of those the output tells the GPU
+    and how many places it has.
+    """
     started = []
 
-    def run(count: int, places: int = 1, **variables: str) -> subprocess.Popen[str]:
+    def run(count: int, places: int | str = 1, **variables: str) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         words = [sys.executable, "-c", HOLDER, str(count), str(places)]
         job = subprocess.Popen(words, text=True, env={**os.environ, **variables}, **pipes)
@@ -141,6 +148,41 @@ def test_who_counts_otherwise_shares_no_gpu_with_them(start: Start, first: int, 
     assert "waiting for 1 of the GPUs GPU-b" in other.stderr.readline()
     holder.stdin.close()
     assert other.stdout.readline().strip() == "GPU-b"
+
+
+def test_who_needs_less_takes_a_place_of_who_came_first(start: Start) -> None:
+    """The first on the card needs half of it: two places. Each is large enough for cells of which eight would fit."""
+    card = {"CUDA_VISIBLE_DEVICES": "1"}
+    large, small = start(1, "auto 2", **card), start(1, "auto 8", **card)
+    assert [job.stdout.readline().strip() for job in (large, small)] == ["GPU-b of 2"] * 2
+    third = start(1, "auto 8", **card)
+    assert "waiting for 1 of the GPUs GPU-b" in third.stderr.readline()
+    large.stdin.close()
+    assert third.stdout.readline().strip() == "GPU-b of 2"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("auto 8", "auto 2"), ("auto 2", "2"), ("2", "auto 2"), ("auto 1", "auto 8")]
+)
+def test_who_needs_more_waits_until_the_gpu_is_free(start: Start, first: str, second: str) -> None:
+    """As does who counts by a number of the study's, and whoever comes to a cell that fits alone."""
+    card = {"CUDA_VISIBLE_DEVICES": "1"}
+    holder = start(1, first, **card)
+    assert holder.stdout.readline().startswith("GPU-b")
+    other = start(1, second, **card)
+    assert "waiting for 1 of the GPUs GPU-b" in other.stderr.readline()
+    holder.stdin.close()
+    assert other.stdout.readline().startswith("GPU-b")
+
+
+def test_places_are_counted_on_each_gpu_by_its_own_memory(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.cards[:] = [Card("GPU-a", memory=16 * 2**30), Card("GPU-b", memory=80 * 2**30)]
+    machine.write()
+    for name, number in (("GPU-a", 1), ("GPU-b", 5)):
+        monkeypatch.setenv(VARIABLE, name)
+        for sharing in ("places", "at_once"):
+            with hold_gpus(1, **{sharing: lambda gpu: gpu.memory // (16 * 2**30)}):
+                assert cells_on_gpu() == number
 
 
 def test_single_cells_of_a_slurm_job_share_no_gpu(start: Start) -> None:

@@ -91,12 +91,15 @@ def test_a_killed_cell_keeps_no_other_from_its_record(single: Project, tmp_path:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_cells_that_share_a_gpu_leave_the_records_of_single_jobs(single: Project, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(("number", "cells_per_gpu"), [(signal.SIGKILL, "2"), (signal.SIGTERM, "auto")])
+def test_cells_that_share_a_gpu_leave_the_records_of_single_jobs(
+    single: Project, tmp_path: Path, number: int, cells_per_gpu: str
+) -> None:
     results = tmp_path / "results"
     command = _group(single, results, [f"{method}/small/{seed}" for seed in (0, 1) for method in METHODS])
-    command += ["--set", "cells_per_gpu=2"]
+    command += ["--set", f"cells_per_gpu={cells_per_gpu}", "--set", "gpu_memory=24GiB"]
     one_gpu = {"CUDA_VISIBLE_DEVICES": "0", CPU_IN_PLACE_OF_GPUS: "1", "SLURM_JOB_ID": "7", "TMPDIR": str(tmp_path)}
+    one_gpu["SLURM_CPUS_PER_TASK"] = "2"  # cores for two cells
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **one_gpu}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment)
     while len(logs := list(results.rglob("seed-*.log"))) < 2:

@@ -1,0 +1,72 @@
+"""What jobs run on, by Snakemake's executor and the Slurm profile. Nothing is started to find out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware, hardware_here
+from bench.nvml import cpu_in_place_of_gpus
+
+VARIABLE = "BENCH_HARDWARE"  # what jobs run on, for the Snakemake inside them
+
+
+def hardware_of_jobs(workflow: Any) -> Hardware:
+    """What the jobs of Snakemake's `workflow` run on: this machine, or what the profile's `gpu_model` names.
+
+    The Snakemake inside a job has the answer of the main one from the environment: both must say the same cores.
+    """
+    if not workflow.is_main_process:
+        return Hardware(**json.loads(os.environ[VARIABLE])) if VARIABLE in os.environ else UNKNOWN_GPU
+    hardware = _hardware_of_jobs(workflow)
+    os.environ[VARIABLE] = json.dumps(asdict(hardware))
+    return hardware
+
+
+def _hardware_of_jobs(workflow: Any) -> Hardware:
+    settings = workflow.resource_settings
+    # While the Snakefile is read, Snakemake has not loaded its executor yet, and a dry run loads another one. Whoever
+    # starts jobs elsewhere must say how many at once (`jobs:` of a profile), which are these nodes.
+    if settings.nodes is None:
+        return hardware_here()
+    given = (settings.default_resources or {}).get("gpu_model")
+    model = getattr(given, "raw", given)  # as it was written: Snakemake would evaluate it for each rule
+    return _remote(str(model).strip("\"' ") if model else None)
+
+
+def planned_hardware(device: str | None, profile: Path) -> Hardware | None:
+    """What a plan is for. `device`: 'cuda', 'cpu', or None where nobody says.
+
+    GPUs are those of this machine, else of the model that the Slurm profile names. None: no GPU is here, and nobody
+    says where the cells will run.
+    """
+    if device == "cpu":
+        return CPU
+    here = hardware_here()
+    if here.gpu:
+        return here
+    if device is None:
+        return None
+    return _remote(profile_resources(profile).get("gpu_model"))
+
+
+def profile_resources(profile: Path) -> dict[str, Any]:
+    """The `default-resources` of a profile's file; empty where it has none, or where there is no such file."""
+    read: Any = yaml.safe_load(profile.read_text()) if profile.is_file() else {}
+    resources = (read or {}).get("default-resources") or {}
+    if isinstance(resources, list):  # Snakemake takes "key=value" too
+        resources = dict(str(item).split("=", 1) for item in resources)
+    return dict(resources)
+
+
+def _remote(model: str | None) -> Hardware:
+    slurm = shutil.which("sbatch") is not None
+    if cpu_in_place_of_gpus():
+        return Hardware(gpu=False, remote=True, slurm=slurm)
+    return Hardware(gpu=True, model=model or None, remote=True, slurm=slurm)

@@ -1,0 +1,217 @@
+"""Run time by the class of card that a job will run on, before and after there are records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from helpers.gpus import Card, stand_in_machine
+from helpers.records import study_of
+from snakemake.resources import Resources as SnakemakeResources
+from test_duration import from_records, record, without_resources
+
+from bench.config.cell import Cell
+from bench.config.resolve import load_study
+from bench.estimate.gpu_classes import gpu_class
+from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware, hardware_here
+from bench.estimate.jobs import hardware_for, minutes
+from bench.estimate.plan import plan
+from bench.estimate.plan_table import show_plan
+from bench.estimate.run_time import run_time
+from bench.paths import SLURM_PROFILE
+from bench.pipeline.job_hardware import hardware_of_jobs, planned_hardware
+from bench.pipeline.run_options import RunOptions
+from bench.pipeline.study import Pipeline
+
+T4, A100, H100 = (Hardware(gpu=True, model=model) for model in ("t4", "a100", "nvidia_h100_80gb_hbm3"))
+PAPER = load_study("paper", ["seeds=[0]", "methods=[lora, qlora]", "budgets={small: {rank: 2}}"])
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "gigabytes"),
+    [
+        ("Tesla T4", "T4", 16),
+        ("NVIDIA A10", "A10", 24),
+        ("NVIDIA A10G", "A10", 24),
+        ("NVIDIA A100-SXM4-40GB", "A100", 40),
+        ("NVIDIA A100-SXM4-80GB", "A100", 80),
+        ("NVIDIA A100 80GB PCIe", "A100", 80),
+        ("a100", "A100", 40),
+        ("nvidia_a100_80gb_pcie_1g.10gb", "A100 1g.10gb", 10),
+        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "A100 3g.20gb", 20),
+        ("NVIDIA A40", "A40", 48),
+        ("NVIDIA L4", "L4", 24),
+        ("l40s", "L40S", 48),
+        ("NVIDIA L40", "L40", 48),
+        ("NVIDIA H100 NVL", "H100", 80),
+        ("NVIDIA H200", "H200", 141),
+        ("NVIDIA GH200 480GB", "GH200", 96),
+        ("gb200", "B200", 180),
+        ("NVIDIA GeForce RTX 3090", "RTX 3090", 24),
+        ("rtx3090", "RTX 3090", 24),
+        ("geforce_rtx_2080_ti", "RTX 2080 Ti", 11),
+        ("NVIDIA RTX A6000", "RTX A6000", 48),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada", 48),
+        ("Quadro RTX 6000", "Quadro RTX 6000", 24),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000", 96),
+    ],
+)
+def test_cards_are_known_by_every_name(model: str, name: str, gigabytes: int) -> None:
+    found = gpu_class(model)
+    assert found is not None
+    assert (found.name, found.bytes) == (name, gigabytes * 10**9)
+
+
+@pytest.mark.parametrize("model", ["v100", "Tesla V100-SXM2-16GB", "p100", "rtx_3050", "gpu", "A1000", ""])
+def test_other_cards_are_not_taken_for_one_of_them(model: str) -> None:
+    assert gpu_class(model) is None
+
+
+def test_an_instance_has_its_share_of_the_rates() -> None:
+    whole, part = gpu_class("a100"), gpu_class("a100_3g.20gb")
+    assert whole is not None
+    assert part is not None
+    for storage in ("fp32", "nf4"):
+        assert part.sustained(storage) == pytest.approx(3 / 7 * whole.sustained(storage))
+
+
+def _hours(name: str, hardware: Hardware) -> float:
+    cell = PAPER.find(*name.split("/"), 0)
+    return run_time(cell, hardware).seconds / 3600
+
+
+def test_a_slow_card_asks_for_more_and_a_fast_one_for_less_than_an_unknown_one() -> None:
+    assert _hours("mnli/lora/small", T4) > 20
+    assert _hours("mnli/lora/small", T4) > _hours("mnli/lora/small", UNKNOWN_GPU) > _hours("mnli/lora/small", H100)
+    cola = PAPER.find("cola", "lora", "small", 0)
+    assert minutes(cell=cola, study=PAPER.study, hardware=H100) < 60
+    # bfloat16 counts where the card has it: Turing multiplies what nf4 stores in float32.
+    assert _hours("mnli/qlora/small", A100) < _hours("mnli/lora/small", A100) / 3
+    assert _hours("mnli/qlora/small", T4) == _hours("mnli/lora/small", T4)
+
+
+def test_the_time_of_launches_does_not_fall_with_the_rate_of_the_card() -> None:
+    """On the fastest card the host that starts the kernels still needs its time for each layer of each micro-batch."""
+    cell, fastest = PAPER.find("cola", "qlora", "small", 0), Hardware(gpu=True, model="b200")
+    steps = cell.recipe.total_steps(cell.declared_train_rows or 0)
+    assert run_time(cell, fastest).seconds > steps * 12 * 1e-3
+    split = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"accumulation": 4})})
+    assert run_time(split, fastest).seconds > 2 * run_time(cell, fastest).seconds
+
+
+def test_a_cell_without_a_gpu_has_the_rate_of_a_processor() -> None:
+    cell = PAPER.find("cola", "lora", "small", 0)
+    on_cpu = PAPER.study.model_copy(update={"resources": PAPER.study.resources.model_copy(update={"gpus": 0})})
+    assert hardware_for(cell, on_cpu, H100) == CPU
+    assert minutes(cell, on_cpu, hardware=H100) > 20 * minutes(cell, PAPER.study, hardware=H100)
+    threads = cell.model_copy(update={"threads": 4})
+    assert run_time(threads, CPU).seconds == pytest.approx(run_time(cell, CPU).seconds / 4)
+
+
+STUDY = study_of(3, "tasks=[sst2]", "methods=[lora, qlora]")
+
+
+def _cell(seed: int = 0, method: str = "lora") -> Cell:
+    return STUDY.find("sst2", method, "small", seed)
+
+
+def _per_step(results: Path, hardware: Hardware, method: str = "lora") -> float | None:
+    found = from_records(results, hardware).forecast(_cell(2, method), 40)
+    return None if found is None else found.seconds_per_step
+
+
+def test_records_of_a_processor_say_nothing_about_a_gpu_nor_the_other_way_round(tmp_path: Path) -> None:
+    record(tmp_path, _cell(0), 2.0)
+    assert _per_step(tmp_path, A100) is None
+    assert _per_step(tmp_path, CPU) == pytest.approx(2.0)
+    record(tmp_path, _cell(1), 0.1, device="NVIDIA A100-SXM4-40GB", kind="cuda")
+    assert _per_step(tmp_path, A100) == pytest.approx(0.1)
+    assert _per_step(tmp_path, CPU) == pytest.approx(2.0)
+
+
+def test_records_of_another_card_are_scaled_up_and_never_down(tmp_path: Path) -> None:
+    for method in ("lora", "qlora"):
+        record(tmp_path, _cell(0, method), 0.1, device="NVIDIA A100-SXM4-80GB", kind="cuda")
+    assert _per_step(tmp_path, T4) == pytest.approx(0.1 * 19.5 / 8.1)
+    assert _per_step(tmp_path, T4, "qlora") == pytest.approx(0.1 * 0.10 * 312 / (0.25 * 8.1))
+    assert _per_step(tmp_path, H100) == pytest.approx(0.1)
+    assert _per_step(tmp_path, Hardware(gpu=True, model="unheard of")) is None
+
+
+def test_records_of_the_same_class_come_before_more_of_another(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        record(tmp_path, _cell(seed), 0.1, device="NVIDIA A100-SXM4-80GB", kind="cuda")
+    record(tmp_path, _cell(2), 0.7, device="Tesla T4", kind="cuda")
+    assert _per_step(tmp_path, T4) == pytest.approx(0.7)
+    assert _per_step(tmp_path, UNKNOWN_GPU) == pytest.approx(0.1)  # that of most
+
+
+def test_a_cluster_of_unknown_cards_is_not_forecast_from_a_laptop(tmp_path: Path) -> None:
+    record(tmp_path, _cell(0), 2.0, device="NVIDIA GeForce RTX 3060", kind="cuda")
+    cluster = Hardware(gpu=True, slurm=True)
+    assert _per_step(tmp_path, cluster) is None
+    record(tmp_path, _cell(1), 0.2, device="NVIDIA A40", kind="cuda", slurm={"job": "7"})
+    assert _per_step(tmp_path, cluster) == pytest.approx(0.2)
+
+
+def test_the_plan_says_what_the_time_limits_come_from(tmp_path: Path) -> None:
+    study = without_resources(STUDY)
+    study = replace(study, cells=(_cell(0), _cell(0, "qlora")))
+    record(tmp_path, _cell(0), 0.5, device="NVIDIA A100-SXM4-80GB", kind="cuda")
+    from_records(tmp_path)
+    rows = plan(study, "cuda", results=tmp_path, hardware=T4)
+    assert rows[0]["minutes_from"]["records"] == 1
+    assert rows[1]["minutes_from"] == {"device": "T4", "precision": "float32", "flops_per_second": 0.25 * 8.1e12}
+    shown = show_plan(rows)
+    assert (
+        "time limits of 1 jobs by records of NVIDIA A100-SXM4-80GB, whose steps are counted 2.4 times: up to" in shown
+    )
+    assert "time limits of 1 jobs by T4 at an assumed 2.02 TFLOP/s in float32: up to" in shown
+    given = replace(study, study=STUDY.study, cells=(_cell(0),))  # that of the demo says its minutes itself
+    assert "time limits of 1 jobs by resources.runtime: up to" in show_plan(plan(given, results=tmp_path))
+
+
+def _workflow(nodes: int | None, *resources: str, main: bool = True) -> Any:
+    parse = SnakemakeResources.parser_factory(allow_expressions=True, defaults="bare")
+    settings = SimpleNamespace(nodes=nodes, default_resources=parse(list(resources)) if resources else None)
+    return SimpleNamespace(is_main_process=main, resource_settings=settings)
+
+
+def test_jobs_run_on_this_machine_or_on_what_the_profile_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine = stand_in_machine(monkeypatch, tmp_path, [Card("GPU-a"), Card("GPU-b", "Tesla T4", (7, 5), 15 * 2**30)])
+    assert hardware_of_jobs(_workflow(None)) == Hardware(gpu=True, model="Tesla T4", memory=15 * 2**30)
+    assert hardware_of_jobs(_workflow(200)) == replace(UNKNOWN_GPU, remote=True)
+    assert hardware_of_jobs(_workflow(200, "gpu_model=a100", "nodes=1")) == replace(A100, remote=True)
+    # The Snakemake inside a job has no such options, and says the same.
+    assert hardware_of_jobs(_workflow(None, main=False)) == replace(A100, remote=True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert hardware_here().model == "NVIDIA H100 80GB HBM3"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert hardware_of_jobs(_workflow(None)) == CPU
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    machine.error = 999  # a driver that does not answer: the cells will say so, not the Snakefile
+    machine.write()
+    assert hardware_here() == UNKNOWN_GPU
+
+
+def test_a_plan_is_for_the_profile_where_it_is_asked_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    SLURM_PROFILE.parent.mkdir()
+    SLURM_PROFILE.write_text("default-resources: [gpu_model=h100, nodes=1]\n")
+    assert planned_hardware("cuda", SLURM_PROFILE) == Hardware(gpu=True, model="h100", remote=True)
+    assert planned_hardware("cpu", SLURM_PROFILE) == CPU
+    assert planned_hardware(None, SLURM_PROFILE) is None
+    SLURM_PROFILE.unlink()
+    assert planned_hardware("cuda", SLURM_PROFILE) == replace(UNKNOWN_GPU, remote=True)
+    SLURM_PROFILE.parent.rmdir()
+
+
+def test_jobs_of_snakemake_ask_by_the_card() -> None:
+    pipeline = Pipeline.of(RunOptions(study="paper", overrides=("seeds=[0]", "methods=[lora]")))
+    wildcards = SimpleNamespace(method="lora", budget="small", seed="0")
+    asked = [replace(pipeline, hardware=hardware).minutes("sst2", wildcards, 1) for hardware in (T4, A100, H100)]
+    assert asked == sorted(asked, reverse=True)
+    assert len(set(asked)) == 3
