@@ -1,7 +1,7 @@
 """Tiny models, which no package that can be installed holds: those that write are trained here on generated texts.
 
 These are not pretrained in the usual sense, and tables of the demo say so (its data sets are marked as synthetic). The
-one that reads images is in tiny_vision.py.
+one that reads images is in tiny_vision.py, the one that knows two languages in tiny_multilingual.py.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.config.backbone import Backbone
 from bench.errors import BenchError, nearest
 from bench.inputs import synthetic
+from bench.inputs.tiny_multilingual import build_multilingual_model
+from bench.inputs.tiny_training import train_tiny_model
 from bench.inputs.tiny_vision import build_image_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SEED = 7
 Pair = tuple[str, str]  # source, target
@@ -42,7 +47,10 @@ def build(backbone: Backbone, folder: Path) -> None:
 
     Training is seeded, so it gives the same bits twice on one machine. Raises BenchError for an unknown name.
     """
-    builders: dict[str, Callable[[Backbone, Path], None]] = {"tiny-vit": build_image_model}
+    builders: dict[str, Callable[[Backbone, Path], None]] = {
+        "tiny-mbart": build_multilingual_model,
+        "tiny-vit": build_image_model,
+    }
     builders |= {name: partial(_build_writer, plan) for name, plan in PLANS.items()}
     builder = builders.get(backbone.built or "")
     if builder is None:
@@ -86,16 +94,12 @@ def _train(plan: Plan, backbone: Backbone, tokenizer: Any, folder: Path) -> None
     config = AutoConfig.for_model(backbone.config["model_type"], **options)
     config.vocab_size = max(config.vocab_size, len(tokenizer))
     model = (AutoModelForCausalLM if plan.decoder else AutoModelForSeq2SeqLM).from_config(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate)
-    for step in range(plan.steps):
-        # The learning rate rises over the first 50 steps and falls to zero over the last 200.
-        for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * min(1.0, (step + 1) / 50, (plan.steps - step) / 200)
+
+    def loss() -> Tensor:
         pairs = plan.pairs(torch.randint(synthetic.SIZES["train"], (plan.batch,)).tolist())
-        model(**_inputs(plan, tokenizer, pairs)).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        return model(**_inputs(plan, tokenizer, pairs)).loss
+
+    train_tiny_model(model, loss, steps=plan.steps, learning_rate=plan.learning_rate, falling_steps=200)
     model.eval().save_pretrained(folder, safe_serialization=True)
 
 

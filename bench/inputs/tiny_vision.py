@@ -9,11 +9,15 @@ from __future__ import annotations
 import string
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.config.backbone import Backbone
+from bench.inputs.tiny_training import train_tiny_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SEED = 7
 LETTERS = string.ascii_uppercase
@@ -43,16 +47,12 @@ def build_image_model(backbone: Backbone, folder: Path) -> None:
     images = [draw_letter(LETTERS[i], generator) for i in classes.tolist()]
     pixels = processor(images, return_tensors="pt").pixel_values
     model = ViTForImageClassification(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    for step in range(STEPS):
-        # The learning rate rises over the first 50 steps and falls to zero over the last half.
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50, 2 * (STEPS - step) / STEPS)
+
+    def loss() -> Tensor:
         rows = torch.randint(IMAGES, (BATCH,))
-        functional.cross_entropy(model(pixels[rows]).logits, classes[rows]).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        return functional.cross_entropy(model(pixels[rows]).logits, classes[rows])
+
+    train_tiny_model(model, loss, steps=STEPS, learning_rate=LEARNING_RATE, falling_steps=STEPS // 2)
     model.vit.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
 

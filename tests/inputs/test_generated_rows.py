@@ -7,6 +7,7 @@ from statistics import fmean
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU
 
 from bench.config.catalog import load_catalog
 from bench.config.cell import DataChoice
@@ -41,6 +42,17 @@ def test_a_sentence_has_one_translation() -> None:
         assert len({(texts[0], target) for texts, target in zip(rows.texts, rows.targets, strict=True)}) == len(
             {texts[0] for texts in rows.texts}
         )
+
+
+def test_translations_can_be_learned_from_a_third_of_the_rows_and_from_no_other_sentence() -> None:
+    """Every word is told, so the best BLEU is 100. One translation for all sentences gets little."""
+    train, validation = (synthetic.rows("sentence_pairs", split) for split in ("train", "validation"))
+    assert not {texts[0] for texts in train.texts} & {texts[0] for texts in validation.texts}
+    few = train.texts[::3], train.targets[::3]
+    known = {word for texts, target in zip(*few, strict=True) for word in (*texts[0].split(), *target.split())}
+    assert known >= {word for target in validation.targets for word in target.split()}
+    wanted = validation.targets
+    assert all(BLEU().corpus_score([target] * len(wanted), [wanted]).score < 15 for target in wanted[:20])
 
 
 def test_all_of_a_summary_but_its_weekday_stands_in_the_article() -> None:
