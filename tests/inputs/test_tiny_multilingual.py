@@ -63,4 +63,4 @@ def test_an_adapter_learns_to_translate(tmp_path: Path) -> None:
     assert lab.train(cell, out, every=None) == 0
     record = record_of(out)
     assert record.metrics["validation"]["last"]["bleu"] > 0.5
-    assert record.evaluation.settings["languages"] == {"source": ENGLISH, "target": GERMAN}
+    assert record.evaluation["languages"] == {"source": ENGLISH, "target": GERMAN}
