@@ -17,6 +17,7 @@ from bench.pipeline.folders import refuse_for_cluster
 from bench.pipeline.interrupts import answer_interrupts
 from bench.pipeline.job_hardware import hardware_of_jobs
 from bench.pipeline.locks import announce_holder, export_requirements_hash, note_holder
+from bench.pipeline.outdated_records import age_outdated_records
 from bench.pipeline.snakemake_config import config_of_run, pipeline_from, words_for_jobs
 from bench.pipeline.status import report_unscored
 from bench.pipeline.unfinished import announce_unfinished
@@ -33,6 +34,7 @@ with exit_on_bad_input():
 if IS_MAIN:
     announce_holder()
     announce_unfinished(PIPELINE)
+    age_outdated_records(PIPELINE)
     follow(PIPELINE, workflow.logger_manager.get_log_handlers())
 CHANGED_INPUTS = withdraw_changed_inputs(PIPELINE) if IS_MAIN else []
 

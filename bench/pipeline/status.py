@@ -41,7 +41,7 @@ def cell_states(study: ResolvedStudy, results: Path, *, largest: int | None = LA
     """
     paths = StudyPaths(results, study.name)
     jobs = jobs_of_cells(study, Path.cwd())
-    chosen = _with_known_choices(study, results)
+    chosen = with_known_choices(study, results)
     states: list[CellState] = []
     unfinished: set[str] = set()  # groups with a trial that has no record of its spec
     for cell in (*_trials_of(study), *chosen.cells):
@@ -80,7 +80,7 @@ def report_unscored(pipeline: Pipeline) -> None:
 
     Trials are named shortly: one that diverged is a result, the worst of its rivals.
     """
-    paths, study = pipeline.paths, _with_known_choices(pipeline.study, pipeline.options.results)
+    paths, study = pipeline.paths, with_known_choices(pipeline.study, pipeline.options.results)
     wanted = {cell.id for cell in pipeline.cells}
     cells = [*pipeline.trials, *(cell for cell in study.cells if cell.id in wanted)]
     found = [_recorded(cell, paths.cell(cell.id).record, largest=0) for cell in cells]
@@ -163,7 +163,7 @@ def _unrecorded(cell: Cell, logs: Sequence[Path]) -> CellState:
     return CellState(cell, "started", f"{last_message(log)} ({log})")
 
 
-def _with_known_choices(study: ResolvedStudy, results: Path) -> ResolvedStudy:
+def with_known_choices(study: ResolvedStudy, results: Path) -> ResolvedStudy:
     """`study` with the choice and the ranks in each cell where they are known.
 
     A record that can't be read has a state of its own.

@@ -74,6 +74,24 @@ def test_learning_rate_of_a_task_trains_its_cells_only(trained: Project) -> None
     assert started(planned) == {"train_cola": 1}
 
 
+def test_records_of_another_spec_run_again_without_snakemakes_notes(trained: Project, tmp_path: Path) -> None:
+    """Copied results, cells trained by hand. A dry run leaves what is done, and the tables need no training."""
+    project = replace(trained, folder=tmp_path / "copy")
+    shutil.copytree(trained.folder, project.folder)
+    shutil.rmtree(project.folder / ".snakemake")
+    assert started(project.snakemake("-n")) == {}
+    times = [record.stat().st_mtime_ns for record in project.records]
+    change = ("set=overrides.cola.recipe.max_steps=3",)
+    assert started(project.snakemake("-n", config=change)) == {"train_cola": 1}
+    assert started(project.snakemake("-n", "tables", config=change)) == {}
+    assert started(project.snakemake("-n")) == {}
+    assert [record.stat().st_mtime_ns for record in project.records] == times
+    done = project.snakemake("records", config=change)
+    assert done.code == 0, done.out
+    assert started(done) == {"train_cola": 1}
+    assert started(project.snakemake("-n", "records", config=change)) == {}
+
+
 def test_tables_target_trains_nothing(trained: Project) -> None:
     removed: Path = trained.records[1]
     removed.rename(removed.with_suffix(".aside"))
