@@ -14,7 +14,7 @@ from bench.analysis.tables.resources import cost_table
 from bench.records.energy import Energy
 from bench.records.io import read_record, write_record
 
-EXAMPLE = Path(__file__).parents[2] / "results" / "demo" / "example"
+OLD = Path(__file__).parents[1] / "records" / "version_0_1" / "record.json"
 STUDY = study_of(2, "tasks=[sst2]", "methods=[lora]", "budgets={small: {rank: 2, initial_rank: 4}}")
 GPU = Energy(training=6000.0, evaluation=1000.0, saving=200.0, sources=("nvml",), shared=False)  # 2 Wh
 MACHINE = Energy(training=14400.0, sources=("rapl",), shared=True)  # 4 Wh
@@ -38,9 +38,8 @@ def shown(folder: Path) -> tuple[Entry, str]:
 
 
 def test_a_record_of_before_is_read_as_not_measured() -> None:
-    files = sorted((EXAMPLE / "cells").rglob("record.json"))
-    old = next(file for file in files if "energy" not in json.loads(file.read_bytes())["training"])
-    training = read_record(old).training
+    assert "energy" not in json.loads(OLD.read_bytes())["training"]
+    training = read_record(OLD).training
     assert training is not None
     assert training.energy is None
 

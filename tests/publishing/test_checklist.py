@@ -58,15 +58,25 @@ def test_the_example(example: dict[str, str]) -> None:
     assert example["Energy: Final cells"] == "not measured (40 runs)"
     assert example["Software: peft"] == "0.21.2"
     assert example["Software: NVIDIA driver"] == "none (processor)"
-    assert example["Software: rankbench"] == "not recorded"  # records of version 0.1 do not name it
+    versions = {read_record(file).environment["rankbench"] for file in (EXAMPLE / "cells").rglob("record.json")}
+    assert {example["Software: rankbench"]} == versions
     assert example["Failures: Final cells"] == "none of 40 recorded, 40 planned"
+
+
+def test_a_record_of_0_1_names_no_version(tmp_path: Path) -> None:
+    cell = tmp_path / "demo" / "cells" / "sst2" / "lora" / "small" / "seed-0"
+    shutil.copytree(EXAMPLE / "cells" / "sst2" / "lora" / "small" / "seed-0", cell)
+    record = read_record(cell / "record.json")
+    named = {name: value for name, value in record.environment.items() if name != "rankbench"}
+    write_record(record.model_copy(update={"environment": named}), cell)
+    assert answers(make_checklist(load_study("demo"), tmp_path))["Software: rankbench"] == "not recorded"
 
 
 def test_data_and_models_of_the_example(example: dict[str, str]) -> None:
     cola = example["Data: CoLA"].splitlines()
     assert cola[0] == "synthetic: rows of the generator acceptability, in place of nyu-mll/glue, configuration cola"
     assert "evaluation split validation: n = 200" in cola
-    assert "license: not recorded" in cola
+    assert f"license: {load_study('demo').catalog.tasks['cola'].item.license}" in cola
     assert "evaluation split mismatched (validation_mismatched): n = 200" in example["Data: MNLI"]
     assert "SHA-256 of the weights: model.safetensors 53aa51172d14" in example["Models: minilm"]
     assert "parameters of the base: 22,565,376" in example["Models: minilm"]

@@ -17,8 +17,9 @@ from bench.config.resolve import ResolvedStudy
 from bench.config.tuned_file import read_tuned
 from bench.publishing.bundles.bundle import Wanted, bundle
 from bench.publishing.bundles.verify import remake_tables, unpack
-from bench.records.io import read_record
+from bench.records.io import read_record, write_record
 
+EXAMPLE = ROOT / "results" / "demo" / "example" / "cells"
 CELL = "sst2/lora/small/seed-0"
 SETS = ("methods=[lora, adalora]", "tasks=[sst2]", "seeds=[0]", "grids=[{budgets: [small]}]")
 
@@ -30,11 +31,13 @@ def members(file: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def partial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One real cell of the demo, which version 0.1 trained, alone."""
+    """One real cell of the demo alone, whose record names no version, as those of 0.1 do."""
     folder = tmp_path_factory.mktemp("partial")
-    shutil.copytree(
-        ROOT / "results" / "demo" / "example" / "cells" / CELL, folder / "results" / "demo" / "cells" / CELL
-    )
+    cell = folder / "results" / "demo" / "cells" / CELL
+    shutil.copytree(EXAMPLE / CELL, cell)
+    record = read_record(cell / "record.json")
+    named = {name: value for name, value in record.environment.items() if name not in ("rankbench", "date")}
+    write_record(record.model_copy(update={"environment": named}), cell)
     where = ["--results", str(folder / "results"), "--out", str(folder / "demo.zip")]
     assert main(["bundle", "demo", "--partial", "--date", "2026-11-24", *where]) == 0
     return folder / "demo.zip"
@@ -52,7 +55,8 @@ def test_a_partial_bundle_says_what_is_missing(partial: Path) -> None:
 def test_records_of_0_1_are_told_as_such(partial: Path) -> None:
     files = members(partial)
     assert json.loads(files["manifest.json"])["versions"] == {"0.1": 1}
-    assert "with rankbench 0.1 at commit be1a83e4d56e (1)" in files["README.md"].decode()
+    commit = read_record(EXAMPLE / CELL / "record.json").environment["commit"]
+    assert f"with rankbench 0.1 at commit {commit[:12]} (1)" in files["README.md"].decode()
     assert b"\ntorch==2.15.0" in files["requirements.lock"]
 
 
