@@ -60,14 +60,18 @@ def test_on_the_cpu_the_libraries_are_imported_once_for_all_cells(tmp_path: Path
 
 
 STOPPED = """\
-import os, signal, sys, time
+import sys, time
 from pathlib import Path
 import bench.training.group as group
+from bench.training.signals import stop_flag
 
 def saved():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-    print("ready", flush=True)
-    time.sleep(60)
+    with stop_flag() as flag:
+        print("ready", flush=True)
+        while flag.name is None:
+            time.sleep(0.05)
+        time.sleep(1)  # it saves what it has; the signal comes once more meanwhile, from the group
+        sys.exit(75)
 
 if __name__ == "__main__":
     group.PRELOAD[:] = group.PRELOAD_FOR_GPU[:] = []
@@ -82,7 +86,7 @@ if __name__ == "__main__":
 def test_a_signal_to_all_processes_of_a_job_leaves_the_server_alive(tmp_path: Path, number: int) -> None:
     """As timeout, a terminal and Slurm send it: the exit code of a cell that saved itself is not lost."""
     script, log = tmp_path / "job.py", tmp_path / "log"
-    script.write_text(STOPPED.replace("SIGTERM", signal.Signals(number).name))
+    script.write_text(STOPPED)
     process = subprocess.Popen([sys.executable, str(script), str(log)], start_new_session=True)
     while not (log.is_file() and "ready" in log.read_text()):
         assert process.poll() is None
