@@ -58,7 +58,7 @@ class TimedRecord:
 
     @property
     def storage(self) -> str:
-        """How the base was stored: fp32, bf16 or nf4."""
+        """How the base was stored: fp32, fp32_autocast, bf16 or nf4."""
         return str(self.setup[1])
 
 

@@ -7,7 +7,6 @@ hand, and after that folder was deleted.
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +21,8 @@ from bench.pipeline.study import Pipeline
 SHIFT = 10**18
 
 
-def age_outdated_records(pipeline: Pipeline) -> list[Path]:
-    """Date every record of another spec back, so that Snakemake trains its cell again where it is wanted; return these.
+def age_outdated_records(pipeline: Pipeline) -> None:
+    """Date every record of another spec back, so that Snakemake trains its cell again where it is wanted.
 
     Nothing else of a record changes, and one whose spec is today's again has its own time again. Cells whose choice or
     ranks are not known yet are left out: their trials or donors decide.
@@ -31,33 +30,20 @@ def age_outdated_records(pipeline: Pipeline) -> list[Path]:
     study = with_known_choices(pipeline.study, pipeline.options.results)
     wanted = {cell.id for cell in pipeline.cells}
     cells = [*pipeline.trials, *(cell for cell in study.cells if cell.id in wanted and not study.awaits(cell))]
-    outdated = []
     for cell in cells:
         file = pipeline.paths.cell(cell.id).record
         with suppress(OSError):  # there is none, or it is not this user's: then the run says so where it writes
-            stale = _is_outdated(file, cell)
-            if stale:
-                outdated.append(file)
-            time = file.stat().st_mtime_ns
-            if stale != (time < SHIFT):
-                time += -SHIFT if stale else SHIFT
+            time, outdated = file.stat().st_mtime_ns, _is_outdated(file, cell)
+            if outdated != (time < SHIFT):
+                time += -SHIFT if outdated else SHIFT
                 os.utime(file, ns=(time, time))
-    return outdated
 
 
 def _is_outdated(file: Path, cell: Cell) -> bool:
-    """Whether the record names another spec. Read as plain JSON, which takes a tenth of the time, where that is enough.
-
-    False for what can't be read: `bench train` makes it anew, `bench status` names it.
-    """
-    from bench.records.io import read_record  # late: Snakemake reads this module each time it parses its rules
-    from bench.records.schema import SCHEMA_VERSION
+    """Whether the record names another spec. False for what can't be read: `bench status` names it."""
+    from bench.records.io import plain_record  # late: Snakemake reads this module each time it parses its rules
 
     try:
-        record = json.loads(file.read_bytes())
-        if record["schema_version"] != SCHEMA_VERSION:  # its hashes are those of another spelling
-            return read_record(file).cell.spec_hash != cell.spec_hash
-        found: str = record["cell"]["spec_hash"]
-        return found != cell.spec_hash
+        return bool(plain_record(file)["cell"]["spec_hash"] != cell.spec_hash)
     except (ValueError, KeyError, TypeError, RecursionError, BenchError):
         return False

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
 from bench.estimate.duration import TimedRecord, timed_record
-from bench.records.io import as_data, read_record
-from bench.records.schema import SCHEMA_VERSION
+from bench.records.io import plain_record
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,7 @@ class RecordsRead:
 
 def _parsed(file: Path) -> Recorded | None:
     try:
-        record: dict[str, Any] = json.loads(file.read_bytes())
-        if record["schema_version"] != SCHEMA_VERSION:  # its hashes are those of another spelling
-            record = as_data(read_record(file))
+        record = plain_record(file)
         training = record["training"] or {}
         return Recorded(
             spec_hash=record["cell"]["spec_hash"],

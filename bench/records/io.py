@@ -51,6 +51,17 @@ def read_record(file: Path) -> Record:
         raise BenchError(f"{file}: no readable record: {error}") from error
 
 
+def plain_record(file: Path) -> dict[str, Any]:
+    """The record in `file` as JSON data of today's schema, in a tenth of the time: nothing of it is checked.
+
+    Raises OSError, ValueError, KeyError, TypeError or RecursionError where it can't be read so, or BenchError where it
+    is of an older schema and can't be brought up to date.
+    """
+    data: dict[str, Any] = json.loads(file.read_bytes())
+    # The hashes of another schema are those of another spelling.
+    return data if data["schema_version"] == schema.SCHEMA_VERSION else as_data(read_record(file))
+
+
 def parse_record(content: bytes, file: Path) -> Record:
     """The record that the bytes of `file` hold. Raises BenchError as `read_record` does."""
     data = _data(content, file)
