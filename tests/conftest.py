@@ -6,6 +6,7 @@ Pytest puts the folder of this file on the import path, so that all tests can im
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,4 +80,9 @@ def _working_folder(_empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.chdir(_empty_folder)
     yield
     left = sorted(file.name for file in _empty_folder.iterdir())
+    for name in left:  # the next test is not to blame
+        if (_empty_folder / name).is_dir():
+            shutil.rmtree(_empty_folder / name)
+        else:
+            (_empty_folder / name).unlink()
     assert not left, f"written into the working folder, not below tmp_path: {left}"

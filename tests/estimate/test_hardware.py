@@ -21,7 +21,6 @@ from bench.estimate.jobs import hardware_for, minutes
 from bench.estimate.plan import plan
 from bench.estimate.plan_table import show_plan
 from bench.estimate.run_time import run_time
-from bench.paths import SLURM_PROFILE
 from bench.pipeline.job_hardware import hardware_of_jobs, planned_hardware
 from bench.pipeline.run_options import RunOptions
 from bench.pipeline.study import Pipeline
@@ -180,13 +179,27 @@ def _workflow(nodes: int | None, *resources: str, main: bool = True) -> Any:
     return SimpleNamespace(is_main_process=main, resource_settings=settings)
 
 
-def test_jobs_run_on_this_machine_or_on_what_the_profile_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture(params=[False, True], ids=["no_slurm", "slurm"])
+def slurm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> bool:
+    """Whether the machine has the command that hands jobs to Slurm, whatever the one that the test runs on has."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    if request.param:
+        (programs / "sbatch").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    return bool(request.param)
+
+
+def test_jobs_run_on_this_machine_or_on_what_the_profile_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slurm: bool
+) -> None:
     machine = stand_in_machine(monkeypatch, tmp_path, [Card("GPU-a"), Card("GPU-b", "Tesla T4", (7, 5), 15 * 2**30)])
     assert hardware_of_jobs(_workflow(None)) == Hardware(gpu=True, model="Tesla T4", memory=15 * 2**30)
-    assert hardware_of_jobs(_workflow(200)) == replace(UNKNOWN_GPU, remote=True)
-    assert hardware_of_jobs(_workflow(200, "gpu_model=a100", "nodes=1")) == replace(A100, remote=True)
+    assert hardware_of_jobs(_workflow(200)) == replace(UNKNOWN_GPU, remote=True, slurm=slurm)
+    a100 = replace(A100, remote=True, slurm=slurm)
+    assert hardware_of_jobs(_workflow(200, "gpu_model=a100", "nodes=1")) == a100
     # The Snakemake inside a job has no such options, and says the same.
-    assert hardware_of_jobs(_workflow(None, main=False)) == replace(A100, remote=True)
+    assert hardware_of_jobs(_workflow(None, main=False)) == a100
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert hardware_here().model == "NVIDIA H100 80GB HBM3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -197,16 +210,17 @@ def test_jobs_run_on_this_machine_or_on_what_the_profile_names(monkeypatch: pyte
     assert hardware_here() == UNKNOWN_GPU
 
 
-def test_a_plan_is_for_the_profile_where_it_is_asked_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_for_the_profile_where_it_is_asked_for_gpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slurm: bool
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    SLURM_PROFILE.parent.mkdir()
-    SLURM_PROFILE.write_text("default-resources: [gpu_model=h100, nodes=1]\n")
-    assert planned_hardware("cuda", SLURM_PROFILE) == Hardware(gpu=True, model="h100", remote=True)
-    assert planned_hardware("cpu", SLURM_PROFILE) == CPU
-    assert planned_hardware(None, SLURM_PROFILE) is None
-    SLURM_PROFILE.unlink()
-    assert planned_hardware("cuda", SLURM_PROFILE) == replace(UNKNOWN_GPU, remote=True)
-    SLURM_PROFILE.parent.rmdir()
+    profile = tmp_path / "config.yaml"
+    profile.write_text("default-resources: [gpu_model=h100, nodes=1]\n")
+    assert planned_hardware("cuda", profile) == Hardware(gpu=True, model="h100", remote=True, slurm=slurm)
+    assert planned_hardware("cpu", profile) == CPU
+    assert planned_hardware(None, profile) is None
+    profile.unlink()
+    assert planned_hardware("cuda", profile) == replace(UNKNOWN_GPU, remote=True, slurm=slurm)
 
 
 def test_jobs_of_snakemake_ask_by_the_card() -> None:
