@@ -41,6 +41,12 @@ def ranks(place: Place) -> Finding:
     return ranks_of_peft(place)
 
 
+def moments(place: Place) -> Finding:
+    from bench.selfcheck.moments import moments_of_bitsandbytes
+
+    return moments_of_bitsandbytes(place)
+
+
 def waits(place: Place) -> Finding:
     from bench.selfcheck.steps import no_waits
 
@@ -91,6 +97,7 @@ CHECKS = (
     Check("bits", "a step gives the same bits twice", "no result here can be repeated; " + REPORT, same_bits),
     Check("float32", "float32 is float32", "unset variables that allow TF32 (NVIDIA_TF32_OVERRIDE)", float32),
     Check("ranks", "AdaLoRA keeps the ranks that PEFT keeps", REPORT, ranks),
+    Check("moments", "adamw8bit is that of bitsandbytes", "leave recipe.optimizer at adamw; " + REPORT, moments),
     Check("waits", "a step never waits for the device", "results are right, but slower; report it", waits),
     Check(
         "peaks",

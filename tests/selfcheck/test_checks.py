@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bench.engine.adamw8bit import AdamW8bit
 from bench.engine.step import Core
 from bench.estimate import parameters
 from bench.estimate.memory import predict_peak
@@ -19,6 +20,7 @@ from bench.models import core as model_core
 from bench.selfcheck import machine, sizes, specimens, steps
 from bench.selfcheck.check import Finding, Place
 from bench.selfcheck.machine import device_works
+from bench.selfcheck.moments import moments_of_bitsandbytes
 from bench.selfcheck.ranks import ranks_of_peft
 from bench.selfcheck.sizes import peaks_as_predicted, speed
 from bench.selfcheck.steps import float32_is_float32, no_waits, same_bits
@@ -50,6 +52,17 @@ def other_importance(patch: Patch) -> None:
     """Ranks are chosen by the size of the weights alone."""
     options = model_core.allocator_options
     patch.setattr(model_core, "allocator_options", lambda *words: replace(options(*words), importance="magnitude"))
+
+
+def steps_not_counted(patch: Patch) -> None:
+    """The bias of the moments is corrected as in the first step, again and again."""
+    factors = AdamW8bit._factors
+
+    def of_the_first(optimizer: AdamW8bit, *words: Any) -> Any:
+        optimizer.clock.zero_()
+        return factors(optimizer, *words)
+
+    patch.setattr(AdamW8bit, "_factors", of_the_first)
 
 
 def step_that_waits(patch: Patch) -> None:
@@ -118,6 +131,7 @@ CASES: dict[Callable[[Place], Finding], Break] = {
     same_bits: seeds_forgotten,
     float32_is_float32: products_rounded,
     ranks_of_peft: other_importance,
+    moments_of_bitsandbytes: steps_not_counted,
     no_waits: step_that_waits,
     speed: clock_that_does_not_wait,
     texts_of_generate: beams_that_see_nothing,
