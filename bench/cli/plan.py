@@ -36,6 +36,7 @@ def plan(options: RunOptions, as_json: bool, device: Device | None, memory: str 
     from bench.config.peft_fields import check_peft_methods
     from bench.estimate.card_memory import fits
     from bench.estimate.gpu_memory import parse_memory, show_fits, task_fits
+    from bench.estimate.hardware import UNKNOWN_GPU
     from bench.estimate.model_fit import check_fit
     from bench.estimate.plan import plan as plan_study
     from bench.estimate.plan_table import show_plan
@@ -46,17 +47,19 @@ def plan(options: RunOptions, as_json: bool, device: Device | None, memory: str 
     study = options.load_study()
     check_peft_methods(study.catalog, study.methods)
     check_fit(study)
-    size = parse_memory(memory) if memory else None
+    size = None if memory is None else parse_memory(memory)
     if size is not None and device == "cpu":
         raise BenchError("--gpu-memory: is of a GPU, and --device is cpu")
     hardware = planned_hardware("cuda" if size is not None else device, SLURM_PROFILE)
-    device = device or ("cuda" if size is not None or torch.cuda.is_available() else "cpu")
+    has_gpu = hardware.gpu if hardware else torch.cuda.is_available()  # PyTorch knows some that NVML does not: AMD's
+    device = device or ("cuda" if size is not None or has_gpu else "cpu")
     results, cache, mirror = options.results, options.cache_folder, options.mirror
     rows = plan_study(study, device, results=results, cache=cache, mirror=mirror, hardware=hardware)
     if size is None:
         print(json.dumps(rows, indent=1) if as_json else show_plan(rows))
         return
-    found = task_fits(study, size, results=results, cache=cache, mirror=mirror)
+    known = hardware or UNKNOWN_GPU
+    found = task_fits(study, size, results=results, cache=cache, mirror=mirror, hardware=known)
     if as_json:
         by_task = {task.task: task.accumulation for task in found}
         for row in rows:

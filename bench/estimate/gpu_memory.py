@@ -14,6 +14,7 @@ from bench.config.memory_size import bytes_of
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.estimate.card_memory import CONTEXT, MIB, PIECES, fits
+from bench.estimate.hardware import UNKNOWN_GPU, Hardware, as_multiplied
 from bench.estimate.memory import predict_peak
 from bench.estimate.parameters import Unpredictable, predict_parameters
 from bench.estimate.plan import largest_batch, prepared_lengths
@@ -49,25 +50,32 @@ def parse_memory(text: str) -> int:
 
 
 def task_fits(
-    study: ResolvedStudy, memory: int, *, results: Path = RESULTS, cache: Path | None = None, mirror: Path | None = None
+    study: ResolvedStudy,
+    memory: int,
+    *,
+    results: Path = RESULTS,
+    cache: Path | None = None,
+    mirror: Path | None = None,
+    hardware: Hardware = UNKNOWN_GPU,
 ) -> list[TaskFit]:
-    """Each task of `study` on a GPU with `memory` bytes, in the order of the study."""
+    """Each task of `study` on a GPU with `memory` bytes, in the order of the study. `hardware`: what is known of it."""
     by_task: dict[str, list[Cell]] = {}
     for cell in (*study.cells, *(trial for trials in study.trials.values() for trial in trials)):
         by_task.setdefault(cell.task.name, []).append(cell)
     place = (mirror, cache or default_cache(results))
-    return [_task_fit(task, cells, study, memory, place) for task, cells in by_task.items()]
+    slow = hardware.slow_at_bfloat16
+    return [_task_fit(task, cells, study, memory, place, slow) for task, cells in by_task.items()]
 
 
 def _task_fit(
-    task: str, cells: Sequence[Cell], study: ResolvedStudy, memory: int, place: tuple[Path | None, Path]
+    task: str, cells: Sequence[Cell], study: ResolvedStudy, memory: int, place: tuple[Path | None, Path], slow: bool
 ) -> TaskFit:
     # Cells that differ in seed alone have one peak.
     distinct: dict[str, Cell] = {}
     peaks: dict[str, int | None] = {}
     needed: list[list[str]] = []
     for cell in cells:
-        possible = possible_cells(study, cell)
+        possible = [as_multiplied(one, slow_at_bfloat16=slow) for one in possible_cells(study, cell)]
         needed.append([planning_key(one) for one in possible])
         distinct |= {planning_key(one): one for one in possible}
     for key, cell in distinct.items():

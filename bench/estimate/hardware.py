@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.config.cell import Cell
 from bench.errors import BenchError
 from bench.estimate.gpu_classes import GpuClass, gpu_class
 from bench.nvml import cpu_in_place_of_gpus, visible_gpus
@@ -32,6 +33,11 @@ class Hardware:
         """The class of the GPUs; None on the CPU, and for models that bench/estimate/gpu_classes.py does not list."""
         return gpu_class(self.model) if self.gpu and self.model else None
 
+    @property
+    def slow_at_bfloat16(self) -> bool:
+        """Whether products of these GPUs are float32's however the base is stored; not where that is not known."""
+        return self.card is not None and self.card.bfloat16 is None
+
     def flops(self, storage: str, threads: int) -> float:
         """Floating-point operations per second that one process of a training on a base stored so keeps up."""
         if not self.gpu:
@@ -39,8 +45,14 @@ class Hardware:
         return self.card.sustained(storage) if self.card else UNKNOWN_GPU_FLOPS
 
     def is_like(self, device: str) -> bool:
-        """Whether the device of that name is of the same class, or of the same name; any is where no model is known."""
-        return self.model is None or device == self.model or (self.card is not None and gpu_class(device) == self.card)
+        """Whether the device of that name is of the same class, or of the same name; any is where no model is known.
+
+        Cards of one class may differ in the size of their memory.
+        """
+        if self.model is None or device == self.model:
+            return True
+        other = gpu_class(device)
+        return self.card is not None and other is not None and other.name == self.card.name
 
     def slower_than(self, device: str, storage: str) -> float | None:
         """How many times as long a step takes here as on the GPU called `device`; None if that cannot be told.
@@ -53,6 +65,13 @@ class Hardware:
         if other is None or self.card is None:
             return None
         return max(1.0, other.sustained(storage) / self.card.sustained(storage))
+
+
+def as_multiplied(cell: Cell, *, slow_at_bfloat16: bool) -> Cell:
+    """`cell` as its memory is on a GPU that is slow at bfloat16: autocast is off there, which leaves `fp32`."""
+    if not slow_at_bfloat16 or cell.method.storage != "fp32_autocast":
+        return cell
+    return cell.model_copy(update={"method": cell.method.model_copy(update={"storage": "fp32"})})
 
 
 CPU = Hardware(gpu=False)

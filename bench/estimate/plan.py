@@ -13,7 +13,7 @@ from bench.config.rank_schedule import cap_of
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.estimate.duration import Forecaster, forecaster
-from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware
+from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware, as_multiplied
 from bench.estimate.jobs import given_minutes, gpus, hardware_for, memory_mb, minutes
 from bench.estimate.lengths import longest_source
 from bench.estimate.memory import declared_batch, predict_peak
@@ -148,7 +148,9 @@ def _row(
             "target_length": batch.target,
             "from": "prepared data" if lengths else "recipe",
         },
-        "predicted_peak": _peak_row(cell, predicted, batch, device),
+        "predicted_peak": _peak_row(
+            as_multiplied(cell, slow_at_bfloat16=place.slow_at_bfloat16), predicted, batch, device
+        ),
         "seconds": forecast.seconds if forecast else None,
         "seconds_from": (
             {"records": forecast.records, "same": forecast.by, "device": forecast.device, "slower": forecast.slower}

@@ -58,7 +58,8 @@ def run_time(cell: Cell, hardware: Hardware, times: Forecaster | None = None) ->
     if forecast:
         return RunTime(forecast.seconds, forecast, hardware, flops)
     target_length = recipe.max_target_length if cell.task.facts.target_tokens else 0
-    tokens = steps * recipe.batch_size * (longest_source(cell) + target_length) / 2  # half of it padding, say
+    padded = 1 if cell.task.facts.input == "image" else 2  # half of a text is padding, say; an image has none
+    tokens = steps * recipe.batch_size * (longest_source(cell) + target_length) / padded
     seconds = 6 * _multiplied(cell) * tokens / (flops * recipe.processes)
     if hardware.gpu:
         passes = steps * recipe.accumulation

@@ -17,12 +17,14 @@ from bench.config.study import Study
 from bench.errors import BenchError
 from bench.estimate.card_memory import trainings_that_fit
 from bench.estimate.declared_peaks import declared_peaks
-from bench.estimate.hardware import Hardware
+from bench.estimate.gpu_classes import gpu_class
+from bench.estimate.hardware import Hardware, as_multiplied
 from bench.estimate.jobs import cores
 from bench.estimate.tuning_cost import possible_cells
 from bench.inputs.processors import allowed_processors
 from bench.nvml import Gpu
 
+BFLOAT16 = (8, 0)  # the first capability with products in bfloat16: Ampere
 MOST_CELLS = 8  # more than these take turns on the GPU, and gain nothing
 
 
@@ -40,12 +42,14 @@ def sharing(
     return partial(cells_on, study, cells, file) if number == "auto" else number
 
 
-def cells_that_fit(study: ResolvedStudy, cells: Sequence[Cell], memory: int, file: Path) -> int:
+def cells_that_fit(
+    study: ResolvedStudy, cells: Sequence[Cell], memory: int, file: Path, *, slow_at_bfloat16: bool = False
+) -> int:
     """How many of `cells` may share a GPU with `memory` bytes: 1 to `MOST_CELLS`. The largest predicted peak decides.
 
     1 too where a peak can't be predicted. `file` keeps the peaks (`declared_peaks`).
     """
-    peaks = declared_peaks(_possible(study, cells), file).values()
+    peaks = declared_peaks(_possible(study, cells, slow_at_bfloat16), file).values()
     known = [peak for peak in peaks if peak is not None]
     if len(known) < len(peaks):
         return 1
@@ -60,11 +64,12 @@ def check_sharing(study: ResolvedStudy, cells: Sequence[Cell], hardware: Hardwar
     shares_alone = not hardware.slurm  # there single cells share nothing
     if study.study.cells_per_gpu == "auto" and hardware.gpu and (study.study.cells_per_job > 1 or shares_alone):
         memory_on(study.study, hardware)
-        declared_peaks(_possible(study, cells), file)
+        declared_peaks(_possible(study, cells, hardware.slow_at_bfloat16), file)
 
 
-def _possible(study: ResolvedStudy, cells: Sequence[Cell]) -> list[Cell]:
-    return [each for cell in cells for each in possible_cells(study, cell)]
+def _possible(study: ResolvedStudy, cells: Sequence[Cell], slow_at_bfloat16: bool) -> list[Cell]:
+    possible = [each for cell in cells for each in possible_cells(study, cell)]
+    return [as_multiplied(cell, slow_at_bfloat16=slow_at_bfloat16) for cell in possible]
 
 
 def cells_in_job(study: ResolvedStudy, cells: Sequence[Cell], hardware: Hardware, file: Path) -> int:
@@ -73,11 +78,12 @@ def cells_in_job(study: ResolvedStudy, cells: Sequence[Cell], hardware: Hardware
     Raises BenchError if that depends on the memory of the GPUs, and nothing tells it.
     """
     given = study.study.cells_per_gpu
-    if given != "auto":
-        return min(given, len(cells))
     if not hardware.gpu:
         return 1
-    number = min(len(cells), cells_that_fit(study, cells, memory_on(study.study, hardware), file))
+    if given != "auto":
+        return min(given, len(cells))
+    memory, slow = memory_on(study.study, hardware), hardware.slow_at_bfloat16
+    number = min(len(cells), cells_that_fit(study, cells, memory, file, slow_at_bfloat16=slow))
     return number if hardware.remote else min(number, _fed(cells))
 
 
@@ -92,7 +98,16 @@ def cells_on(study: ResolvedStudy, cells: Sequence[Cell], file: Path, gpu: Gpu) 
         return min(MOST_CELLS, _fed(cells))
     if memory is None:
         raise BenchError(_unknown(f"of GPU {gpu.uuid}, as its driver does not say"))
-    return min(_fed(cells), cells_that_fit(study, cells, memory, file))
+    slow = _slow_at_bfloat16(gpu)
+    return min(_fed(cells), cells_that_fit(study, cells, memory, file, slow_at_bfloat16=slow))
+
+
+def _slow_at_bfloat16(gpu: Gpu) -> bool:
+    """As PyTorch says it of `gpu` (bench/models/precision.py)."""
+    if gpu.capability is not None:
+        return gpu.capability < BFLOAT16
+    card = gpu_class(gpu.model) if gpu.model else None
+    return card is not None and card.bfloat16 is None
 
 
 def memory_on(study: Study, hardware: Hardware) -> int:

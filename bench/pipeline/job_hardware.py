@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from bench.errors import BenchError
 from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware, hardware_here
 from bench.nvml import cpu_in_place_of_gpus
 
@@ -37,7 +38,7 @@ def _hardware_of_jobs(workflow: Any) -> Hardware:
         return hardware_here()
     given = (settings.default_resources or {}).get("gpu_model")
     model = getattr(given, "raw", given)  # as it was written: Snakemake would evaluate it for each rule
-    return _remote(str(model).strip("\"' ") if model else None)
+    return _remote(_unquoted(model) if model else None)
 
 
 def planned_hardware(device: str | None, profile: Path) -> Hardware | None:
@@ -56,13 +57,26 @@ def planned_hardware(device: str | None, profile: Path) -> Hardware | None:
     return _remote(profile_resources(profile).get("gpu_model"))
 
 
-def profile_resources(profile: Path) -> dict[str, Any]:
-    """The `default-resources` of a profile's file; empty where it has none, or where there is no such file."""
-    read: Any = yaml.safe_load(profile.read_text()) if profile.is_file() else {}
-    resources = (read or {}).get("default-resources") or {}
-    if isinstance(resources, list):  # Snakemake takes "key=value" too
+def profile_resources(profile: Path) -> dict[str, str]:
+    """The `default-resources` of a profile's file as text, without those that are empty.
+
+    Nothing where it has none, or where there is no such file. Raises BenchError if they can't be read.
+    """
+    try:
+        read: Any = yaml.safe_load(profile.read_text()) if profile.is_file() else None
+    except (yaml.YAMLError, ValueError) as error:
+        raise BenchError(f"{profile}: not valid YAML: {' '.join(str(error).split())}") from error
+    resources = (read.get("default-resources") if isinstance(read, dict) else read) or {}
+    if isinstance(resources, list) and all("=" in str(item) for item in resources):  # Snakemake takes "key=value" too
         resources = dict(str(item).split("=", 1) for item in resources)
-    return dict(resources)
+    if not isinstance(resources, dict):
+        raise BenchError(f"{profile}: default-resources: expected keys with values, such as gpu_model: a100")
+    return {str(key): _unquoted(value) for key, value in resources.items() if value not in (None, "")}
+
+
+def _unquoted(value: Any) -> str:
+    """The value of a resource as Slurm gets it. One of digits alone, such as 3090, is a number in YAML."""
+    return str(value).strip("\"' ")
 
 
 def _remote(model: str | None) -> Hardware:

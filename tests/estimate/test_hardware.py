@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,14 +14,18 @@ from helpers.records import study_of
 from snakemake.resources import Resources as SnakemakeResources
 from test_duration import from_records, record, without_resources
 
+from bench.cli.app import main
 from bench.config.cell import Cell
 from bench.config.resolve import load_study
-from bench.estimate.gpu_classes import gpu_class
+from bench.errors import EXIT_BAD_INPUT, BenchError
+from bench.estimate.gpu_memory import task_fits
 from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware, hardware_here
 from bench.estimate.jobs import hardware_for, minutes
+from bench.estimate.lengths import longest_source
+from bench.estimate.parameters import Unpredictable
 from bench.estimate.plan import plan
 from bench.estimate.plan_table import show_plan
-from bench.estimate.run_time import run_time
+from bench.estimate.run_time import DEFAULT_PARAMETERS, run_time
 from bench.pipeline.job_hardware import hardware_of_jobs, planned_hardware
 from bench.pipeline.run_options import RunOptions
 from bench.pipeline.study import Pipeline
@@ -29,57 +34,15 @@ T4, A100, H100 = (Hardware(gpu=True, model=model) for model in ("t4", "a100", "n
 PAPER = load_study("paper", ["seeds=[0]", "methods=[lora, qlora]", "budgets={small: {rank: 2}}"])
 
 
-@pytest.mark.parametrize(
-    ("model", "name", "gigabytes"),
-    [
-        ("Tesla T4", "T4", 16),
-        ("NVIDIA A10", "A10", 24),
-        ("NVIDIA A10G", "A10", 24),
-        ("NVIDIA A100-SXM4-40GB", "A100", 40),
-        ("NVIDIA A100-SXM4-80GB", "A100", 80),
-        ("NVIDIA A100 80GB PCIe", "A100", 80),
-        ("a100", "A100", 40),
-        ("nvidia_a100_80gb_pcie_1g.10gb", "A100 1g.10gb", 10),
-        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "A100 3g.20gb", 20),
-        ("NVIDIA A40", "A40", 48),
-        ("NVIDIA L4", "L4", 24),
-        ("l40s", "L40S", 48),
-        ("NVIDIA L40", "L40", 48),
-        ("NVIDIA H100 NVL", "H100", 80),
-        ("NVIDIA H200", "H200", 141),
-        ("NVIDIA GH200 480GB", "GH200", 96),
-        ("gb200", "B200", 180),
-        ("NVIDIA GeForce RTX 3090", "RTX 3090", 24),
-        ("rtx3090", "RTX 3090", 24),
-        ("geforce_rtx_2080_ti", "RTX 2080 Ti", 11),
-        ("NVIDIA RTX A6000", "RTX A6000", 48),
-        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada", 48),
-        ("Quadro RTX 6000", "Quadro RTX 6000", 24),
-        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000", 96),
-    ],
-)
-def test_cards_are_known_by_every_name(model: str, name: str, gigabytes: int) -> None:
-    found = gpu_class(model)
-    assert found is not None
-    assert (found.name, found.bytes) == (name, gigabytes * 10**9)
-
-
-@pytest.mark.parametrize("model", ["v100", "Tesla V100-SXM2-16GB", "p100", "rtx_3050", "gpu", "A1000", ""])
-def test_other_cards_are_not_taken_for_one_of_them(model: str) -> None:
-    assert gpu_class(model) is None
-
-
-def test_an_instance_has_its_share_of_the_rates() -> None:
-    whole, part = gpu_class("a100"), gpu_class("a100_3g.20gb")
-    assert whole is not None
-    assert part is not None
-    for storage in ("fp32", "nf4"):
-        assert part.sustained(storage) == pytest.approx(3 / 7 * whole.sustained(storage))
-
-
 def _hours(name: str, hardware: Hardware) -> float:
     cell = PAPER.find(*name.split("/"), 0)
     return run_time(cell, hardware).seconds / 3600
+
+
+@pytest.mark.parametrize("model", ["v100", "p100", "a2", "quadro_rtx_5000", "rtx_2080", "1g.5gb", "3g.20gb"])
+def test_slow_cards_get_more_time_than_unknown_ones(model: str) -> None:
+    slow = Hardware(gpu=True, model=model)
+    assert _hours("mnli/lora/small", slow) > _hours("mnli/lora/small", UNKNOWN_GPU)
 
 
 def test_a_slow_card_asks_for_more_and_a_fast_one_for_less_than_an_unknown_one() -> None:
@@ -99,6 +62,56 @@ def test_the_time_of_launches_does_not_fall_with_the_rate_of_the_card() -> None:
     assert run_time(cell, fastest).seconds > steps * 12 * 1e-3
     split = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"accumulation": 4})})
     assert run_time(split, fastest).seconds > 2 * run_time(cell, fastest).seconds
+
+
+def test_images_have_no_padding() -> None:
+    """Every image of a size has as many patches, so that none of them is taken for padding."""
+    cell = load_study("images").cells[0]
+    steps = cell.recipe.total_steps(cell.declared_train_rows or 0)
+    products = 6 * DEFAULT_PARAMETERS * steps * cell.recipe.batch_size * longest_source(cell)
+    assert run_time(cell, CPU).seconds == pytest.approx(products / CPU.flops("fp32", 1))
+
+
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The storages of the cells whose peaks a plan asks for; predicting them would take seconds."""
+    storages: list[str] = []
+
+    def ask(cell: Cell, *_: Any) -> None:
+        storages.append(cell.method.storage)
+        raise Unpredictable("not asked here")
+
+    for module in ("plan", "gpu_memory"):
+        monkeypatch.setattr(f"bench.estimate.{module}.predict_peak", ask)
+    return storages
+
+
+def test_autocast_on_turing_is_planned_as_float32(tmp_path: Path, predicted: list[str]) -> None:
+    study = load_study("demo", ["recipe_from=null", "tasks=[cola]", "methods=[lora_autocast]", "seeds=[0]"])
+    study = replace(study, cells=study.cells[:1])
+    for hardware, storage in ((T4, "fp32"), (A100, "fp32_autocast"), (UNKNOWN_GPU, "fp32_autocast")):
+        plan(study, "cuda", results=tmp_path, hardware=hardware)
+        task_fits(study, 2**34, results=tmp_path, hardware=hardware)
+        assert predicted == [storage, storage]
+        predicted.clear()
+
+
+@pytest.mark.usefixtures("predicted")
+def test_a_plan_without_words_is_for_the_gpu_that_cells_would_be_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where PyTorch can't use it, which a cell refuses to ignore: not the CPU's peak with the GPU's time limit."""
+    stand_in_machine(monkeypatch, tmp_path, [Card("GPU-a", "Tesla T4", (7, 5), 15 * 2**30)])
+    words = ["plan", "demo", "--json", "--results", str(tmp_path)]
+    for override in ("tasks=[cola]", "methods=[lora]", "seeds=[0]", "budgets={small: {rank: 2}}"):
+        words += ["--set", override]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)[0]["predicted_peak"]["device"] == "cuda"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)[0]["predicted_peak"]["device"] == "cpu"
+    assert main([*words, "--gpu-memory", ""]) == EXIT_BAD_INPUT
+    assert "expected a size such as 40GiB" in capsys.readouterr().err
 
 
 def test_a_cell_without_a_gpu_has_the_rate_of_a_processor() -> None:
@@ -146,6 +159,15 @@ def test_records_of_the_same_class_come_before_more_of_another(tmp_path: Path) -
     record(tmp_path, _cell(2), 0.7, device="Tesla T4", kind="cuda")
     assert _per_step(tmp_path, T4) == pytest.approx(0.7)
     assert _per_step(tmp_path, UNKNOWN_GPU) == pytest.approx(0.1)  # that of most
+
+
+def test_cards_of_one_class_are_alike_whatever_their_memory(tmp_path: Path) -> None:
+    """`gpu_model: a100` names no size, and every record of an A100 does."""
+    record(tmp_path, _cell(0), 0.1, device="NVIDIA A100-SXM4-80GB", kind="cuda")
+    for seed in (1, 2):
+        record(tmp_path, _cell(seed), 0.7, device="Tesla T4", kind="cuda")
+    assert _per_step(tmp_path, A100) == pytest.approx(0.1)
+    assert _per_step(tmp_path, Hardware(gpu=True, model="NVIDIA A100-SXM4-40GB")) == pytest.approx(0.1)
 
 
 def test_a_cluster_of_unknown_cards_is_not_forecast_from_a_laptop(tmp_path: Path) -> None:
@@ -219,6 +241,15 @@ def test_a_plan_is_for_the_profile_where_it_is_asked_for_gpus(
     assert planned_hardware("cuda", profile) == Hardware(gpu=True, model="h100", remote=True, slurm=slurm)
     assert planned_hardware("cpu", profile) == CPU
     assert planned_hardware(None, profile) is None
+    for written, model in (("gpu_model: 3090", "3090"), ("- gpu_model='a100'", "a100"), ("gpu_model:", None)):
+        profile.write_text(f"default-resources:\n  {written}\n")
+        found = planned_hardware("cuda", profile)
+        assert found is not None
+        assert found.model == model
+    for broken in ("default-resources: [gpu_model]", "default-resources: a100", "- a100", "a: ["):
+        profile.write_text(broken)
+        with pytest.raises(BenchError, match=r"config.yaml: "):
+            planned_hardware("cuda", profile)
     profile.unlink()
     assert planned_hardware("cuda", profile) == replace(UNKNOWN_GPU, remote=True, slurm=slurm)
 

@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.estimate import sharing as module
 from bench.estimate.card_memory import CONTEXT, PIECES
 from bench.estimate.declared_peaks import VERSION, declared_peaks, peak_key
-from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware
+from bench.estimate.hardware import CPU, UNKNOWN_GPU, Hardware, as_multiplied
 from bench.estimate.memory import declared_batch, predict_peak
 from bench.estimate.parameters import predict_parameters
 from bench.estimate.sharing import MOST_CELLS, cells_in_job, cells_on, sharing
@@ -78,6 +78,32 @@ def test_at_the_limits_of_memory_processors_and_sense(file: Path, monkeypatch: p
         assert cells_on(found, found.cells, file, Gpu("GPU-a", memory=memory)) == number
 
 
+def test_autocast_counts_as_float32_on_a_card_that_is_slow_at_bfloat16(file: Path) -> None:
+    """Autocast is off there, so that a training keeps its activations in float32."""
+    found = study("recipe_from=null", "methods=[lora_autocast]")
+    float32 = [as_multiplied(cell, slow_at_bfloat16=True) for cell in found.cells]
+    assert {cell.method.storage for cell in float32} == {"fp32"}
+    assert len(found.cells) == 2
+    keep(file, [*found.cells, *float32], 4 * GIB, 4 * GIB, 8 * GIB, 8 * GIB)
+    for model, number in (("t4", 1), ("a4000", 2)):  # of 16 gigabytes both
+        assert cells_in_job(found, found.cells, replace(A100, model=model), file) == number
+    for gpu, number in (
+        (Gpu("GPU-a", "Tesla T4", 16 * GIB, (7, 5)), 1),
+        (Gpu("GPU-a", "Tesla T4", 16 * GIB), 1),
+        (Gpu("GPU-a", "NVIDIA RTX A4000", 16 * GIB, (8, 6)), 3),
+    ):
+        assert cells_on(found, found.cells, file, gpu) == number
+
+
+def test_on_the_cpu_a_job_asks_for_the_cores_of_one_cell() -> None:
+    """There a number of cells per GPU does nothing: cells run one after another."""
+    three = load_study("demo", ["cells_per_gpu=3", "cells_per_job=4", "tasks=[cola]", "seeds=[0]"])
+    pipeline = Pipeline(three, three.cells, RunOptions(study="demo"), CPU)
+    assert [pipeline.group_cores(group) for group in pipeline.groups] == [1] * len(pipeline.groups)
+    on_gpu = replace(pipeline, hardware=UNKNOWN_GPU)
+    assert [on_gpu.group_cores(group) for group in on_gpu.groups] == [3] * len(pipeline.groups)
+
+
 def test_a_peak_that_is_not_known_has_the_gpu_alone(file: Path) -> None:
     found = study()
     keep(file, found.cells, None, GIB)
@@ -112,8 +138,8 @@ def test_without_any_of_these_it_is_refused_in_a_sentence(file: Path, monkeypatc
     found = study()
     with pytest.raises(BenchError, match=r"cells_per_gpu is auto, but nothing tells the memory of the GPUs: add gpu_m"):
         cells_in_job(found, found.cells, UNKNOWN_GPU, file)
-    with pytest.raises(BenchError, match=r"of a GPU 'v100', which is no class that is known: add gpu_memory: 40GiB"):
-        cells_in_job(found, found.cells, Hardware(gpu=True, model="v100"), file)
+    with pytest.raises(BenchError, match=r"of a GPU 'k80', which is no class that is known: add gpu_memory: 40GiB"):
+        cells_in_job(found, found.cells, Hardware(gpu=True, model="k80"), file)
     with pytest.raises(BenchError, match=r"the memory of GPU 0, as its driver does not say: add gpu_memory: 40GiB"):
         cells_on(found, found.cells, file, Gpu("0"))
     # A job that Slurm gave the cores of three cells knows what was decided when it was asked for.
