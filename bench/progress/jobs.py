@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.cell import Cell
-from bench.pipeline.failures import error_message, last_message, steps_of
+from bench.pipeline.failures import error_message, last_message, steps_of, text_of
 from bench.pipeline.slurm_jobs import SlurmJob, jobs_of_cells
 from bench.pipeline.study import Pipeline
 from bench.training.signals import STOPPED
@@ -137,7 +137,7 @@ class FailuresInLogs:
             except OSError:
                 continue
             if self._known.get(log, (0, ""))[0] != changed:
-                text = log.read_text(errors="replace")
+                text = text_of(log)
                 failed = "Traceback (most recent call last)" in text or error_message(log)
                 message = first_line(last_message(log)) if failed else ""
                 self._known[log] = (changed, "" if message.startswith(STOPPED) else message)
