@@ -43,6 +43,8 @@ class Follower:
         self._queue.refresh()
         recorded = self._recorded()
         running = {name for name, folder in self._folders.items() if is_held(folder)}
+        # The next attempt at a cell begins anew: the hours between two attempts are none of its steps.
+        self._curves = {name: curve for name, curve in self._curves.items() if name in running}
         jobs = [*(self._snakemake.here if self._snakemake else ()), *self._queue.running]
         about_to = starting(jobs, running, recorded)
         places = self._checkpoints() if running else {}
@@ -69,7 +71,6 @@ class Follower:
         return {name: recorded for name, recorded in found.items() if recorded.spec_hash == hashes[name]}
 
     def _of_record(self, cell: Cell, recorded: Recorded) -> CellProgress:
-        self._curves.pop(cell.id, None)
         if recorded.status == "ok":
             return _at(cell, "done", result=recorded.result, seconds=recorded.seconds)
         first = first_line(recorded.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -120,6 +121,24 @@ def test_the_time_left_comes_from_cells_that_are_done(pipeline: Pipeline) -> Non
     assert took is not None
     assert snapshot.left == pytest.approx(3 * took, rel=0.2)  # one runs, two wait, all alike
     assert snapshot.unknown == 0
+
+
+def test_the_time_between_two_attempts_is_none_of_the_steps(pipeline: Pipeline) -> None:
+    """Of a picture that stays open from Ctrl-C to the next run."""
+    paths, follower = pipeline.paths.cell(CELL), Follower(pipeline)
+    checkpoints = pipeline.cache.checkpoints("identity", paths.folder)
+    checkpoints.mkdir(parents=True)
+    curve, left = checkpoints / "curve.jsonl", []
+    for start in (0.0, 86400.0):
+        with held(paths.folder):
+            follower.poll()
+            for step in (1, 2):
+                with curve.open("a") as stream:
+                    stream.write(json.dumps({"step": step + (2 if start else 0), "loss": 0.5}) + "\n")
+                os.utime(curve, (1e9 + start + step, 1e9 + start + step))
+                left.append(of(follower.poll(), CELL).left)
+        follower.poll()
+    assert left == [None, pytest.approx(38, abs=3), None, pytest.approx(36, abs=3)]
 
 
 @pytest.fixture
