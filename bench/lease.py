@@ -128,7 +128,7 @@ def is_held(folder: Path) -> bool:
     """
     try:
         found = Lease.at(folder / NAME)
-    except BenchError:  # a folder in its place, which stops whoever needs the lease
+    except (BenchError, OSError):  # a folder in its place, which stops whoever needs the lease; or another user's
         return False
     if found is None or time.time() - found.renewed / 1e9 > STALE:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,21 +63,33 @@ def steps_of(cell: Cell, paths: StudyPaths) -> list[tuple[Path, Path]]:
 
 def last_message(log: Path) -> str:
     """Why an attempt ended: the message of its error, or the last line of its log."""
-    lines = log.read_text(errors="replace").strip().splitlines() or ["stopped or killed before it wrote anything"]
+    try:
+        text = log.read_text(errors="replace")
+    except OSError as error:  # another user's
+        return f"its log cannot be read: {error.strerror}"
+    lines = text.strip().splitlines() or ["stopped or killed before it wrote anything"]
     return error_message(log).removeprefix(MARK) or lines[-1]
 
 
 def _failed(pipeline: Pipeline, cell: Cell) -> Path | None:
     """The log of a job of the cell that was started and left nothing; None if there is none."""
     steps = steps_of(cell, pipeline.paths)
-    if steps[-1][0].is_file():
+    if os.path.isfile(steps[-1][0]):
         return None
-    return next((log for file, log in steps if not file.is_file() and log.is_file()), None)
+    return next((log for file, log in steps if not os.path.isfile(file) and os.path.isfile(log)), None)
+
+
+def text_of(log: Path) -> str:
+    """What the log holds; empty if there is none, or none that can be read."""
+    try:
+        return log.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def error_message(log: Path) -> str:
     """The text from the last line that begins with `error: ` to the end of the log; empty if there is no such line."""
-    text = log.read_text(errors="replace") if log.is_file() else ""
+    text = text_of(log)
     start = text.rfind(f"\n{MARK}")
     if start >= 0:
         return text[start + 1 :].strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -59,7 +60,7 @@ def cell_states(study: ResolvedStudy, results: Path, *, largest: int | None = LA
                 ("its trials", "choice") if cell.tuned_group in unfinished else (_donor(chosen, cell), "ranks")
             )
             detail = f"for {reason}"
-            if record.is_file():
+            if os.path.isfile(record):
                 detail += f"; it has a record, and is trained again only if the {what} change{'s' * (what == 'choice')}"
             states.append(CellState(cell, "waiting", detail))
         else:
@@ -124,14 +125,14 @@ def set_failures_aside(states: Sequence[CellState], paths: StudyPaths) -> list[P
 
 def _recorded(cell: Cell, file: Path, largest: int | None) -> CellState | None:
     """The state that the record in `file` tells; None if there is no record."""
-    from bench.records.io import read_record  # late: Snakemake reads this module each time it parses its rules
+    from bench.records.io import record_at  # late: Snakemake reads this module each time it parses its rules
 
-    if not file.is_file():
-        return None
     try:
-        record = read_record(file)
+        record = record_at(file)
     except BenchError as error:
         return CellState(cell, "unreadable", str(error))
+    if record is None:
+        return None
     if record.cell.spec_hash != cell.spec_hash:
         return CellState(cell, "outdated", "recorded under another spec; the next run trains it again")
     fault = _fault(file.parent, record.files, largest)
@@ -144,9 +145,9 @@ def _fault(folder: Path, files: Mapping[str, str], largest: int | None) -> str:
     """What is wrong with the files beside a record, whose SHA-256 it has; empty if nothing is."""
     for name, sha256 in files.items():
         file = folder / name
-        if not file.is_file():
-            return f"{file} is missing"
         try:
+            if not file.is_file():
+                return f"{file} is missing"
             small = largest is None or file.stat().st_size <= largest
             if small and digest(file) != sha256:
                 return f"{file} does not have the SHA-256 that its record has"
@@ -157,7 +158,7 @@ def _fault(folder: Path, files: Mapping[str, str], largest: int | None) -> str:
 
 def _unrecorded(cell: Cell, logs: Sequence[Path]) -> CellState:
     """A log without a record is that of an attempt that still runs, or that ended without a record."""
-    log = next((log for log in logs if log.is_file()), None)
+    log = next(filter(os.path.isfile, logs), None)
     if log is None:
         return CellState(cell, "missing")
     return CellState(cell, "started", f"{last_message(log)} ({log})")

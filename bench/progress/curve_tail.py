@@ -20,6 +20,7 @@ class CurveTail:
         loss: of that step; None if it was not finite.
         ranks: the live ranks of each matrix, by the latest line that has them.
         rate: seconds per step, between the first and the latest look at the file that found new steps; None before.
+            What stood in it at the first look may be days old, of an attempt that was interrupted.
     """
 
     file: Path
@@ -29,15 +30,17 @@ class CurveTail:
     rate: float | None = None
     _offset: int = 0
     _first: tuple[float, int] | None = None  # time of the file system in seconds, and the step
-    _written: float = 0.0
+    _looked: bool = False
+    _seen: float | None = None  # on this process's clock: that of the file system may be another machine's
 
     @property
     def age(self) -> float:
-        """Seconds since the latest line was written."""
-        return max(0.0, time.time() - self._written)
+        """Seconds since the latest line was seen to be written; 0 before."""
+        return 0.0 if self._seen is None else time.monotonic() - self._seen
 
     def update(self) -> None:
         """Read the lines that are complete. A file that became shorter, in a resumed training, is read anew."""
+        looked, self._looked = self._looked, True
         try:
             with self.file.open("rb") as stream:
                 size, written = stream.seek(0, 2), self.file.stat().st_mtime
@@ -51,8 +54,8 @@ class CurveTail:
         self._offset = size - len(rest)
         for line in lines.splitlines():
             self._take(line)
-        if lines and self.step:
-            self._written = written
+        if lines and self.step and looked:
+            self._seen = time.monotonic()
             if self._first is None:
                 self._first = (written, self.step)
             elif self.step > self._first[1]:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.cell import Cell
-from bench.lease import NAME, is_held
+from bench.lease import is_held
 from bench.paths import CURVE, RECORD
 from bench.pipeline.study import Pipeline
 from bench.progress.curve_tail import CurveTail
 from bench.progress.forecast import Forecasts, rest
 from bench.progress.jobs import FailuresInLogs, SlurmQueue, SnakemakeJobs, first_line, starting
 from bench.progress.records_read import Recorded, RecordsRead
+from bench.progress.specs import SpecHashes
 from bench.progress.state import CellProgress, Snapshot, Stage
 
 
@@ -32,11 +33,7 @@ class Follower:
         self._pipeline, self._snakemake = pipeline, snakemake
         self._cells: tuple[Cell, ...] = (*pipeline.trials, *pipeline.cells)
         self._folders = {cell.id: pipeline.paths.cell(cell.id).folder for cell in self._cells}
-        awaits = pipeline.study.awaits
-        # Empty where it is not known yet: its trials decide what a tuned cell is trained with, another cell the ranks.
-        self._hashes = {cell.id: "" if awaits(cell) else cell.spec_hash for cell in self._cells}
-        donors = {cell.id: pipeline.study.donor(cell) for cell in pipeline.cells}
-        self._donors = {name: donor.id for name, donor in donors.items() if donor is not None}
+        self._specs = SpecHashes(pipeline)
         self._records, self._forecasts = RecordsRead(), Forecasts(pipeline)
         self._queue, self._logs = SlurmQueue(pipeline), FailuresInLogs(pipeline)
         self._curves: dict[str, CurveTail] = {}
@@ -46,6 +43,8 @@ class Follower:
         self._queue.refresh()
         recorded = self._recorded()
         running = {name for name, folder in self._folders.items() if is_held(folder)}
+        # The next attempt at a cell begins anew: the hours between two attempts are none of its steps.
+        self._curves = {name: curve for name, curve in self._curves.items() if name in running}
         jobs = [*(self._snakemake.here if self._snakemake else ()), *self._queue.running]
         about_to = starting(jobs, running, recorded)
         places = self._checkpoints() if running else {}
@@ -64,25 +63,14 @@ class Follower:
         return Snapshot(self._pipeline.study.name, tuple(found), self._doing(), left, unknown, clock)
 
     def _recorded(self) -> dict[str, Recorded]:
-        """The records of today's specs. One counts once all that decides its cell is recorded, too."""
-        found: dict[str, Recorded] = {}
-        open_groups: set[str] = set()
-        for cell in self._cells:  # trials come first
-            recorded = self._records.read(self._folders[cell.id] / RECORD)
-            spec_hash = self._hashes[cell.id]
-            decided = cell.trial is not None or cell.tuned_group not in open_groups
-            if recorded and decided and spec_hash in ("", recorded.spec_hash):
-                found[cell.id] = recorded
-            elif cell.trial:
-                open_groups.add(cell.group)
-        for name, donor in self._donors.items():
-            if donor not in found:
-                found.pop(name, None)
+        """The records of today's specs, as far as these are known."""
+        read = {name: self._records.read(folder / RECORD) for name, folder in self._folders.items()}
+        found = {name: recorded for name, recorded in read.items() if recorded is not None}
         self._forecasts.use(self._records)
-        return found
+        hashes = self._specs.known(found)
+        return {name: recorded for name, recorded in found.items() if recorded.spec_hash == hashes[name]}
 
     def _of_record(self, cell: Cell, recorded: Recorded) -> CellProgress:
-        self._curves.pop(cell.id, None)
         if recorded.status == "ok":
             return _at(cell, "done", result=recorded.result, seconds=recorded.seconds)
         first = first_line(recorded.message)
@@ -138,7 +126,9 @@ class Follower:
     def _doing(self) -> tuple[str, ...]:
         if self._snakemake:
             return self._snakemake.doing
-        return tuple(f"preparing {file.parent.name}" for file in self._pipeline.cache.all_preparing.glob(f"*/{NAME}"))
+        names = (*self._pipeline.models, *self._pipeline.data)
+        # The lease of one that was killed stays until somebody prepares the same again.
+        return tuple(f"preparing {name}" for name in names if is_held(self._pipeline.cache.preparing(name)))
 
 
 def _at(cell: Cell, stage: Stage, **values: Any) -> CellProgress:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.cell import Cell
-from bench.pipeline.failures import error_message, last_message, steps_of
+from bench.pipeline.failures import error_message, last_message, steps_of, text_of
 from bench.pipeline.slurm_jobs import SlurmJob, jobs_of_cells
 from bench.pipeline.study import Pipeline
+from bench.training.signals import STOPPED
 
 QUEUE_SECONDS = 15.0  # between two questions to Slurm
 
@@ -126,16 +127,20 @@ class FailuresInLogs:
         self._known: dict[Path, tuple[int, str]] = {}
 
     def of(self, cell: Cell) -> Failure | None:
-        """Why the latest attempt at a cell without a record ended; None if its log tells of no error."""
+        """Why the latest attempt at a cell without a record ended; None if its log tells of no error.
+
+        One that was asked to stop (Ctrl-C, the end of a job's time) has not failed: the same command goes on with it.
+        """
         for _, log in reversed(steps_of(cell, self._paths)):
             try:
                 changed = log.stat().st_mtime_ns
             except OSError:
                 continue
             if self._known.get(log, (0, ""))[0] != changed:
-                text = log.read_text(errors="replace")
+                text = text_of(log)
                 failed = "Traceback (most recent call last)" in text or error_message(log)
-                self._known[log] = (changed, first_line(last_message(log)) if failed else "")
+                message = first_line(last_message(log)) if failed else ""
+                self._known[log] = (changed, "" if message.startswith(STOPPED) else message)
             message = self._known[log][1]
             return Failure(message, log) if message else None
         return None

@@ -51,6 +51,16 @@ def read_record(file: Path) -> Record:
         raise BenchError(f"{file}: no readable record: {error}") from error
 
 
+def record_at(file: Path) -> Record | None:
+    """The record in `file`; None if there is none. Raises BenchError as `read_record` does."""
+    try:
+        return read_record(file)
+    except BenchError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
+
+
 def plain_record(file: Path) -> dict[str, Any]:
     """The record in `file` as JSON data of today's schema, in a tenth of the time: nothing of it is checked.
 

@@ -10,6 +10,7 @@ from types import FrameType
 from bench.errors import TransientError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+STOPPED = "stopped by"  # how the message of such an end begins
 
 
 class StopFlag:
@@ -24,7 +25,7 @@ class StopFlag:
     def check(self, where: str) -> None:
         """Call it where nothing is lost by stopping. Raises TransientError if a signal has come."""
         if self.name is not None:
-            raise TransientError(f"stopped by {self.name} {where}: what is saved stays, try again to go on")
+            raise TransientError(f"{STOPPED} {self.name} {where}: what is saved stays, try again to go on")
 
 
 @contextmanager

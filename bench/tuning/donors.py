@@ -9,7 +9,7 @@ from bench.config.cell import Cell, GivenRanks
 from bench.config.resolve import ResolvedStudy
 from bench.errors import BenchError
 from bench.paths import StudyPaths
-from bench.records.io import read_record
+from bench.records.io import record_at
 from bench.records.schema import Record
 from bench.tuning.choose import chosen_cell
 
@@ -63,8 +63,7 @@ def _ranks_if_readable(study: ResolvedStudy, donor: Cell, results: Path) -> Give
 
 def _ranks_of(study: ResolvedStudy, donor: Cell, results: Path) -> GivenRanks | None:
     """The ranks that `donor` has learned; None if it has no record of its spec. Raises BenchError for a damaged one."""
-    file = StudyPaths(results, study.name).cell(donor.id).record
-    record = read_record(file) if file.is_file() else None
+    record = record_at(StudyPaths(results, study.name).cell(donor.id).record)
     if record is None or record.cell.spec_hash != chosen_cell(study, donor, results).spec_hash:
         return None
     ranks = {name: rank.end for name, rank in record.ranks.items()} if record.status == "ok" else {}

@@ -10,7 +10,7 @@ from bench.config.cell import Cell
 from bench.config.metric_facts import OF_LOSS, MetricFacts, metric_facts
 from bench.config.tuning import HELD_OUT, Values
 from bench.paths import StudyPaths
-from bench.records.io import read_record
+from bench.records.io import record_at
 from bench.records.schema import Record
 
 DIGITS = 12  # of a mean score: what differs in later ones differs by rounding alone
@@ -60,8 +60,7 @@ def outcomes(trials: Sequence[Cell], paths: StudyPaths) -> list[Outcome] | None:
 
 def trial_record(trial: Cell, paths: StudyPaths) -> Record | None:
     """The record of `trial`; None if there is none of its spec. Raises BenchError if it can't be read."""
-    file = paths.cell(trial.id).record
-    record = read_record(file) if file.is_file() else None
+    record = record_at(paths.cell(trial.id).record)
     return record if record is not None and record.cell.spec_hash == trial.spec_hash else None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,13 +17,16 @@ from helpers.records import SHARED, make_record
 from helpers.trials import tuned_study, write_trial
 
 from bench.config.resolve import ResolvedStudy, load_study
-from bench.paths import StudyPaths
+from bench.errors import TransientError
 from bench.pipeline.run_options import RunOptions
 from bench.pipeline.study import Pipeline
 from bench.progress.follower import Follower
 from bench.progress.jobs import SnakemakeJobs
 from bench.progress.state import CellProgress, Snapshot
 from bench.records.io import write_record
+from bench.training.signals import StopFlag
+from bench.tuning.choose import with_choices
+from bench.tuning.donors import with_known_ranks
 
 CELL = "cola/adalora/small/seed-0"
 HOLD = """\
@@ -118,18 +123,89 @@ def test_the_time_left_comes_from_cells_that_are_done(pipeline: Pipeline) -> Non
     assert snapshot.unknown == 0
 
 
-def test_a_final_cell_counts_once_its_trials_are_recorded(tmp_path: Path) -> None:
+def test_the_time_between_two_attempts_is_none_of_the_steps(pipeline: Pipeline) -> None:
+    """Of a picture that stays open from Ctrl-C to the next run."""
+    paths, follower = pipeline.paths.cell(CELL), Follower(pipeline)
+    checkpoints = pipeline.cache.checkpoints("identity", paths.folder)
+    checkpoints.mkdir(parents=True)
+    curve, left = checkpoints / "curve.jsonl", []
+    for start in (0.0, 86400.0):
+        with held(paths.folder):
+            follower.poll()
+            for step in (1, 2):
+                with curve.open("a") as stream:
+                    stream.write(json.dumps({"step": step + (2 if start else 0), "loss": 0.5}) + "\n")
+                os.utime(curve, (1e9 + start + step, 1e9 + start + step))
+                left.append(of(follower.poll(), CELL).left)
+        follower.poll()
+    assert left == [None, pytest.approx(38, abs=3), None, pytest.approx(36, abs=3)]
+
+
+@pytest.fixture
+def tuned(tmp_path: Path) -> Pipeline:
+    """One group: four trials and one final cell, none of them recorded."""
     whole, group = tuned_study(), "cola/lora/small"
     cells = tuple(cell for cell in whole.cells if cell.group == group)
-    study = replace(whole, cells=cells, trials={group: whole.trials[group]})
-    paths, follower = StudyPaths(tmp_path, study.name), Follower(pipeline_of(study, tmp_path))
-    write_record(make_record(cells[0], {"validation": {"mcc": 0.5}}), paths.cell(cells[0].id).folder)
-    for number, trial in enumerate(study.trials[group]):
+    return pipeline_of(replace(whole, cells=cells, trials={group: whole.trials[group]}), tmp_path)
+
+
+def test_a_final_cell_counts_once_its_trials_are_recorded(tuned: Pipeline) -> None:
+    """With the values that they choose: a record with others is trained again."""
+    follower = Follower(tuned)
+    for number, trial in enumerate(tuned.trials):
         assert [cell.stage for cell in follower.poll().final_cells] == ["waiting"]
-        write_trial(paths, trial, 0.1 * number)
+        write_trial(tuned.paths, trial, 0.1 * number)
+    cell = with_choices(tuned.study, tuned.options.results).cells[0]
+    write_record(make_record(cell, {"validation": {"mcc": 0.5}}), tuned.paths.cell(cell.id).folder)
     snapshot = follower.poll()
     assert [cell.stage for cell in snapshot.final_cells] == ["done"]
     assert {cell.stage for cell in snapshot.trials} == {"done"}
+    write_trial(tuned.paths, tuned.trials[0], 0.9)  # another choice
+    for each in (follower, Follower(tuned)):
+        assert [cell.stage for cell in each.poll().cells] == 4 * ["done"] + ["waiting"]
+    assert not each.poll().complete
+
+
+def test_a_cell_with_the_ranks_of_another_counts_while_these_are_the_same(tmp_path: Path) -> None:
+    study = load_study("demo", [*SHARED, "tasks=[cola]", "methods=[adalora_parameters, replayed]", "seeds=[0]"])
+    budget = study.cells[0].budget_name
+    study = replace(study, cells=tuple(cell for cell in study.cells if cell.budget_name == budget))
+    pipeline = pipeline_of(study, tmp_path)
+    donor, taker = study.cells
+    follower = Follower(pipeline)
+    record = make_record(donor, {"validation": {"mcc": 0.5}})
+    write_record(record, pipeline.paths.cell(donor.id).folder)
+    given = with_known_ranks(study, tmp_path).cells[1]
+    write_record(make_record(given, {"validation": {"mcc": 0.5}}), pipeline.paths.cell(taker.id).folder)
+    assert [cell.stage for cell in follower.poll().cells] == ["done", "done"]
+    ranks = {name: site.model_copy(update={"end": site.end + 1}) for name, site in record.ranks.items()}
+    write_record(record.model_copy(update={"ranks": ranks}), pipeline.paths.cell(donor.id).folder)
+    assert [cell.stage for cell in Follower(pipeline).poll().cells] == ["done", "waiting"]
+    pipeline.paths.cell(donor.id).record.unlink()
+    assert [cell.stage for cell in follower.poll().cells] == ["waiting", "waiting"]
+
+
+def test_who_prepares_what_the_study_reads_is_told_until_it_is_gone(pipeline: Pipeline) -> None:
+    """The lease of a preparation that was killed stays, and one of another study says nothing of this one."""
+    follower, name = Follower(pipeline), next(iter(pipeline.data))
+    folder = pipeline.cache.preparing(name)
+    with held(pipeline.cache.preparing("other-0123456789ab")):
+        assert follower.poll().doing == ()
+    with held(folder):
+        assert follower.poll().doing == (f"preparing {name}",)
+        lease = (folder / ".lease").read_bytes()
+    (folder / ".lease").write_bytes(lease)
+    assert follower.poll().doing == ()
+
+
+def test_an_attempt_that_was_asked_to_stop_is_no_failure(pipeline: Pipeline) -> None:
+    log, flag = pipeline.paths.log(CELL), StopFlag()
+    flag.set(signal.SIGINT, None)
+    with pytest.raises(TransientError) as stopped:
+        flag.check("after step 3")
+    log.parent.mkdir(parents=True)
+    log.write_text(f"2026-01-01 INFO: begins\nerror: {stopped.value}\n")
+    assert of(Follower(pipeline).poll(), CELL).stage == "waiting"
 
 
 def test_who_is_told_of_failures_reads_no_old_log(pipeline: Pipeline) -> None:
