@@ -25,7 +25,7 @@ from bench.estimate.lengths import longest_source
 from bench.estimate.parameters import Unpredictable
 from bench.estimate.plan import plan
 from bench.estimate.plan_table import show_plan
-from bench.estimate.run_time import DEFAULT_PARAMETERS, run_time
+from bench.estimate.run_time import DEFAULT_PARAMETERS, evaluated_rows, run_time
 from bench.pipeline.job_hardware import hardware_of_jobs, planned_hardware
 from bench.pipeline.run_options import RunOptions
 from bench.pipeline.study import Pipeline
@@ -69,7 +69,8 @@ def test_images_have_no_padding() -> None:
     cell = load_study("images").cells[0]
     steps = cell.recipe.total_steps(cell.declared_train_rows or 0)
     products = 6 * DEFAULT_PARAMETERS * steps * cell.recipe.batch_size * longest_source(cell)
-    assert run_time(cell, CPU).seconds == pytest.approx(products / CPU.flops("fp32", 1))
+    evaluated = evaluated_rows(cell) / (3 * steps * cell.recipe.batch_size)  # beside the products of training
+    assert run_time(cell, CPU).seconds == pytest.approx((1 + evaluated) * products / CPU.flops("fp32", 1))
 
 
 @pytest.fixture
@@ -121,6 +122,22 @@ def test_a_cell_without_a_gpu_has_the_rate_of_a_processor() -> None:
     assert minutes(cell, on_cpu, hardware=H100) > 20 * minutes(cell, PAPER.study, hardware=H100)
     threads = cell.model_copy(update={"threads": 4})
     assert run_time(threads, CPU).seconds == pytest.approx(run_time(cell, CPU).seconds / 4)
+
+
+def test_the_evaluation_counts_where_it_is_most_of_the_cell() -> None:
+    short = ["limits={train_rows: 512}", "recipe={epochs: 1, max_steps: 16}"]
+    cells = load_study("paper", ["seeds=[0]", "methods=[lora]", "budgets={small: {rank: 2}}", *short])
+    mnli, texts = cells.find("mnli", "lora", "small", 0), cells.find("cnn_dailymail", "lora", "small", 0)
+    rows = 9815 + 9832
+    limited = mnli.model_copy(update={"data": mnli.data.model_copy(update={"evaluation_rows": 100})})
+    assert (evaluated_rows(mnli), evaluated_rows(limited)) == (rows, 200)
+    # 2 operations per parameter of DeBERTa's layers and per token: half of 256 tokens of each row.
+    at_least = 2 * 85e6 * rows * 128 / CPU.flops("fp32", 1)
+    assert run_time(mnli, CPU).seconds > at_least > 10 * run_time(limited, CPU).seconds
+    assert minutes(mnli, cells.study, hardware=CPU) > at_least / 60
+    shorter = texts.task.model_copy(update={"generation": texts.task.generation.model_copy(update={"max_length": 2})})
+    brief = texts.model_copy(update={"task": shorter})
+    assert run_time(texts, A100).seconds > run_time(brief, A100).seconds + 600
 
 
 STUDY = study_of(3, "tasks=[sst2]", "methods=[lora, qlora]")
