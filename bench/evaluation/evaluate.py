@@ -30,6 +30,7 @@ from bench.evaluation.rouge import dropped, rouge_metrics
 from bench.evaluation.spans import example_answers
 from bench.inputs.collate import Collator
 from bench.inputs.languages import languages_of
+from bench.inputs.reference_answers import without_answer
 from bench.inputs.splits import Split
 
 # How the allocators of the host and of the device word that memory ran out, where they raise a plain RuntimeError.
@@ -120,6 +121,10 @@ def evaluate(
         result.notes += [
             f"{name}: {loss.warning(task.rouge_tokenizer)}" for name, loss in losses.items() if loss.too_much
         ]
+    for name, split in splits.items():
+        if lacking := without_answer(task, split.targets):
+            what = f"`extract` finds no answer in {lacking:,} of {len(split):,} references"
+            result.notes.append(f"{name}: {what}: no prediction is right there")
     if found := signatures(task):
         result.settings["sacrebleu"] = found
     if process_group.is_main:

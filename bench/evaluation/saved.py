@@ -180,7 +180,7 @@ def evaluate_saved(cell: Cell, saved: Saved, fit: Fit, *, out: Path, cache: Path
         seconds = {"load": load_seconds, "evaluation": time.monotonic() - began - load_seconds}
         about = {**record.evaluation, "seconds": seconds, "outputs": fit.order}
         about["tokenizer_sha256"] = data.manifest["tokenizer_sha256"]
-        record = record.model_copy(update={"evaluation": about, "notes": (*fit.notes, *notes)})
+        record = record.model_copy(update={"evaluation": about, "notes": (*record.notes, *fit.notes, *notes)})
         write_record(record, out)
     except OSError as error:
         raise BenchError(f"{out}: can't be written: {error}") from error

@@ -17,7 +17,8 @@ from bench.paths import CachePaths
 
 KEY_LENGTH = 12  # hex digits
 # Raise one of them when the meaning of those prepared files changes, so that all of them are prepared again.
-DATA_FORMAT = 3  # 2: rows hold segment ids where the model takes them; 3: Arrow files
+# 2: rows hold segment ids where the model takes them; 3: Arrow files; 4: no row without a token, and booleans by name
+DATA_FORMAT = 4
 MODEL_FORMAT = 1
 GENERATED = 2  # what the generators make: their rows, and the models trained on them
 

@@ -31,6 +31,7 @@ from bench.inputs.model_fit import check_prepared
 from bench.inputs.origin import change_of_data, check_unchanged, files_of_data, read_origin, states_of, write_origin
 from bench.inputs.prompts import check_prompts
 from bench.inputs.reader import Reader, check_vocabulary, load_image_processor, load_processor, load_tokenizer
+from bench.inputs.reference_answers import check_reference_answers
 from bench.inputs.segments import has_segments
 from bench.inputs.sources import Source, read_source
 from bench.inputs.splits import Split, open_split, split_file
@@ -151,6 +152,9 @@ def _prepare(
             join_blocks(files, file)
             check_lengths(file, tokenizer, f"{task.data_title}, split {name!r}")
             splits[name] = {"rows": count_rows(file), "sha256": digest(file), "content": rows_digest(file)}
+        check_reference_answers(
+            task, {name: open_split(split_file(new, name)).targets for name in task.data.evaluation}
+        )
         content = {
             "splits": splits,
             "evaluation": list(task.data.evaluation),

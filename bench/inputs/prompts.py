@@ -119,8 +119,11 @@ class PromptEncoder:
             return []
         # A chat template writes the special tokens itself.
         found: list[Ids] = self._tokenizer(list(texts), add_special_tokens=not self.prompt.chat)["input_ids"]
-        end = self._tokenizer.eos_token_id
-        return [ids[:-1] if ids and ids[-1] == end and not self.prompt.chat else ids for ids in found]
+        start, end = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        if self.prompt.chat:
+            return found
+        # OPT begins a text with the token that ends one: of an empty text that start is all there is.
+        return [ids[:-1] if ids[-1:] == [end] and ids != [start] else ids for ids in found]
 
     def _cut(self, ids: Ids) -> Ids:
         most = self.task.recipe.max_length

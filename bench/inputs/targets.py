@@ -13,6 +13,7 @@ from bench.errors import BenchError, nearest
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INDEX = re.compile(r"(0|-?[1-9]\d{0,9})(\.0+)?", re.ASCII)
+_TRUTH = {True: ("true", "yes"), False: ("false", "no")}  # how labels call the values of a column of booleans
 _WHOLE = re.compile(r"-?\d+", re.ASCII)
 
 FLOAT32_MAX = 3.4028234663852886e38
@@ -110,7 +111,7 @@ def _label(task: Task, value: Any, *, has_names: bool) -> int:
     `has_names` that their numbers are indices.
     """
     names = names_in_data(task)
-    index = whole_number(value)
+    index = _index_of_truth(value, names) if isinstance(value, bool) else whole_number(value)
     if isinstance(value, str) and value in names:
         return names.index(value)
     if any(_WHOLE.fullmatch(name) for name in names) and not (has_names and not isinstance(value, str)):
@@ -119,6 +120,12 @@ def _label(task: Task, value: Any, *, has_names: bool) -> int:
         return index
     hint = nearest(value, names) if isinstance(value, str) else ""
     raise BadValue(f"should hold 0 to {len(names) - 1} or one of {names}, found {short(value)}{hint}")
+
+
+def _index_of_truth(value: bool, names: Sequence[str]) -> int:
+    """The index of the name that says `value`, wherever it stands among `names`; else 0 for false and 1 for true."""
+    said = [index for index, name in enumerate(names) if name.casefold() in _TRUTH[value]]
+    return said[0] if len(said) == 1 else int(value)
 
 
 def whole_number(value: Any) -> int | None:

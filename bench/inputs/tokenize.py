@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LISTS = ("input_ids", "label_ids", PIXELS)  # of these columns a batch has the first two, or all
+NO_TEXT = -1  # fewer tokens than any row has, where rows need none
 TABLE_TOKENS = 2**24  # tokens up to which a digest takes all rows as one table
 
 
@@ -60,7 +61,8 @@ class Tokenizer:
         self.task, self.segments = task, segments
         self._tokenizer = tokenizer
         set_languages(task, tokenizer)
-        self.empty = len(tokenizer("")["input_ids"])  # special tokens alone
+        # Special tokens alone. Of a prompt that is empty in every row nothing was cut off: plain language modeling.
+        self.empty = NO_TEXT if task.prompt and not task.prompt.text else len(tokenizer("")["input_ids"])
 
     def __call__(self, rows: Rows) -> pyarrow.RecordBatch:
         """The columns of a block of rows."""

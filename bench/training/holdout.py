@@ -21,6 +21,7 @@ from bench.inputs.collate import Collator
 from bench.inputs.datasets import open_data
 from bench.inputs.generated import check_generated
 from bench.inputs.reader import load_processor
+from bench.inputs.reference_answers import check_reference_answers
 from bench.inputs.splits import Split
 
 
@@ -41,14 +42,17 @@ class Rows:
     def read(cls, data: Path, model: Path, cell: Cell) -> Rows:
         """From the prepared folders of data and model. For a trial no file of an evaluation split is looked at.
 
-        Raises BenchError if a file is not what was prepared, or if the model can't write what the task asks for.
+        Raises BenchError if a file is not what was prepared, if the model can't write what the task asks for, or
+        if there is no answer to be right.
         """
         prepared = open_data(data, evaluation=cell.trial is None)
         train, held_out = hold_out(prepared.train, cell.recipe.holdout_rows)
         tokenizer = load_processor(cell.task, model)
-        # What is prepared stays when a study changes how texts are generated, so this is asked again.
+        evaluation = {HELD_OUT: held_out} if cell.trial else prepared.evaluation
+        # What is prepared stays when a study changes how texts are generated and compared, so this is asked again.
         check_generated(cell.task, model, tokenizer)
-        return cls(train, held_out, {HELD_OUT: held_out} if cell.trial else prepared.evaluation, tokenizer)
+        check_reference_answers(cell.task, {name: split.targets for name, split in evaluation.items()})
+        return cls(train, held_out, evaluation, tokenizer)
 
     def collator(self, split: Split, kind: str, device: torch.device) -> Collator:
         """Makes batches of `split` on `device` for a task of that kind."""

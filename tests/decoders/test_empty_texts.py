@@ -9,6 +9,7 @@ import pyarrow
 import pytest
 import torch
 from helpers.small_models import save_small_gpt2
+from tokenizers.processors import TemplateProcessing
 from torch.nn import functional
 from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel, PreTrainedTokenizerBase
 
@@ -23,7 +24,7 @@ from bench.inputs.formats.rows import Rows
 from bench.inputs.padding import settle_padding
 from bench.inputs.reader import load_tokenizer
 from bench.inputs.splits import Split, open_split
-from bench.inputs.tokenize import Tokenizer
+from bench.inputs.tokenize import Tokenizer, check_lengths
 
 CPU = torch.device("cpu")
 
@@ -85,3 +86,34 @@ def test_a_tokenizer_without_such_a_token_is_refused(gpt2: Path) -> None:
     assert with_a_token([[3]], tokenizer) == [[3]]
     with pytest.raises(BenchError, match="none that begins or ends a text"):
         with_a_token([[3], []], tokenizer)
+
+
+def test_where_the_token_that_ends_a_text_begins_it_too_an_empty_prompt_is_that_token(
+    gpt2: Path, tmp_path: Path
+) -> None:
+    """As OPT's tokenizer writes it: the start is no part of what is learned."""
+    tokenizer = load_tokenizer(gpt2)
+    start, ids = tokenizer.eos_token_id, tokenizer(" the bread")["input_ids"]
+    parts = {"single": f"{tokenizer.eos_token} $A", "special_tokens": [(tokenizer.eos_token, start)]}
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(**parts)
+    assert (tokenizer.bos_token_id, tokenizer(" the bread")["input_ids"]) == (start, [start, *ids])
+    task = task_of("gsm8k", prompt={"text": "{question}", "completion": "{answer}"})
+    split = prepared(task, tokenizer, Rows([[""], ["a"]], [" the bread", " the bread"], [0, 1]), tmp_path)
+    assert [split.input_ids[0].tolist(), split.input_ids[1][0]] == [[start], start]
+    assert [split.label_ids[i].tolist() for i in range(2)] == [[*ids, start]] * 2
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_prompt_may_be_empty_in_every_row(gpt2: Path, tmp_path: Path, begins: bool) -> None:
+    """Plain language modeling, whether or not the tokenizer puts a token before a text."""
+    tokenizer = load_tokenizer(gpt2)
+    if begins:
+        parts = {"single": f"{tokenizer.eos_token} $A", "special_tokens": [(tokenizer.eos_token, 0)]}
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(**parts)
+    task = task_of("gsm8k", prompt={"text": "", "completion": "{answer}"})
+    prepared(task, tokenizer, Rows([["a"], ["b"]], ["the bread", "bread"], [0, 1]), tmp_path)
+    check_lengths(tmp_path / "rows.arrow", Tokenizer(task, tokenizer, segments=False), "split 'test'")
+    needs_text = Tokenizer(task_of("gsm8k"), tokenizer, segments=False)
+    if begins:
+        with pytest.raises(BenchError, match="split 'test': no row has a token left at 256"):
+            check_lengths(tmp_path / "rows.arrow", needs_text, "split 'test'")

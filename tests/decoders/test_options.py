@@ -16,6 +16,7 @@ from bench.config.data import Columns, Data
 from bench.config.task import Task
 from bench.errors import BenchError
 from bench.inputs.sources import read_source
+from bench.inputs.targets import target
 
 ROW = {"question": "Who?", "choices": {"text": ["the baker", "a doctor", "her brother"], "label": ["A", "B", "C"]}}
 
@@ -82,6 +83,23 @@ def test_names_of_options_that_fit_no_options(columns: dict[str, Any], message: 
 def test_the_same_options_for_every_row(tmp_path: Path) -> None:
     rows = read(tmp_path, [{"passage": "It rains.", "question": "is it wet", "answer": True}], "boolq")
     assert (rows.texts, rows.options, rows.targets) == ([["It rains.", "is it wet"]], [["no", "yes"]], [1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "targets"),
+    [
+        (["true", "false"], [0, 1]),
+        (["False", "True"], [1, 0]),
+        (["yes", "no"], [0, 1]),
+        (["no", "maybe", "yes"], [2, 0]),
+        (["1", "0"], [0, 1]),
+        (["different", "equal"], [1, 0]),  # named after nothing: as numbers, 0 and 1
+    ],
+)
+def test_booleans_are_the_labels_that_say_so(labels: list[str], targets: list[int]) -> None:
+    data = {"hub": "a/b", "columns": {"text": ["t"], "target": "y"}}
+    task = Task(name="t", kind="classification", data=data, labels=labels, metrics=["accuracy"])
+    assert [target(task, value) for value in (True, False)] == targets
 
 
 @pytest.mark.parametrize(

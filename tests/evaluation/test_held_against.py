@@ -14,6 +14,7 @@ import torch
 from helpers.saved_models import NAMES, ORDER, World, assert_said, change_tensors, named, recorded
 
 from bench.cli.app import main
+from bench.evaluation.evaluate import Evaluated, evaluate
 from bench.records.io import read_record, write_record
 
 
@@ -120,6 +121,21 @@ def test_the_record_beside_an_adapter_tells_its_classes(
     assert recorded(tmp_path)[0].evaluation["outputs"] == ORDER
     assert world.score(adapter, task="cola") == 2
     assert_said(capsys, "by the record beside it, has 3 classes .* but task 'cola' has 2")
+
+
+def test_what_the_evaluation_itself_notes_stays_in_the_record(
+    world: World, copy: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a tokenizer of ROUGE drops much of the references."""
+
+    def noted(*given: Any) -> Evaluated:
+        found = evaluate(*given)
+        found.notes.append("what it found")
+        return found
+
+    monkeypatch.setattr("bench.evaluation.saved.evaluate", noted)
+    assert world.score(copy("checkpoint")) == 0
+    assert "what it found" in recorded(tmp_path)[0].notes
 
 
 def test_its_own_tokenizer_reads_the_rows(world: World, copy: Callable[..., Path], tmp_path: Path) -> None:
