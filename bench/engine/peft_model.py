@@ -120,7 +120,11 @@ def schedule_of(
     costs = [site.parameters_per_rank + 1 if unit == "parameters" else 1 for site in sites]
     initial = sum(rank * cost for rank, cost in zip(ranks, costs, strict=True))
     if not adalora:
-        return RankSchedule(initial_budget=initial, target_budget=initial, total_steps=total_steps or ENDLESS)
+        total = ENDLESS if total_steps is None else total_steps
+        try:
+            return RankSchedule(initial_budget=initial, target_budget=initial, total_steps=total)
+        except ValueError as error:
+            raise BenchError(str(error)) from error
     if total_steps is not None and total_steps != config.total_step:
         raise BenchError(f"AdaLoraConfig.total_step is {config.total_step}, but the training makes {total_steps} steps")
     try:
