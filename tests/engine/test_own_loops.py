@@ -12,7 +12,7 @@ from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.engine.options import AllocatorOptions, StepOptions
-from bench.engine.peft_model import core_for
+from bench.engine.peft_model import core_for, record_ranks
 from bench.engine.step import Core
 from bench.engine.trainer import AdapterOptimizer
 from bench.errors import BenchError
@@ -121,3 +121,24 @@ def test_another_default_type_is_refused() -> None:
             core_for(model)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_a_rank_without_effect_is_saved_where_others_have_left(tmp_path: Path) -> None:
+    """Its singular value is 0 where its last steps were skipped, or its matrix got no gradient."""
+    model = adapted("adalora")
+    core = core_for(model, learning_rate=1e-2, compact=True)
+    for _ in range(5):
+        core.accumulate(model(**BATCH).loss)
+        core.step()
+    ranks = core.live_ranks()
+    site = next(index for index, rank in enumerate(ranks.values()) if 0 < rank < 4)
+    with torch.no_grad():
+        core.flat.factors(core.flat.data)[site][2][0] = 0
+    core.flat.fold()
+    record_ranks(model, core)
+    model.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(llama(), tmp_path)
+    layers = [loaded.get_base_model().get_submodule(name) for name in ranks]
+    assert [len(layer.lora_E["default"]) for layer in layers] == list(ranks.values())
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.eval()(WORDS).logits, model.eval()(WORDS).logits)
