@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.engine.carry import carry
 from bench.engine.fused_layers import ADAPTER, install, keep_task_loss
 from bench.engine.layout import Kept, Layout, Site
+from bench.engine.trainable import check_trainable
 from bench.errors import BenchError
 
 
@@ -45,8 +46,8 @@ class FlatParameters:
     values E [triplets]. Gradients of B arrive as those of the product E B; `unfold_gradients` turns them into E's and
     B's. `adapter` is PEFT's name of the adapter.
 
-    Raises BenchError if a site has no adapter that the fused layers can compute, if nothing is trainable, or if a
-    trainable parameter is not float32.
+    Raises BenchError if a site has no adapter that the fused layers can compute, if nothing is trainable, or if one
+    buffer can't stand for what is (see `check_trainable`).
     """
 
     def __init__(self, model: Any, sites: Sequence[Site], adapter: str = ADAPTER) -> None:
@@ -69,7 +70,8 @@ class FlatParameters:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad and id(p) not in of_adapter]
         if not factors and not named:
             raise BenchError("no adapted matrix: nothing to train")
-        _check_dtype(named)
+        active = any(adapter in layer.active_adapters for layer in self._layers)
+        check_trainable(adapter, (p for group in factors for p in group), named, self.device, active=active)
         # Matrices first, so that weight decay covers one slice of the buffer, and biases and norms lie behind it.
         self.head = [p for _, p in named if p.ndim > 1] + [p for _, p in named if p.ndim <= 1]
         self.head_names = [n for n, p in named if p.ndim > 1] + [n for n, p in named if p.ndim <= 1]
@@ -283,11 +285,3 @@ def _names(svd: bool) -> tuple[str, ...]:
 def _parameter(layer: Any, name: str, adapter: str) -> nn.Parameter:
     factor = getattr(layer, name)[adapter]  # AdaLoRA keeps parameters here, LoRA keeps linear layers
     return factor if isinstance(factor, nn.Parameter) else factor.weight
-
-
-def _check_dtype(named: Sequence[tuple[str, nn.Parameter]]) -> None:
-    for name, parameter in named:
-        if parameter.dtype != torch.float32:
-            raise BenchError(
-                f"trainable parameter {name} is {parameter.dtype}; what is trained must be float32: call .float() on it"
-            )

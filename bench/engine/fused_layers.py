@@ -13,7 +13,6 @@ lives as long as its product, and the backward pass casts again.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.engine.autocast import without_autocast
 from bench.errors import BenchError
 
 ADAPTER = "default"  # PEFT's own default name of an adapter
@@ -77,7 +77,7 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
     def forward(ctx: Any, x: Tensor, _anchor: Tensor, weight: Tensor, bias: Tensor | None, site: SiteTensors) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         result = functional.linear(flat, weight, bias)
-        with _without_autocast(x):
+        with without_autocast(x):
             hidden = torch.mm(flat.float(), site.a_t)
             site.add_to(result, hidden)
         ctx.save_for_backward(flat, hidden, weight)
@@ -89,15 +89,16 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
         flat, hidden, weight = ctx.saved_tensors
         site: SiteTensors = ctx.site
         grad = grad.reshape(-1, grad.shape[-1])
-        grad_hidden = site.backward(grad.float(), flat.float(), hidden)
-        if not ctx.needs_input_grad[0]:
-            return None, None, None, None, None
-        # The gradient has the type of the forward product. Under autocast x and the weight may have others.
-        grad_x = torch.mm(grad, weight.to(grad.dtype)).to(flat.dtype)
-        if grad_x.dtype == torch.float32:
-            grad_x.addmm_(grad_hidden, site.a, alpha=site.scale)
-        else:
-            grad_x.add_(torch.mm(grad_hidden, site.a), alpha=site.scale)
+        with without_autocast(grad):  # somebody may call `backward` under it
+            grad_hidden = site.backward(grad.float(), flat.float(), hidden)
+            if not ctx.needs_input_grad[0]:
+                return None, None, None, None, None
+            # The gradient has the type of the forward product. Under autocast x and the weight may have others.
+            grad_x = torch.mm(grad, weight.to(grad.dtype)).to(flat.dtype)
+            if grad_x.dtype == torch.float32:
+                grad_x.addmm_(grad_hidden, site.a, alpha=site.scale)
+            else:
+                grad_x.add_(torch.mm(grad_hidden, site.a), alpha=site.scale)
         return grad_x.view(ctx.shape), None, None, None, None
 
 
@@ -108,7 +109,7 @@ class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, result: Tensor, x: Tensor, _anchor: Tensor, site: SiteTensors) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        with _without_autocast(x):
+        with without_autocast(x):
             hidden = torch.mm(flat.float(), site.a_t)
             site.add_to(result.view(-1, result.shape[-1]), hidden)
         ctx.mark_dirty(result)
@@ -120,24 +121,12 @@ class AddedAdapter(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         flat, hidden = ctx.saved_tensors
         site: SiteTensors = ctx.site
-        grad_hidden = site.backward(grad.reshape(-1, grad.shape[-1]).float(), flat.float(), hidden)
-        if not ctx.needs_input_grad[1]:
-            return grad, None, None, None
-        grad_x = torch.mm(grad_hidden, site.a).mul_(site.scale).to(flat.dtype)
+        with without_autocast(grad):
+            grad_hidden = site.backward(grad.reshape(-1, grad.shape[-1]).float(), flat.float(), hidden)
+            if not ctx.needs_input_grad[1]:
+                return grad, None, None, None
+            grad_x = torch.mm(grad_hidden, site.a).mul_(site.scale).to(flat.dtype)
         return grad, grad_x.view(ctx.shape), None, None
-
-
-def autocast_device(tensor: Tensor) -> str:
-    """The type of device whose autocast applies to `tensor`. Where there are shapes alone, it is the CPU's that says
-    whether it is on: the meta device has none, and CUDA's can't be turned on without a GPU."""
-    device: str = tensor.device.type
-    return "cpu" if device == "meta" else device
-
-
-def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """Inside, products are those of the types of their factors."""
-    device = autocast_device(x)
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def fused_forward(layer: Any, x: Tensor, **options: Any) -> Tensor:

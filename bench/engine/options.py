@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from bench.errors import BenchError, nearest
 
 ImportanceKind = Literal["sensitivity-uncertainty", "sensitivity", "magnitude"]
 BudgetUnit = Literal["ranks", "parameters"]
@@ -21,6 +23,8 @@ class StepOptions:
     largest norm of the whole gradient, adapter and heads together; None turns clipping off. orthogonality: gamma, the
     weight of AdaLoRA's regularizer; 0 costs nothing. micro_batches: how many losses make one step, where `accumulate`
     is not told each one's share.
+
+    Raises BenchError if `max_grad_norm` is not above 0, or `micro_batches` below 1.
     """
 
     learning_rate: float = 5e-4
@@ -33,6 +37,13 @@ class StepOptions:
     orthogonality: float = 0.0
     micro_batches: int = 1
     optimizer: OptimizerName = "adamw"
+
+    def __post_init__(self) -> None:
+        # With 0, which turns clipping off elsewhere, every gradient would be clipped to nothing.
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise BenchError(f"max_grad_norm is {self.max_grad_norm}: expected more than 0, or None for no clipping")
+        if self.micro_batches < 1:
+            raise BenchError(f"micro_batches is {self.micro_batches}: expected 1 or more")
 
     def learning_rate_at(self, step: int, total_steps: int) -> float:
         """The learning rate of the optimizer step that follows `step` steps, of `total_steps`."""
@@ -109,6 +120,8 @@ class AllocatorOptions:
     let ranks grow. moving: for ElaLoRA. salience: for SalientLoRA. gates: for L1RA, as is weight_decay, the
     optimizer's. seed: for allocators that draw random steps or values. ranks: for `given`, the rank of each site.
     sparsity: for allocators with an L1 penalty on the singular values, its weight lambda in units of the learning rate.
+
+    Raises BenchError if there is no such unit.
     """
 
     name: str = "fixed"
@@ -125,3 +138,8 @@ class AllocatorOptions:
     seed: int = 0
     ranks: tuple[int, ...] | None = None
     sparsity: float = 0.4
+
+    def __post_init__(self) -> None:
+        units = get_args(BudgetUnit)
+        if self.unit not in units:
+            raise BenchError(f"unknown unit {self.unit!r}{nearest(self.unit, units)}")

@@ -120,7 +120,11 @@ def schedule_of(
     costs = [site.parameters_per_rank + 1 if unit == "parameters" else 1 for site in sites]
     initial = sum(rank * cost for rank, cost in zip(ranks, costs, strict=True))
     if not adalora:
-        return RankSchedule(initial_budget=initial, target_budget=initial, total_steps=total_steps or ENDLESS)
+        total = ENDLESS if total_steps is None else total_steps
+        try:
+            return RankSchedule(initial_budget=initial, target_budget=initial, total_steps=total)
+        except ValueError as error:
+            raise BenchError(str(error)) from error
     if total_steps is not None and total_steps != config.total_step:
         raise BenchError(f"AdaLoraConfig.total_step is {config.total_step}, but the training makes {total_steps} steps")
     try:
@@ -140,7 +144,8 @@ def record_ranks(model: Any, core: Core, adapter: str = ADAPTER) -> None:
     """Write the ranks that live now into the adapter's config, so that PEFT saves only these, and loads them again.
 
     It sets `rank_pattern` of an AdaLoraConfig; a LoRA adapter needs nothing. A rank whose singular value is 0 adds
-    nothing to any output, so leaving it out of the file is exact.
+    nothing to any output, so leaving it out of the file is exact. Where ranks have left the model's parameters, PEFT
+    can't leave out more of them.
     """
     config = _config(model, adapter)
     if config.peft_type != "ADALORA":
@@ -150,7 +155,8 @@ def record_ranks(model: Any, core: Core, adapter: str = ADAPTER) -> None:
     pattern = {}
     for site, kept, initial in zip(core.flat.layout.sites, core.flat.layout.kept, ranks, strict=True):
         singular = state[f"base_model.model.{site.name}.lora_E.{adapter}"].flatten().tolist()
-        live = {rank for rank, value in zip(kept, singular, strict=True) if value != 0}
+        compacted = len(kept) < initial
+        live = {rank for rank, value in zip(kept, singular, strict=True) if value != 0 or compacted}
         pattern[f"{site.name}.lora_E"] = [rank in live for rank in range(initial)]
         before = (config.rank_pattern or {}).get(f"{site.name}.lora_E", [])
         if sum(before) == initial:

@@ -20,6 +20,7 @@ from torch import Tensor
 from bench.distributed import SINGLE_PROCESS, ProcessGroup
 from bench.engine.allocators.base import StepFacts
 from bench.engine.allocators.registry import build_allocator
+from bench.engine.autocast import aside
 from bench.engine.flat import FlatParameters
 from bench.engine.fused_layers import ADAPTER
 from bench.engine.layout import Site
@@ -81,14 +82,15 @@ class Core:
         """Backward of one micro-batch.
 
         share: the part of the optimizer step's rows (of all processes together) that this loss is the mean of; by
-        default 1 / `options.micro_batches`. Raises BenchError while ranks are masked.
+        default 1 / `options.micro_batches`. Raises BenchError while ranks are masked, or if it is more than one number.
         """
         if self._viewing or self.flat.masked:
             raise BenchError("no training inside budget_view or model.eval(): ranks are masked for evaluation")
-        if share is None:
-            share = 1 / self.options.micro_batches
+        if loss.numel() != 1:
+            raise BenchError(f"expected one loss, found {list(loss.shape)} of them: take their mean")
+        share = 1 / self.options.micro_batches if share is None else share
         loss.backward(torch.full_like(loss, share))
-        part = loss.detach() * share
+        part = loss.detach().reshape(()) * share
         self._loss = part if self._loss is None else self._loss + part
 
     def accumulate_nothing(self) -> None:
@@ -107,7 +109,7 @@ class Core:
         self.flat.zero_gradients()
         self._loss = None
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
+    @aside
     def step(self, learning_rate: float | None = None) -> StepReport:
         """One optimizer step from the gradients that `accumulate` gathered.
 
@@ -132,14 +134,12 @@ class Core:
         norm = torch.linalg.vector_norm(flat.grad)
         # 1 if norm or loss is inf or nan: inf * 0 and nan * 0 are nan, the one value here that differs from 0.
         skipped = (norm + loss).mul(0).ne(0).float()
-        clip = None
-        if limit is not None:
-            clip = (limit / (norm + 1e-6)).clamp_(max=1.0)  # as torch.nn.utils.clip_grad_norm_
+        clip = None if limit is None else (limit / (norm + 1e-6)).clamp_(max=1.0)  # as torch.nn.utils.clip_grad_norm_
+        if clip is not None:
             flat.grad.mul_(clip)
         rate = self.learning_rate(self.completed) if learning_rate is None else learning_rate
         self.optimizer.step(rate, skipped, hold)
         self._skipped.add_(skipped)
-
         self.completed += 1
         # The importance needs this step's gradient, so the allocator comes before the gradients are cleared.
         facts = StepFacts(1 - skipped, clip, loss, hold, rate, self.optimizer.moments, regularizer)
@@ -158,7 +158,7 @@ class Core:
         """Whether the allocator wants the loss on held-out rows now, after a step; `validated` takes it."""
         return self.allocator.watches(self.completed)
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
+    @aside
     def validated(self, loss: float) -> bool:
         """Take in the loss on held-out rows. Returns whether ranks changed. Raises BenchError if none is wanted."""
         if not self.watches:

@@ -34,10 +34,13 @@ class AdapterOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     from outside would not see the adapter's, which is kept in one flat buffer. Weight decay acts on matrices only.
 
     Make it when the model is on its device. Its state holds the exact parameters, moments, importance averages and
-    ranks, so that `load_state_dict` continues a training bit for bit, whatever was loaded into the model before.
+    ranks, so that `load_state_dict` continues a training bit for bit, whatever was loaded into the model before. A step
+    of torch's gradient scalers is refused.
 
     Raises BenchError if the model has no AdaLoRA or LoRA adapter on linear layers; see `bare_core`.
     """
+
+    _step_supports_amp_scaling = True  # torch's gradient scalers then leave a note here in place of touching gradients
 
     def __init__(
         self,
@@ -71,6 +74,8 @@ class AdapterOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One optimizer step from the gradients of all backward passes since the last one."""
+        if hasattr(self, "found_inf"):
+            raise BenchError("a gradient scaler is not supported: train in bfloat16 or float32, which need none")
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -141,6 +146,8 @@ class AdapterCallback(TrainerCallback):  # type: ignore[misc]
             )
         if args.world_size > 1:
             raise BenchError(f"{args.world_size} processes under Trainer are not supported: start one process")
+        if args.n_gpu > 1:  # Trainer copies the model to all of them (torch.nn.DataParallel)
+            raise BenchError(f"{args.n_gpu} GPUs under Trainer are not supported: name one in CUDA_VISIBLE_DEVICES")
         core.flat.check_views()
 
     def on_log(

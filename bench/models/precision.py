@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.engine.fused_layers import autocast_device
+from bench.engine.autocast import autocast_device
 
 
 def matmul_dtype(device: str, storage: str) -> torch.dtype:

@@ -128,7 +128,7 @@ class Loop:
         changed, held_out_loss = report.masked, None
         best = self.best if self.best and self.best.due() else None
         if best or self.core.watches:
-            with self._evaluating():
+            with self._evaluating(), self.core.budget_view():
                 held_out_loss = self.held_out.loss(self.model)
             if best:
                 best.offer(held_out_loss)

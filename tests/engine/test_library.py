@@ -207,6 +207,13 @@ def test_arguments_that_contradict_the_schedule_are_refused(rows, tmp_path, chan
         trainer_of(model_of(adalora()), rows, arguments(tmp_path, **changes)).train()
 
 
+def test_several_gpus_are_refused(rows, tmp_path):
+    several = arguments(tmp_path)
+    several._n_gpu = 2  # what Trainer finds where a process sees two
+    with pytest.raises(BenchError, match="2 GPUs under Trainer are not supported"):
+        trainer_of(model_of(adalora()), rows, several).train()
+
+
 def test_models_that_it_cannot_train_are_refused():
     with pytest.raises(BenchError, match="expected a PeftModel"):
         core_for(bare())

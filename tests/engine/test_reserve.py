@@ -14,6 +14,7 @@ from torch.nn import functional
 from bench.config.rank_rules import Growth
 from bench.config.rank_schedule import largest_rank, schedule_of
 from bench.engine.allocators.reserve import RESERVED
+from bench.training.best_step import BestStep
 
 SHAPES = [(12, 16), (16, 12), (12, 12), (10, 16)]
 STEPS, WARMUP, MOST, CAP = 20, 2, 4, 8
@@ -198,3 +199,22 @@ def test_a_reserve_trains_but_does_not_count_and_leaves_when_growth_ends() -> No
     assert core.budget_mask() is None
     assert sum(core.flat.layout.ranks) == CAP
     assert core.trainable_parameters()["adapter"] == core.live_parameters()
+
+
+@pytest.mark.parametrize("end", [7, 9, STEPS])
+def test_the_best_step_has_no_reserves_when_it_is_restored(end: int) -> None:
+    core = made()
+    best = BestStep(core, frozenset({6}))
+    for batch in data()[:end]:
+        core.accumulate(loss_of(core.model, batch))
+        core.step()
+        if best.due():
+            best.offer(1.0)
+            ranks, singular = core.live_ranks(), core.flat.singular[core.budget_mask()].clone()
+    again = BestStep(core, best.checks)
+    again.load(*best.state())
+    again.restore()
+    assert core.live_ranks() == ranks
+    with core.budget_view():
+        assert sorted(core.flat.singular[core.flat.singular.abs() > RESERVED / 2].tolist()) == sorted(singular.tolist())
+    assert core.live_parameters() <= sum(ranks.values()) * (16 + 12 + 1)
