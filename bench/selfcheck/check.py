@@ -39,7 +39,7 @@ class Check:
 
     name: for the command line. question: what holds where it passes. advice: what to do where it fails. run: answers
     it; an exception is a failure. alone: in a process without a model or a GPU, because it starts others that need
-    them. limit: seconds after which it counts as hung.
+    them. needed: no later check can say anything where this one fails. limit: seconds after which it counts as hung.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Check:
     advice: str
     run: Callable[[Place], Finding]
     alone: bool = False
+    needed: bool = False
     limit: float = 600.0
 
 

@@ -91,7 +91,9 @@ def processes(place: Place) -> Finding:
 
 REPORT = "train nothing that counts before it is solved, and report it with the JSON file"
 CHECKS = (
-    Check("device", "PyTorch uses the device", "docs/slurm.md says which GPUs and drivers it needs", device),
+    Check(
+        "device", "PyTorch uses the device", "docs/slurm.md says which GPUs and drivers it needs", device, needed=True
+    ),
     Check("storages", "every storage loads and trains", "see the log for the library that failed; " + REPORT, storages),
     Check("bytes", "a base takes the bytes that the plan counts", "do not use the plan's bytes; " + REPORT, base_bytes),
     Check("bits", "a step gives the same bits twice", "no result here can be repeated; " + REPORT, same_bits),

@@ -33,15 +33,30 @@ Answer = tuple[Finding, bool]  # a finding, and whether the process is whole aft
 def run_checks(
     checks: Sequence[Check], place: Place, log: Path, told: Callable[[Outcome], None] = lambda _: None
 ) -> list[Outcome]:
-    """The outcome of each check, in their order; `told` gets each as soon as it is there. They print to `log`."""
+    """The outcome of each check, in their order; `told` gets each as soon as it is there. They print to `log`.
+
+    After a needed check that fails, all others are skipped.
+    """
     outcomes: list[Outcome] = []
     while len(outcomes) < len(checks):
         left = checks[len(outcomes) :]
-        alike = list(takewhile(lambda check: check.alone == left[0].alone, left))  # noqa: B023 (used at once)
-        for outcome in _in_a_process(alike, place, log):
+        failed = [
+            check.name for check, outcome in zip(checks, outcomes, strict=False) if check.needed and outcome.failed
+        ]
+        for outcome in _skipped(left, failed[0]) if failed else _in_a_process(_alike(left), place, log):
             outcomes.append(outcome)
             told(outcome)
     return outcomes
+
+
+def _alike(checks: Sequence[Check]) -> list[Check]:
+    """The first of `checks` that one process may run: all of them share it, or each needs one without a model."""
+    return list(takewhile(lambda check: check.alone == checks[0].alone, checks))
+
+
+def _skipped(checks: Sequence[Check], failed: str) -> Iterator[Outcome]:
+    for check in checks:
+        yield Outcome(check.name, check.question, check.advice, Finding("skipped", f"{failed} failed"), 0.0)
 
 
 def _in_a_process(checks: Sequence[Check], place: Place, log: Path) -> Iterator[Outcome]:
@@ -57,8 +72,9 @@ def _in_a_process(checks: Sequence[Check], place: Place, log: Path) -> Iterator[
         for check in checks:
             began = time.monotonic()
             finding, whole = _answer(receiving, check.limit)
-            yield Outcome(check.name, check.question, check.advice, finding, time.monotonic() - began)
-            if not whole:
+            outcome = Outcome(check.name, check.question, check.advice, finding, time.monotonic() - began)
+            yield outcome
+            if not whole or (check.needed and outcome.failed):
                 return
         process.join(END)  # it cleans up behind its own processes
     finally:

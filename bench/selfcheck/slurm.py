@@ -22,7 +22,7 @@ def run_in_slurm(words: Sequence[str], profile: Path, *, deep: bool) -> int:
     """
     if shutil.which("srun") is None:
         raise BenchError("--slurm: srun is not found: run it on a machine that submits to Slurm")
-    command = ["srun", "--job-name=rankbench-selfcheck", "--nodes=1", "--ntasks=1", "--cpus-per-task=4", "--mem=32G"]
+    command = ["srun", "--job-name=rankbench-selfcheck", "--nodes=1", "--ntasks=1", "--cpus-per-task=4", "--mem=16G"]
     command += [f"--time={MINUTES[deep]}", *_of_profile(profile)]
     return subprocess.run([*command, sys.executable, "-m", "bench.cli", "selfcheck", *words], check=False).returncode
 

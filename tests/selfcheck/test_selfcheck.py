@@ -46,8 +46,21 @@ def hanging_in_another(place: Place) -> Finding:
     return Finding("pass", "")
 
 
-def check(run: object, *, limit: float = 60, alone: bool = False) -> Check:
-    return Check(run.__name__, "it holds", "call for help", run, alone=alone, limit=limit)  # type: ignore[attr-defined]
+def failing(place: Place) -> Finding:  # noqa: ARG001
+    return Finding("fail", "no GPU")
+
+
+def check(run: object, *, limit: float = 60, alone: bool = False, needed: bool = False) -> Check:
+    name = run.__name__  # type: ignore[attr-defined]
+    return Check(name, "it holds", "call for help", run, alone=alone, needed=needed, limit=limit)  # type: ignore[arg-type]
+
+
+def test_where_a_needed_check_fails_the_others_are_skipped(tmp_path: Path) -> None:
+    for wrong in (failing, raising, crashing):
+        chosen = [check(fine, needed=True), check(wrong, needed=True), check(fine), check(fine, alone=True)]
+        outcomes = run_checks(chosen, Place(tmp_path, "cpu"), tmp_path / "log")
+        assert [outcome.finding.result for outcome in outcomes] == ["pass", "fail", "skipped", "skipped"]
+        assert outcomes[-1].finding.found == f"{wrong.__name__} failed"
 
 
 def test_every_check_has_its_answer(tmp_path: Path) -> None:
