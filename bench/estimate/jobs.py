@@ -1,13 +1,14 @@
 """What the job of a cell asks the cluster for: GPUs, cores, memory, minutes. A task's file or the study overrides each.
 
 The margins are generous, because a job that asks for too little is killed. Every further attempt asks for a multiple of
-the first, and the record holds what was really used. Snakemake reads this module at every parse, so it imports neither
-torch nor pandas.
+the first, of minutes up to a day, and the record holds what was really used. Snakemake reads this module at every
+parse, so it imports neither torch nor pandas.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from bench.estimate.run_time import DEFAULT_PARAMETERS, LAYER_KEYS, run_time
 
 PROCESS_MB = 3000  # interpreter, torch, and what a CUDA context takes on the host
 STARTUP_MINUTES = 20  # imports and loading from shared storage, evaluation, one lost checkpoint interval
-LONGEST_MINUTES = 24 * 60  # a usual partition limit; a longer cell is saved and resumed
+LONGEST_MINUTES = 24 * 60  # a usual partition limit, above which Slurm refuses jobs; a longer cell is saved and resumed
 MARGIN = 1.5  # on what the first attempt is predicted to take
 
 # For the bound of a training's memory on the CPU.
@@ -64,10 +65,24 @@ def hardware_for(cell: Cell, study: Study, hardware: Hardware) -> Hardware:
 def minutes(
     cell: Cell, study: Study, attempt: int = 1, times: Forecaster | None = None, hardware: Hardware = UNKNOWN_GPU
 ) -> int:
-    """Run time of the job in minutes on `hardware`, from records where `times` on it has some, with a margin."""
+    """Run time of the job in minutes on `hardware`, from records where `times` on it has some, with a margin.
+
+    No attempt asks for more than a day, unless the task's file or the study does.
+    """
     seconds = run_time(cell, hardware_for(cell, study, hardware), times).seconds
     estimate = min(LONGEST_MINUTES, STARTUP_MINUTES + math.ceil(MARGIN * seconds / 60))
-    return attempt * _first_given(cell.task.resources.runtime, study.resources.runtime, estimate)
+    first = _first_given(cell.task.resources.runtime, study.resources.runtime, estimate)
+    return _in_a_day(attempt * first, first)
+
+
+def one_after_another(minutes_of_cells: Sequence[int]) -> int:
+    """Run time of a job that trains cells one after another, in minutes: at most a day, or that of its longest cell."""
+    return _in_a_day(sum(minutes_of_cells), max(minutes_of_cells))
+
+
+def _in_a_day(minutes: int, least: int) -> int:
+    """What a job lacks at its limit, the next attempt goes on with; a job that may not start has no next attempt."""
+    return min(minutes, max(LONGEST_MINUTES, least))
 
 
 def given_minutes(cell: Cell, study: Study) -> bool:

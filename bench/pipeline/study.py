@@ -19,7 +19,7 @@ from bench.config.resolve import ResolvedStudy
 from bench.config.trials import direction
 from bench.estimate.duration import forecaster
 from bench.estimate.hardware import UNKNOWN_GPU, Hardware
-from bench.estimate.jobs import cores, gpus, hardware_for, memory_mb, minutes
+from bench.estimate.jobs import cores, gpus, hardware_for, memory_mb, minutes, one_after_another
 from bench.estimate.sharing import cells_in_job
 from bench.estimate.tuning_cost import possible_cells
 from bench.files import digest_json
@@ -281,7 +281,7 @@ class Pipeline:
         return self._at_once(group) * max(self._memory_mb(cell, attempt) for cell in group.cells)
 
     def group_minutes(self, group: Group, attempt: int) -> int:
-        return sum(self._minutes(cell, attempt) for cell in group.cells)
+        return one_after_another([self._minutes(cell, attempt) for cell in group.cells])
 
     def group_gpus(self, group: Group) -> int:
         return max(gpus(cell, self.study.study) for cell in group.cells)

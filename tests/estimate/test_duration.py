@@ -11,7 +11,7 @@ from helpers.records import ENVIRONMENT, make_record, study_of
 
 from bench.config.cell import Cell
 from bench.config.rank_schedule import schedule_of
-from bench.config.resolve import ResolvedStudy
+from bench.config.resolve import ResolvedStudy, load_study
 from bench.config.task import Resources
 from bench.estimate.duration import Forecaster, forecaster
 from bench.estimate.hardware import Hardware
@@ -199,3 +199,12 @@ def test_the_plan_asks_for_memory_that_grows_with_attempts(tmp_path: Path) -> No
     assert (cpu["gpus"], gpu["gpus"]) == (0, 1)
     assert cpu["mem_mb"] > gpu["mem_mb"]  # activations are the host's then
     assert memory_mb(on_cpu.cells[0], on_cpu.study, 3) == 3 * cpu["mem_mb"]
+
+
+@pytest.mark.parametrize(("given", "asked"), [(60, [60, 120, 180]), (1000, [1000, 1440, 1440]), (2880, [2880] * 3)])
+def test_further_attempts_ask_for_more_time_up_to_a_day(given: int, asked: list[int]) -> None:
+    """Slurm refuses a job that asks for more than its partition allows; a training that goes on needs no more."""
+    study = study_of(1, f"resources={{runtime: {given}}}")
+    assert [minutes(study.cells[0], study.study, attempt) for attempt in (1, 2, 3)] == asked
+    endless = load_study("paper", ["seeds=[0]", "methods=[lora]", "tasks=[cnn_dailymail]"])
+    assert {minutes(endless.cells[0], endless.study, attempt) for attempt in (1, 2, 3)} == {1440}

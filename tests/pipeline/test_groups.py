@@ -132,6 +132,7 @@ def test_a_job_asks_for_what_its_cells_take_at_the_same_time(cells_per_gpu: int,
     assert len(group.cells) == 4
     assert (pipeline.group_cores(group), pipeline.group_gpus(group)) == (2 * at_once, 1)
     assert (pipeline.group_memory_mb(group, 1), pipeline.group_minutes(group, 1)) == (1000 * at_once, 120)
+    assert [pipeline.group_minutes(group, attempt) for attempt in (2, 20)] == [240, 1440]
 
 
 def _group(single: Project, results: Path, names: list[str]) -> list[str]:
