@@ -109,7 +109,8 @@ class SourceSplit:
 
     def _generated(self, rows: Rows) -> Iterator[tuple[int, Path | None, Block]]:
         """Blocks of the generator's rows, whose columns are those of the task whatever it calls them."""
-        columns = [list(texts) for texts in zip(*rows.texts, strict=True)]
+        inputs = self.task.data.columns.inputs  # none in plain language modeling, whose targets are the generator's
+        columns = [list(texts) for texts in zip(*rows.texts, strict=True)] if inputs else []
         targets = rows.targets
         if rows.options:
             columns.append(rows.options)
