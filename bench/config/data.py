@@ -53,7 +53,7 @@ class Columns(Frozen):
     text: list[str] = Field(
         [],
         description="Text columns in the order in which they are read: one or two; any number with a `prompt`. "
-        "The default is none, for images.",
+        "The default is none, for images and for decoders that read no text of the row, as in plain language modeling.",
     )
     image: str | None = Field(
         None,
@@ -89,7 +89,7 @@ class Columns(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Columns:
-        if bool(self.text) == bool(self.image):
+        if self.text and self.image:  # neither is for some kinds of task, which Task checks
             raise ValueError("give either `text`, the columns of texts, or `image`, the column of images")
         names = [*self.inputs, *self.option_columns, self.target]
         repeated = next((name for name in names if names.count(name) > 1), None)

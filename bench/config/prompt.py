@@ -74,7 +74,7 @@ class Prompt(Frozen):
         ):
             for field in fields_of(template):
                 if field not in columns:
-                    known = ", ".join(columns)
+                    known = ", ".join(columns) or "no column, since data.columns.text has none"
                     yield f"prompt.{key} names {{{field}}}, but expected {known}{nearest(field, columns)}"
         if not set(fields_of(self.completion)) - set(prompt_columns):
             yield f"prompt.completion {self.completion!r} does not hold what is to be learned"

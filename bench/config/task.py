@@ -247,6 +247,13 @@ class Task(Frozen):
 
     def _faults_of_columns(self) -> Iterator[str]:
         columns, decoder = self.data.columns, self.facts.family == "decoder"
+        if not columns.inputs and not decoder:
+            yield f"a {self.kind} task reads a text or an image: give either `text`, the columns of texts, or `image`"
+        if not columns.inputs and self.generates:
+            yield (
+                "data.columns.text: without a column of the row every prompt is the same, so every text that is "
+                "written; plain language modeling has `metrics: [perplexity]` alone"
+            )
         if (columns.image is not None) != (self.facts.input == "image"):
             yield f"data.columns.{'image' if columns.image else 'text'}: a {self.kind} task reads {self.facts.input}s"
         if self.facts.input == "image" and self.prefix:

@@ -118,13 +118,14 @@ def overruled_settings(task: Task, model: Any, tokenizer: Any = None) -> dict[st
 
 @contextmanager
 def only_these_settings(task: Task, model: Any, tokenizer: Any = None) -> Iterator[Any]:
-    """Yields the transformers config of `generation_settings`, which stands in for the checkpoint's meanwhile."""
-    from transformers import GenerationConfig
+    """Yields the transformers config of `generation_settings`, which stands in for the checkpoint's meanwhile.
 
+    It has no stop texts: `generate` would look for them in the prompts too.
+    """
     # PEFT's wrapper forwards to the model below, which is the one that `generate` asks for its config.
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     checkpoint = model.generation_config
-    model.generation_config = GenerationConfig(**generation_settings(task, model, tokenizer))
+    model.generation_config = own_generation_config(task, model, tokenizer)
     try:
         yield model.generation_config
     finally:

@@ -35,6 +35,7 @@ from bench.inputs.backbones import check_backbone, open_backbone
 from bench.inputs.cache_keys import backbone_folder, data_folder
 from bench.inputs.datasets import open_data, recorded_data
 from bench.inputs.reader import Reader, has_tokenizer, load_processor
+from bench.inputs.repeated_options import notes_of_repeated
 from bench.models.adapters import reload_adapter, saved_tensors
 from bench.models.backbone import head_modules, load_reported
 from bench.models.load_report import check_heads, listed
@@ -236,7 +237,7 @@ def _record(
         cell=CellKey.of(cell, cell.identity(str(data["fingerprint"]))),
         spec=cell.model_dump(mode="json"),
         status="ok",
-        notes=tuple(evaluated.notes),
+        notes=(*notes_of_repeated(data), *evaluated.notes),
         reported=Reported(split=split, metric=metric, value=evaluated.metrics[split][metric]),
         metrics={name: {"last": values} for name, values in evaluated.metrics.items()},
         loss=evaluated.loss,

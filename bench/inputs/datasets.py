@@ -32,6 +32,7 @@ from bench.inputs.origin import change_of_data, check_unchanged, files_of_data, 
 from bench.inputs.prompts import check_prompts
 from bench.inputs.reader import Reader, check_vocabulary, load_image_processor, load_processor, load_tokenizer
 from bench.inputs.reference_answers import check_reference_answers
+from bench.inputs.repeated_options import REPEATED
 from bench.inputs.segments import has_segments
 from bench.inputs.sources import Source, read_source
 from bench.inputs.splits import Split, open_split, split_file
@@ -166,6 +167,7 @@ def _prepare(
             "tokenizer_sha256": reader.tokenizer_sha256,
             "dropped_unlabelled": {name: split.dropped for name, split in source.splits.items() if split.dropped},
             "reader": reader.key,
+            **_repeated(source),
             # Only where it is not the usual side, so that the fingerprints of other rows stay what they were.
             **({"padding_side": "left"} if getattr(plain, "padding_side", None) == "left" else {}),
         }
@@ -214,14 +216,19 @@ def recorded_data(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What a record says of the rows, from the manifest of their folder."""
     said = {key: manifest[key] for key in ("fingerprint", "synthetic", "revision", "files", "hub")}
     said |= {key: manifest[key] for key in ("evaluation_hub", "evaluation_revision") if key in manifest}
-    dropped = manifest.get("dropped_unlabelled")
-    return {**said, "dropped_unlabelled": dropped} if dropped else said
+    return said | {key: manifest[key] for key in ("dropped_unlabelled", REPEATED) if manifest.get(key)}
 
 
 def _other_set(task: Task, source: Source) -> dict[str, Any]:
     """For the manifest: the data set of the evaluation splits, where it is not that of the training rows."""
     other = task.data.evaluation_from
     return {"evaluation_hub": other.hub, "evaluation_revision": source.evaluation_revision} if other else {}
+
+
+def _repeated(source: Source) -> dict[str, Any]:
+    """For the manifest: by split, the rows that were left out for their options, where there are any."""
+    counts = {name: split.repeated for name, split in source.splits.items() if split.repeated}
+    return {REPEATED: counts} if counts else {}
 
 
 def _advice(folder: Path) -> str:

@@ -22,8 +22,8 @@ def row_options(task: Task, values: Sequence[Any]) -> list[str]:
         raise BadValue(f"should hold a list of at least {FEWEST} options, found {short(found)}{hint}")
     options = [check_text(option) for option in found]
     blank = next((option for option in options if not option.strip()), None)
-    if blank is not None or len(set(options)) != len(options):
-        raise BadValue(f"holds an option that is {'a repetition' if blank is None else 'empty'}: {short(found)}")
+    if blank is not None:
+        raise BadValue(f"holds an option that is empty: {short(found)}")
     return options
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from bench.inputs.installed import installed_rows
 from bench.inputs.locate.dataset_card import Card
 from bench.inputs.locate.located import locate
 from bench.inputs.options import right_option, row_options
+from bench.inputs.repeated_options import log_repeated, repeats_right_option
 from bench.inputs.targets import BadValue, check_class_names, check_text, is_unlabelled, short, target
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class SourceSplit:
     generated: Rows | None = None  # by a generator, or of a package, in place of files
     numbers: Sequence[int] = ()  # numbers of the rows that are used, ascending
     dropped: int = 0  # rows without a target, which are left out
+    repeated: int = 0  # rows whose right option is there twice, which are left out
     has_class_names: bool = False  # whether the files name the classes, so that their numbers are indices of names
 
     def __len__(self) -> int:
@@ -107,7 +109,8 @@ class SourceSplit:
 
     def _generated(self, rows: Rows) -> Iterator[tuple[int, Path | None, Block]]:
         """Blocks of the generator's rows, whose columns are those of the task whatever it calls them."""
-        columns = [list(texts) for texts in zip(*rows.texts, strict=True)]
+        inputs = self.task.data.columns.inputs  # none in plain language modeling, whose targets are the generator's
+        columns = [list(texts) for texts in zip(*rows.texts, strict=True)] if inputs else []
         targets = rows.targets
         if rows.options:
             columns.append(rows.options)
@@ -203,7 +206,9 @@ def _checked(split: SourceSplit, choice: DataChoice, declared: int | None) -> So
     if unlabelled:
         usable = sorted(set(usable) - unlabelled.keys())
         _check_unlabelled(split, count, unlabelled)
-    split = replace(split, numbers=_limited(split.name, usable, choice), dropped=len(unlabelled))
+    repeated = _repeated(split, len(usable))
+    numbers = _limited(split.name, usable, choice, repeated)
+    split = replace(split, numbers=numbers, dropped=len(unlabelled), repeated=len(repeated))
     for _ in split.blocks():
         pass
     return split
@@ -232,6 +237,25 @@ def _check_unlabelled(split: SourceSplit, count: int, unlabelled: dict[int, Any]
     logger.info("%s: %s and left out", split.title, share)
 
 
+def _repeated(split: SourceSplit, usable: int) -> set[int]:
+    """The numbers of the rows that can't be used, as their right option is there twice. Logs how many these are.
+
+    Raises BenchError where they are all of the `usable` rows.
+    """
+    task, columns = split.task, split.task.data.columns
+    if split.generated is not None or task.facts.target != "option" or columns.options is None:
+        return set()  # generated options are different, as are labels, which are the options of all rows
+    found = set()
+    for start, _, block in split.read([*columns.option_columns, columns.target]):
+        rows = enumerate(zip(*block.columns, strict=True), start)
+        found |= {number for number, values in rows if repeats_right_option(task, values)}
+    if found and len(found) == usable:
+        raise BenchError(f"{split.title}: in every row another option has the text of the right one")
+    if found:
+        log_repeated(split.title, len(found))
+    return found
+
+
 def _check_classes(split: SourceSplit, card: Card) -> bool:
     """Whether the data name the classes. Raises BenchError where these contradict the task's labels."""
     task, column = split.task, split.task.data.columns.target
@@ -245,14 +269,18 @@ def _check_classes(split: SourceSplit, card: Card) -> bool:
     return bool(named)
 
 
-def _limited(name: str, usable: Sequence[int], choice: DataChoice) -> Sequence[int]:
-    """As many rows as `choice` allows: for training the first of a fixed permutation, for evaluation the first rows."""
+def _limited(name: str, usable: Sequence[int], choice: DataChoice, left_out: Collection[int]) -> Sequence[int]:
+    """As many rows as `choice` allows: for training the first of a fixed permutation, for evaluation the first rows.
+
+    Those of `left_out` are none of them. They have their places in the permutation, so that they change no other's.
+    """
     limit = choice.train_rows if name == "train" else choice.evaluation_rows
-    if limit is None or limit >= len(usable):
-        return usable
+    if limit is None or limit >= len(usable) - len(left_out):
+        return [number for number in usable if number not in left_out] if left_out else usable
     if name != "train":
-        return usable[:limit]
+        return [number for number in usable[: limit + len(left_out)] if number not in left_out][:limit]
     import numpy as np
 
-    order = np.random.default_rng(ORDER_SEED).permutation(len(usable))[:limit]
-    return [usable[i] for i in sorted(order.tolist())]
+    order = np.random.default_rng(ORDER_SEED).permutation(len(usable))[: limit + len(left_out)]
+    drawn = [usable[i] for i in order.tolist()]
+    return sorted([number for number in drawn if number not in left_out][:limit])

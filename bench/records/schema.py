@@ -276,7 +276,7 @@ class Record(Stored):
     data: dict[str, Any] = Field(
         {},
         description="fingerprint, revision and files of the data; whether it is synthetic; by split, how many rows "
-        "without a target were left out",
+        "without a target, or whose right option is there twice, were left out",
     )
     model: dict[str, Any] = Field({}, description="revision and SHA-256 of the files of the backbone")
     initial_adapter_sha256: str | None = Field(None, description="of the adapter before the first step")

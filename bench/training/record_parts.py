@@ -21,6 +21,7 @@ from bench.estimate.tracing import BatchShape, trace
 from bench.evaluation.evaluate import Evaluated
 from bench.files import digest
 from bench.inputs.datasets import recorded_data
+from bench.inputs.repeated_options import notes_of_repeated
 from bench.inputs.splits import Split
 from bench.models.adapters import weights_file
 from bench.models.precision import matmul_dtype, matmul_precision
@@ -128,6 +129,7 @@ def common_parts(cell: Cell, inputs: Inputs, device: torch.device) -> dict[str, 
     others = other_processes(str(device))
     notes = [f"processes {others} used the device too: memory figures are not this cell's alone"] if others else []
     rows = inputs.data_manifest
+    notes += notes_of_repeated(rows)
     return {
         "kind": "trial" if cell.trial else "training",
         "cell": CellKey.of(cell, inputs.identity),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.rows import all_rows
+from helpers.small_cells import Lab
 from pydantic import ValidationError
 
 from bench.config.catalog import WORKFLOW, load_catalog
@@ -17,12 +20,19 @@ from bench.config.task import Task
 from bench.errors import BenchError
 from bench.inputs.sources import read_source
 from bench.inputs.targets import target
+from bench.training.done import inputs_of
+from bench.training.record_parts import common_parts
 
 ROW = {"question": "Who?", "choices": {"text": ["the baker", "a doctor", "her brother"], "label": ["A", "B", "C"]}}
 
 
 def read(folder: Path, rows: list[dict[str, Any]], name: str = "arc_easy", **columns: Any) -> Any:
     """The rows of a file in `folder`, read for the task `name` with these columns in place of its own."""
+    return all_rows(read_source(task_of(folder, rows, name, **columns), DataChoice(source="hub"), None).splits["test"])
+
+
+def task_of(folder: Path, rows: list[dict[str, Any]], name: str = "arc_easy", **columns: Any) -> Task:
+    """The task `name` with these columns in place of its own, and a file in `folder` for training and evaluation."""
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = load_catalog(WORKFLOW).tasks[name].item
@@ -34,8 +44,7 @@ def read(folder: Path, rows: list[dict[str, Any]], name: str = "arc_easy", **col
         class_names=task.data.class_names,
     )
     # As a file of the task would have it.
-    task = Task(**{**task.model_dump(exclude_defaults=True), "data": data.model_dump(exclude_defaults=True)})
-    return all_rows(read_source(task, DataChoice(source="hub"), None).splits["test"])
+    return Task(**{**task.model_dump(exclude_defaults=True), "data": data.model_dump(exclude_defaults=True)})
 
 
 def test_options_in_a_list_with_names(tmp_path: Path) -> None:
@@ -102,6 +111,56 @@ def test_booleans_are_the_labels_that_say_so(labels: list[str], targets: list[in
     assert [target(task, value) for value in (True, False)] == targets
 
 
+def with_options(*options: str, answer: int) -> dict[str, Any]:
+    return {**ROW, "choices": {"text": [*options], "label": [*"ABCD"[: len(options)]]}, "answerKey": "ABCD"[answer]}
+
+
+def test_a_row_with_equal_options_is_used_unless_the_right_one_is_among_them(tmp_path: Path) -> None:
+    repeated = with_options("a", "b", "a", answer=2)
+    rows = [with_options("a", "b", "a", answer=1), repeated, with_options("a", "b", answer=0), repeated]
+    found = read(tmp_path, rows)
+    assert (found.numbers, found.targets, found.options[0]) == ([0, 2], [1, 0], ["a", "b", "a"])
+    columns = {"question": "Which?", "sol1": "this", "sol2": "this", "answerKey": 1}
+    both = {"options": ["sol1", "sol2"], "option_names": None}
+    assert read(tmp_path, [columns, {**columns, "sol2": "that"}], **both).numbers == [1]
+
+
+@pytest.mark.parametrize("limit", [3, 7, 20])
+def test_a_limit_counts_the_rows_that_are_used(tmp_path: Path, limit: int) -> None:
+    """And they are those that it chose before, in the same order, without the rows that are left out."""
+    sound = with_options("a", "b", answer=0)
+    choice = DataChoice(source="hub", train_rows=limit, evaluation_rows=limit)
+
+    def numbers(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
+        splits = read_source(task_of(tmp_path, rows), choice, None).splits
+        return {name: all_rows(split).numbers for name, split in splits.items()}
+
+    plain = numbers([sound] * 12)
+    out = {plain["train"][0], 1}
+    found = numbers([with_options("a", "a", answer=0) if i in out else sound for i in range(12)])
+    for name, wanted in plain.items():
+        assert not out & set(found[name])
+        assert len(found[name]) == min(limit, 12 - len(out))
+        assert set(wanted) - out <= set(found[name])
+
+
+def test_log_manifest_and_notes_say_how_many_were_left_out(
+    shared_choices: Lab, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [with_options("a", "b", answer=0), *[with_options("a", "a", "b", answer=1)] * 2]
+    cell = shared_choices.cell("lora")
+    task = task_of(tmp_path, rows).model_copy(update={"recipe": cell.recipe})
+    cell = cell.model_copy(update={"task": task, "data": DataChoice(source="hub")})
+    lab = replace(shared_choices, cache=tmp_path / "cache")
+    with caplog.at_level("INFO", logger="bench"):
+        lab.prepare(cell)
+    said = "2 rows were left out, where another option has the text of the right one"
+    assert f"split 'test': {said}" in caplog.text
+    said_by_record = common_parts(cell, inputs_of(cell, lab.cache, None), torch.device("cpu"))
+    assert said_by_record["data"]["dropped_repeated"] == {"train": 2, "test": 2}
+    assert {f"train: {said}", f"test: {said}"} <= set(said_by_record["notes"])
+
+
 @pytest.mark.parametrize(
     ("changes", "columns", "message"),
     [
@@ -120,7 +179,11 @@ def test_booleans_are_the_labels_that_say_so(labels: list[str], targets: list[in
         ({"choices": {"text": ["one"], "label": ["A"]}}, {}, "column 'choices.text' should hold a list of at least 2"),
         ({"choices": {"text": "one", "label": ["A"]}}, {}, "column 'choices.text' should hold a list of at least 2"),
         ({"choices": {"text": ["a", " "], "label": ["A", "B"]}}, {}, "holds an option that is empty"),
-        ({"choices": {"text": ["a", "a"], "label": ["A", "B"]}}, {}, "holds an option that is a repetition"),
+        (
+            {"choices": {"text": ["a", "a"], "label": ["A", "B"]}},
+            {},
+            "split 'train': in every row another option has the text of the right one",
+        ),
         ({"choices": {"text": ["a", 1], "label": ["A", "B"]}}, {}, "column 'choices.text' should hold a text, found 1"),
         ({"choices": {"text": ["a", "b"], "label": ["A"]}}, {}, "should be one of 2 names"),
         ({}, {"options": "choice.text"}, "expected the column 'choice.text'"),

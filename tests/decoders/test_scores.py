@@ -88,6 +88,39 @@ def test_a_text_ends_before_the_first_stop(shared_sums: Lab, tmp_path: Path) -> 
     stop = next(text for text in whole if len(text) > 4)[2:4]
     assert texts([stop]) == [text.partition(stop)[0].strip() for text in whole]
 
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    counts = []
+    for stops in ([], sorted({text[:1] for text in whole} | {" "})):
+        passes.clear()
+        texts(stops)
+        counts.append(len(passes))
+    assert counts[1] < counts[0]  # once every text has its stop, no further token is written
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_stop_that_begins_in_the_prompt_ends_no_text(shared_sums: Lab, tmp_path: Path, beams: int) -> None:
+    """transformers looks for stop texts in prompt and text together: of each row nothing but a token would be left."""
+    lab = replace(shared_sums, cache=tmp_path)
+    cell = lab.prepare(lab.cell("lora"))
+    model, tokenizer, split = opened(lab, cell)
+    assert cell.task.generation is not None
+    given = cell.task.generation.model_copy(update={"beams": beams, "max_length": 9, "stop": []})
+
+    def texts(stop: list[str]) -> list[str]:
+        task = cell.task.model_copy(update={"generation": given.model_copy(update={"stop": stop})})
+        return predict(model, task, split, tokenizer, 8, CPU).values
+
+    whole = texts([])
+    ends = [tokenizer.decode(prompt)[-3:] for prompt in split.input_ids]
+    found = []
+    for end, text in zip(ends, whole, strict=True):
+        found += [end + blank + text[:1] for blank in ("", " ")]
+    stops = sorted(set(found))
+    assert not any(stop in text for stop in stops for text in whole)
+    assert texts(stops) == whole
+
 
 @torch.no_grad()
 def test_the_option_of_the_highest_likelihood_is_predicted(shared_choices: Lab, tmp_path: Path) -> None:
