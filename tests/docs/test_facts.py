@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_every_study_is_in_the_table_of_studies() -> None:
 def test_every_folder_of_the_code_is_in_the_readme() -> None:
     told = set(re.findall(r"`bench/(\w+)/`", (ROOT / "README.md").read_text()))
     assert told == {file.name for file in (ROOT / "bench").glob("[!_]*") if file.is_dir()}
+
+
+def test_the_table_of_layers_has_the_order_that_is_checked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = {contract["id"]: contract for contract in project["tool"]["importlinter"]["contracts"]}
+    layers = [set(layer.split(" : ")) for layer in contracts["layers"]["layers"]]
+    page = section((ROOT / "docs" / "architecture.md").read_text(), "Layers")
+    told = re.findall(r"(?<=[`\[])(\w+)(?:\.py`|\]\()", "\n".join(re.findall(r"^\| [\[`].*? \|", page, re.MULTILINE)))
+    places = [next(place for place, layer in enumerate(layers) if name in layer) for name in told]
+    assert places == sorted(places)
+    assert set(told) == set().union(*layers)
 
 
 def test_folders_of_tests_that_follow_none_of_the_code_are_explained() -> None:
