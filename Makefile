@@ -36,7 +36,7 @@ format:  ## format the code and the workflow in place
 	uv run ruff format .
 	uv run snakefmt Snakefile workflow/rules bench/template
 
-docs:  ## check every link, file name and command in the documentation
+docs:  ## check links, file names, commands and tables of keys in the documentation
 	uv run pytest -q tests/docs
 
 ci:  ## everything that CI checks: up to an hour

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from bench.cli.app import app
+from bench.config import cell
 from bench.config.generation import Generation
 from bench.config.kinds import KINDS
 from bench.config.metric_facts import OWN_FACTS
@@ -129,6 +130,13 @@ def test_examples_of_method_files_name_no_user_and_their_schema() -> None:
     assert "name: my_" not in (ROOT / "CONTRIBUTING.md").read_text()
 
 
+def test_who_adds_a_key_is_told_where_the_hashes_of_records_are_kept() -> None:
+    """Without a line there, a new key with a default changes the hash of every cell."""
+    text = section((ROOT / "CONTRIBUTING.md").read_text(), "Add a key of a YAML file")
+    told = {name for name in re.findall(r"`(_[A-Z_]+)`", text) if hasattr(cell, name)}
+    assert told == {"_ADDED_LATER", "_FIELDS_NOT_IDENTITY"}
+
+
 def test_modules_that_docstrings_name_are_there() -> None:
     for file in (ROOT / "bench").rglob("*.py"):
         for name in re.findall(r"`(bench(?:\.[a-z]\w*)+)", file.read_text()):
@@ -140,6 +148,6 @@ def test_modules_that_docstrings_name_are_there() -> None:
 def test_the_hours_of_a_large_cell_are_those_of_the_page() -> None:
     page = (ROOT / "docs" / "accounting.md").read_text()
     (told,) = re.findall(r"that is (\d+) hours on a T4, (\d+) on an A100, (\d+) on an H100", page)
-    cell = load_study("paper").find("mnli", "lora", "small", 0)
-    hours = [run_time(cell, Hardware(gpu=True, model=model)).seconds / 3600 for model in ("t4", "a100", "h100")]
+    first = load_study("paper").find("mnli", "lora", "small", 0)
+    hours = [run_time(first, Hardware(gpu=True, model=model)).seconds / 3600 for model in ("t4", "a100", "h100")]
     assert [f"{number:.0f}" for number in hours] == list(told)
