@@ -13,7 +13,7 @@ setup:  ## install the locked environment into .venv
 hooks: setup  ## run the linters before each commit (needs pre-commit: uv tool install pre-commit)
 	pre-commit install
 
-demo:  ## run the study `demo`: 10 minutes on two cores, tables in results/demo/tables/
+demo:  ## run the study `demo`: eight minutes on two cores, tables in results/demo/tables/
 	uv run snakemake --cores $(CORES)
 
 tables:  ## make the tables of the demo again from its records
@@ -36,7 +36,7 @@ format:  ## format the code and the workflow in place
 	uv run ruff format .
 	uv run snakefmt Snakefile workflow/rules bench/template
 
-docs:  ## check every link, file name and command in the documentation
+docs:  ## check links, file names, commands and tables of keys in the documentation
 	uv run pytest -q tests/docs
 
 ci:  ## everything that CI checks: up to an hour

@@ -15,7 +15,11 @@ from bench.pipeline.run_options import RunOptions
 
 ALL = "all"  # no table has this name
 WIDTH = 120  # columns where no terminal says how many it has
-strict_option = click.option("--strict", is_flag=True, help="refuse records of mixed devices or environments")
+strict_option = click.option(
+    "--strict",
+    is_flag=True,
+    help="refuse results that come with a caution: generated rows, mixed devices or environments, unequal budgets, ...",
+)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""From a study to its cells. Precedence, weakest first: task, study, method and budget, command line."""
+"""From a study to its cells. Precedence, weakest first: task, study, method and budget, tuned values, command line."""
 
 from __future__ import annotations
 

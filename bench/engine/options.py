@@ -112,7 +112,7 @@ class SalienceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AllocatorOptions:
-    """Which allocator decides the ranks (a name in `bench.engine.allocators.registry`), and what it is told.
+    """Which allocator decides the ranks (a name in `bench.engine.allocators.names`), and what it is told.
 
     unit: what the schedule's budgets count. importance, importance_betas, importance_gradient: how AdaLoRA scores a
     rank (equations 7 to 11); `clipped` gradients are what the published code sees, `raw` undoes the clipping. compact:

@@ -68,7 +68,7 @@ def trace(cell: Cell, batch: BatchShape, device: Device, sites: Sequence[Adapter
     the model looks at values, which tensors on the meta device don't have.
 
     Example:
-        >>> predicted = predict(cell)
+        >>> predicted = predict_parameters(cell)
         >>> trace(cell, BatchShape(rows=32, length=128), "cuda", predicted.sites, predicted.rank).activations
     """
     if not cell.method.lean:

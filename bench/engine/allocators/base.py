@@ -1,4 +1,4 @@
-"""Who decides the ranks: the one interface of all allocators. `registry` lists them by name."""
+"""Who decides the ranks: the one interface of all allocators. `names` lists them."""
 
 from __future__ import annotations
 
