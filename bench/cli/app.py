@@ -10,7 +10,6 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -22,6 +21,7 @@ from bench.cli.compare import compare
 from bench.cli.evaluate import evaluate
 from bench.cli.export import export
 from bench.cli.init import init
+from bench.cli.output import flush, print_any_letter
 from bench.cli.plan import plan
 from bench.cli.prepare import prepare
 from bench.cli.publish import cards, publish
@@ -116,8 +116,7 @@ def run() -> NoReturn:
     It leaves without Python's clean-up: taking apart the modules of torch, transformers and PEFT takes almost two
     seconds per process, and nothing here needs it. Files are closed and locks released by then.
     """
+    print_any_letter()
     code = main()
-    with suppress(BrokenPipeError):  # of `bench plan paper | head`
-        sys.stdout.flush()
-        sys.stderr.flush()
+    flush()
     os._exit(code)

@@ -48,6 +48,8 @@ def bundle(
     """
     if out.suffix != ZIP:
         raise BenchError(f"--out {out}: expected a name that ends in {ZIP}")
+    if title is not None and not (title.strip() and title.isprintable()):
+        raise BenchError(f"--title {title!r}: expected one line of text")
     check_writable("--out", out.parent)
     study = options.load_study()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli.options import study_options
+from bench.pipeline.folders import check_writable
 from bench.pipeline.run_options import RunOptions
 
 FORMATS = ("markdown", "latex")
@@ -28,6 +29,8 @@ def checklist(options: RunOptions, form: str, out: Path | None) -> None:
     from bench.publishing.checklists.checklist import make_checklist
     from bench.publishing.checklists.text import FORMATS as WRITERS
 
+    if out is not None:
+        check_writable("--out", out.parent)
     study = options.load_study()
     options.check_results()
     text = WRITERS[form](make_checklist(study, options.results))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from contextlib import ExitStack
@@ -53,12 +54,15 @@ def compare(first: Path, second: Path, out: Path | None, limit: float | None) ->
         if out.suffix not in (".md", ".html"):
             raise BenchError(f"--out {out}: expected a name that ends with .md or .html")
         check_writable("--out", out.parent)
+    if limit is not None and math.isnan(limit):  # with which nothing is worse
+        raise BenchError("--fail-over nan: expected a number of points")
     with ExitStack() as stack:
         report = report_on(paired(_side(first, stack), _side(second, stack)))
     if out is None:
         _show(report)
     else:
-        write_atomic(out, (report.markdown() if out.suffix == ".md" else report.html()).encode())
+        text = report.markdown() if out.suffix == ".md" else report.html()
+        write_atomic(out, text.encode(errors="backslashreplace"))  # the names of A and B may be no UTF-8
         print(out)
     if limit is None:
         return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -10,6 +12,8 @@ from bench.cli.options import FOLDER, cache_option, mirror_option, results_optio
 from bench.errors import BenchError
 from bench.paths import ADAPTER_CONFIG, CellPaths, default_cache
 from bench.pipeline.folders import check_writable
+
+UNFINISHED = ".unfinished"  # no file of an export is called so
 
 
 @click.command(short_help="Write a cell's adapter as plain LoRA, or merged into its base.")
@@ -60,7 +64,8 @@ def _write_lora(cell: Path, out: Path) -> None:
 
     from bench.models.export import export_lora
 
-    export_lora(adapter, out)
+    with _folder_to_fill(out) as folder:
+        export_lora(adapter, folder)
 
 
 def _write_merged(folder: Path, out: Path, dtype: str, cache: Path, mirror: Path | None, workflow: Path | None) -> None:
@@ -71,7 +76,8 @@ def _write_merged(folder: Path, out: Path, dtype: str, cache: Path, mirror: Path
     cell, record = cell_to_merge(folder, workflow_folders(workflow))
     _check_out(out)
     base = prepare_backbone(cell.backbone, mirror=mirror, cache=cache)
-    click.echo(export_merged(folder, cell, record, base, out, dtype), err=True)
+    with _folder_to_fill(out) as new:
+        click.echo(export_merged(folder, cell, record, base, new, dtype), err=True)
 
 
 def _check_out(out: Path) -> None:
@@ -79,3 +85,16 @@ def _check_out(out: Path) -> None:
     check_writable("--out", out)
     if out.exists() and any(out.iterdir()):
         raise BenchError(f"{out}: is not empty")
+
+
+@contextmanager
+def _folder_to_fill(out: Path) -> Iterator[Path]:
+    """The folder to write, which becomes `out`: one that is there stays, as a link, a mount or where somebody works."""
+    if not out.exists():
+        yield out
+        return
+    inner = out / UNFINISHED
+    yield inner
+    for child in sorted(inner.iterdir()):
+        child.rename(out / child.name)
+    inner.rmdir()

@@ -44,6 +44,7 @@ from bench.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, PREDICTIO
 from bench.records.environment import environment
 from bench.records.io import read_record, write_record
 from bench.records.schema import CellKey, Record, Reported
+from bench.records.specs import cell_in
 
 logger = logging.getLogger(__name__)
 
@@ -258,8 +259,8 @@ def _record(
 
 def recorded_fingerprint(folder: Path) -> str | None:
     """The fingerprint of the rows in the record that recorded_cell finds. Raises BenchError where it is damaged."""
-    record = _record_beside(folder)
-    return record.data.get("fingerprint") if record else None
+    file = _record_beside(folder)
+    return read_record(file).data.get("fingerprint") if file else None
 
 
 def recorded_cell(folder: Path, folders: Sequence[Path] = ()) -> Cell | None:
@@ -268,15 +269,15 @@ def recorded_cell(folder: Path, folders: Sequence[Path] = ()) -> Cell | None:
     The files that its task names are looked up where the task's file is, in one of the workflow's `folders`, and in the
     working folder.
 
-    Raises BenchError where the record is damaged.
+    Raises BenchError where the record is damaged, or its spec can't be read by this version.
     """
-    record = _record_beside(folder)
-    if record is None:
+    file = _record_beside(folder)
+    if file is None:
         return None
-    tasks = folder_of_task(folders, record.cell.task) if folders else None
-    return Cell.model_validate(record.spec, context={"folder": tasks})
+    record = read_record(file)
+    return cell_in(record, file, folder_of_task(folders, record.cell.task) if folders else None)
 
 
-def _record_beside(folder: Path) -> Record | None:
+def _record_beside(folder: Path) -> Path | None:
     files = (paths.record for paths in (CellPaths(folder), CellPaths(folder.parent)))
-    return next((read_record(file) for file in files if file.is_file()), None)
+    return next((file for file in files if file.is_file()), None)

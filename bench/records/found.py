@@ -22,4 +22,7 @@ def cell_records(paths: StudyPaths) -> list[Path]:
 def seeds_beside(paths: CellPaths) -> list[Path]:
     """The records of the cells that differ from this one in the seed alone, and its own, sorted by path."""
     seed = Path(cell_id("", "", "", "*")).name
-    return sorted(paths.folder.parent.glob(CellPaths(Path(seed)).record.as_posix()))
+    folder = paths.folder
+    if folder.name in ("", ".."):  # of `.` and `..`, the folder above is no part of the path
+        folder = folder.resolve()
+    return sorted(folder.parent.glob(CellPaths(Path(seed)).record.as_posix()))

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from bench.config.cell import Cell
 from bench.config.folders import folder_of_task, workflow_folders
 from bench.errors import BenchError
 from bench.inputs.outdated import outdated
 from bench.inputs.prepare import prepare_missing
 from bench.records.schema import Record
+from bench.records.specs import cell_in
 from bench.reproduction.recorded import Recorded
 from bench.training.done import Inputs, inputs_of
 
@@ -30,16 +29,7 @@ def cell_of(recorded: Recorded, workflow: Path | None, mirror: Path | None, thre
     """
     record = recorded.record
     tasks = folder_of_task(workflow_folders(workflow), record.cell.task)
-    try:
-        cell = Cell.model_validate(record.spec, context={"folder": tasks})
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        field = ".".join(map(str, fault["loc"]))
-        commit = record.environment.get("commit")
-        raise BenchError(
-            f"{recorded.file}: its spec can't be read by this version: field {field}: {fault['msg']}; it was recorded "
-            f"at commit {commit}"
-        ) from error
+    cell = cell_in(record, recorded.file, tasks)
     if ".." in Path(f"{cell.study}/{cell.id}").parts or Path(cell.study).is_absolute():
         raise BenchError(f"{recorded.file}: calls its cell {cell.study}/{cell.id}, which is no path below the results")
     if threads is not None:

@@ -45,7 +45,8 @@ def record_files(path: Path) -> list[Path]:
         return [path]
     if CellPaths(path).record.is_file():
         return [CellPaths(path).record]
-    files = cell_records(StudyPaths(path.parent, path.name)) if path.name else []
+    study = path if path.name else path.resolve()  # `.` has a name then
+    files = cell_records(StudyPaths(study.parent, study.name)) if study.name else []
     if files:
         return files
     if not path.exists():

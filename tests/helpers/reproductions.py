@@ -15,7 +15,7 @@ from bench.config.cell import Cell
 from bench.config.task import Task
 from bench.evaluation.metrics import score
 from bench.files import digest
-from bench.paths import MANIFEST, StudyPaths
+from bench.paths import MANIFEST, RECORD, StudyPaths
 from bench.publishing.bundles.archive import write_archive
 from bench.publishing.bundles.citation import Credits, citation
 from bench.publishing.bundles.crate import crate
@@ -132,7 +132,7 @@ def bundle_of(results: Path, file: Path, change: bytes = b"") -> Path:
         study=next(folder.name for folder in results.iterdir() if folder.is_dir()),
         date=credits.date,
         versions={"0.2.0": 1},
-        cells=1,
+        cells=len(list(results.rglob(RECORD))),
         trials=0,
         replaced={},
         rules={},

@@ -10,7 +10,7 @@ import yaml
 from rocrate.rocrate import ROCrate
 
 from bench.errors import BenchError
-from bench.publishing.bundles.citation import Credits, author, citation, project_authors
+from bench.publishing.bundles.citation import Credits, author, citation, day, project_authors
 from bench.publishing.bundles.crate import crate
 
 ORCID = "https://orcid.org/0000-0002-1825-0097"
@@ -48,3 +48,10 @@ def test_without_authors_of_its_own_a_bundle_takes_those_of_the_project(tmp_path
 def test_what_is_no_author_is_refused(text: str) -> None:
     with pytest.raises(BenchError, match=r"--author .*: expected 'Family, Given'"):
         author(text)
+
+
+@pytest.mark.parametrize("text", ["2026-02-31", "2026-13-01", "20260131", "2026-W05-6", "yesterday"])
+def test_what_is_no_day_is_refused(text: str) -> None:
+    assert day("2028-02-29") == "2028-02-29"
+    with pytest.raises(BenchError, match=f"--date {text}: expected a day"):
+        day(text)

@@ -100,6 +100,8 @@ def scrubbed(leaky: LeakyStudy, *texts: str) -> tuple[str, ...]:
         (f"copied '{HOME}/x' to \"/scratch/y/z\"", "copied '…/x' to \"…/z\""),
         (f"PATH={HOME}/bin:/opt/{USER}/bin", "PATH=…/bin:…/bin"),
         ("file:///scratch/x/y", "file://…/y"),
+        (f"['gcc', '-I{HOME}/thesis/include', '-lcuda']", "['gcc', '-I…/include', '-lcuda']"),
+        ("no //fileserver/ada/share here", "no …/share here"),
         ("see https://example.org/a/b, 3/4 of cola/lora/small", "see https://example.org/a/b, 3/4 of cola/lora/small"),
         (f"{GPU} of gauss-7f3a and of {HOST}.", "gpu-1 of machine-1 and of machine-1."),
         ("gauss-7f3ab is another one", "gauss-7f3ab is another one"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import shutil
 import stat
@@ -12,36 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.bundles import members, sealed
 
 from bench.cli.app import main
 from bench.errors import BenchError
 from bench.files import canonical_json
 from bench.paths import StudyPaths
 from bench.publishing.bundles.archive import MODE, TIME, write_archive
-from bench.publishing.bundles.manifest import parse_manifest
 from bench.publishing.bundles.verify import unpack, verify
 from bench.records.io import as_data, parse_record, read_record
 
 RECORD = "results/demo/cells/cola/lora/small/seed-0/record.json"
-
-
-def members(file: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(file) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def sealed(file: Path, **changes: bytes | None) -> Path:
-    """A bundle with other members beside a manifest that says so: what somebody would send who knows the format."""
-    content = {**members(file), **changes}
-    kept = {name: data for name, data in content.items() if data is not None}
-    manifest = parse_manifest(kept.pop("manifest.json"), file)
-    files = {
-        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in sorted(kept.items())
-    }
-    text = canonical_json({**manifest.model_dump(mode="json"), "files": files})
-    out = file.with_name("changed.zip")
-    write_archive(out, {**kept, "manifest.json": text}, first="manifest.json")
-    return out
 
 
 @pytest.fixture
@@ -184,6 +164,7 @@ def plain(name: str, mode: int = MODE) -> zipfile.ZipInfo:
         (plain("results/demo/link", stat.S_IFLNK | 0o777), "is a link"),
         (plain("results/demo/"), "is no plain relative path"),
         (plain("readme.MD"), "stands twice"),
+        (plain("readme.md/x"), "stands below a file"),
         (plain("extra.txt"), "is not named in manifest.json"),
     ],
     ids=lambda value: value.filename if isinstance(value, zipfile.ZipInfo) else "",

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.reproductions import Archive, bundle_of, contents, of_seed, rewrite
+from helpers.reproductions import Archive, add_seed, bundle_of, contents, of_seed, rewrite
 from helpers.small_cells import record_of
 
 from bench.files import digest
-from bench.paths import RECORD
+from bench.paths import RECORD, CellPaths
+from bench.records.found import seeds_beside
 from bench.reproduction.recorded import evenly, record_files
 
 
@@ -100,6 +101,21 @@ def test_a_path_that_is_no_record(one_cell: Archive, folder: Path, capsys: pytes
     assert "it holds the studies test: name one of them" in refusal(one_cell, one_cell.results, capsys)
     assert "is one cell" in refusal(one_cell, folder, capsys, "--cells", "2")
     assert "no such folder" in refusal(one_cell, folder, capsys, "--mirror", str(one_cell.results / "absent"))
+
+
+def test_the_working_folder_is_a_study(
+    one_cell: Archive, folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite(folder, lambda record: record.model_copy(update={"status": "oom", "message": "full"}))
+    monkeypatch.chdir(one_cell.study)
+    assert "none of its 1 records has a result" in refusal(one_cell, Path(), capsys)
+
+
+def test_the_seeds_beside_the_working_folder_are_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_seed(folder, 1, 0.5)
+    monkeypatch.chdir(folder)
+    for here in (Path(), Path("adapter/..")):
+        assert [file.resolve() for file in seeds_beside(CellPaths(here))] == seeds_beside(CellPaths(folder))
 
 
 def test_a_damaged_bundle(one_cell: Archive, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ SOFTWARE = "rankbench: a reproducible benchmark harness for parameter-efficient 
 SOFTWARE_AUTHORS = [{"name": "The rankbench authors"}]
 _ORCID = re.compile(r"(?P<name>[^<]*[^<\s])\s*<(?P<orcid>https://orcid\.org/\d{4}-\d{4}-\d{4}-\d{3}[\dX])>")
 _SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
-_DAY = re.compile(r"\d{4}-(0[1-9]|1[012])-(0[1-9]|[12]\d|3[01])")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,12 @@ def project_authors(project: Path) -> list[dict[str, str]] | None:
 
 def day(text: str) -> str:
     """`text`, if it is a day as 2026-01-31. Raises BenchError."""
-    if not _DAY.fullmatch(text):
-        raise BenchError(f"--date {text}: expected a day, such as 2026-01-31")
+    try:
+        if not _DAY.fullmatch(text):  # fromisoformat also takes 20260131 and 2026-W05-6
+            raise ValueError
+        date.fromisoformat(text)
+    except ValueError as error:
+        raise BenchError(f"--date {text}: expected a day, such as 2026-01-31") from error
     return text
 
 

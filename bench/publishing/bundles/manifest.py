@@ -6,7 +6,7 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from bench.config.types import Stored
+from bench.config.types import Name, Stored
 from bench.errors import BenchError
 from bench.files import canonical_json
 from bench.paths import MANIFEST, RESULTS
@@ -30,6 +30,7 @@ class Manifest(Stored):
 
     Attributes:
         rankbench: the version that made the bundle; `versions` are those that made its records, with their numbers.
+        study: its name, which is a part of paths: nothing that leads out of the bundle.
         overrides: what was laid over the study, as `--set` takes it.
         date: of the newest record, as 2026-01-31.
         cells, trials: how many the study has. missing_cells, missing_trials: the ids of those without a record here.
@@ -40,7 +41,7 @@ class Manifest(Stored):
 
     format: Literal[1] = 1
     rankbench: str
-    study: str
+    study: Name
     overrides: tuple[str, ...] = ()
     date: str
     versions: dict[str, int]
@@ -56,6 +57,11 @@ class Manifest(Stored):
     @property
     def missing(self) -> tuple[str, ...]:
         return (*self.missing_cells, *self.missing_trials)
+
+    @property
+    def records(self) -> int:
+        """How many records of cells and trials the bundle has."""
+        return self.cells + self.trials - len(self.missing)
 
     @property
     def results(self) -> PurePosixPath:

@@ -93,6 +93,10 @@ def _entries(file: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
             raise BenchError(f"{file}: {name}: stands twice")
         entries[name] = entry
         folded.add(name.casefold())
+    for name in entries:
+        for folder in PurePosixPath(name.casefold()).parents:
+            if str(folder) in folded:
+                raise BenchError(f"{file}: {name}: stands below a file")
     if sum(entry.compress_size for entry in entries.values()) > file.stat().st_size:
         raise BenchError(f"{file}: its members share bytes: refused")
     return entries

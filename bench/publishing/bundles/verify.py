@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 
@@ -53,14 +54,19 @@ def remake_tables(file: Path, into: Path) -> tuple[list[str], list[str]]:
     with tempfile.TemporaryDirectory(prefix=".tables-", dir=into.parent) as place:
         folder = Path(place) / "bundle"
         manifest = _unpacked(file, folder)
-        tables = StudyPaths(folder / RESULTS, manifest.study).tables
-        bundled = {table.name: table.read_bytes() for table in tables.iterdir()}
-        tables.rename(Path(place) / "bundled")
+        tables, aside = StudyPaths(folder / RESULTS, manifest.study).tables, Path(place) / "bundled"
+        if tables.is_dir():  # a bundle that was edited may have none
+            tables.rename(aside)
         make_tables(study_in(folder, manifest.study, manifest.overrides), folder / RESULTS)
-        made = {table.name: table.read_bytes() for table in tables.iterdir()}
+        bundled, made = _contents(aside), _contents(tables)
         _move(tables, into)
     names = sorted(bundled.keys() | made.keys())
     return names, [name for name in names if bundled.get(name) != made.get(name)]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """The content of each file below `folder` by its name there."""
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def _unpacked(file: Path, folder: Path) -> Manifest:
@@ -82,9 +88,12 @@ def check_empty(folder: Path) -> None:
 
 
 def _move(folder: Path, to: Path) -> None:
-    if to.exists():
-        to.rmdir()
-    folder.rename(to)
+    """`folder` becomes `to`, which is empty or missing. One that is there stays: a link, or the working folder."""
+    if not to.exists():
+        folder.rename(to)
+        return
+    for child in sorted(folder.iterdir()):
+        shutil.move(child, to / child.name)  # a link may lead to another disk
 
 
 def _verified(file: Path, folder: Path | None) -> Manifest:
@@ -100,6 +109,9 @@ def _verified(file: Path, folder: Path | None) -> Manifest:
             if member is not None and found != (member.sha256, member.bytes):
                 raise sealed.fault(name, f"does not have the SHA-256 that {MANIFEST} has")
             _check_content(sealed, name, manifest)
+        records = sum(PurePosixPath(name).name == RECORD for name in sealed.entries)
+        if records != manifest.records:
+            raise sealed.fault(MANIFEST, f"says {manifest.records} records, and the bundle has {records}")
         sealed.check_seal()
     return manifest
 

@@ -19,18 +19,20 @@ from bench.publishing.cards.card import MERGED, card
 from bench.publishing.cards.subjects import check_saved, subject_at
 from bench.records.io import read_record
 from bench.records.schema import Record
+from bench.records.specs import cell_in
 
 
 def cell_to_merge(folder: Path, workflows: Sequence[Path]) -> tuple[Cell, Record]:
     """The cell in `folder` and its record; files that its task names are looked up beside its file in `workflows`.
 
-    Raises BenchError if there is no record, if it has no adapter, or if the adapter's file is not the recorded one.
+    Raises BenchError if there is no record, if this version can't read its spec, if it has no adapter, or if the
+    adapter's file is not the recorded one.
     """
     paths = CellPaths(folder)
     if not paths.record.is_file():
         raise BenchError(f"{folder}: expected the folder of a cell, with a record of its base and its task in it")
     record = read_record(paths.record)
-    cell = Cell.model_validate(record.spec, context={"folder": folder_of_task(workflows, record.cell.task)})
+    cell = cell_in(record, paths.record, folder_of_task(workflows, record.cell.task))
     if cell.method.adapter == "full":
         raise BenchError(
             f"{folder}: method {cell.method.name!r} trained the whole model: {paths.model} is a checkpoint of "
@@ -58,7 +60,7 @@ def export_merged(folder: Path, cell: Cell, record: Record, base: Path, out: Pat
     subject = replace(subject_at(folder, cell, record), form="merged")
     with folder_in_one_step(out) as new:
         save_plain(model, base, new, dtype)
-        (new / CARD).write_text(card(subject))
+        (new / CARD).write_bytes(card(subject).encode())  # UTF-8, whatever the locale
     return MERGED[cell.method.storage].replace("**", "")
 
 
