@@ -12,7 +12,15 @@ from bench.analysis.stats.over_tasks import MeanDifference
 from bench.analysis.stats.paired import Interval
 from bench.analysis.tables.comparisons import INTERVAL_NOTE
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
-from bench.analysis.wording import DASH, column_unit, difference_text, direction_notes, p_value_text, unit_text
+from bench.analysis.wording import (
+    DASH,
+    column_unit,
+    difference_text,
+    digits_of_bounds,
+    direction_notes,
+    p_value_text,
+    unit_text,
+)
 from bench.config.metric_facts import MetricFacts
 from bench.records.differences import Difference, value_text
 from bench.records.schema import Record
@@ -169,13 +177,15 @@ def _difference(
     facts: MetricFacts, difference: float, interval: Interval | MeanDifference | None, *, same_bits: bool
 ) -> Entry:
     """'−2.00 [−3.10, −0.90]' in the unit of tables, bold where the interval excludes zero."""
-    shown, text = facts.shown(difference), difference_text(facts, difference)
+    shown = facts.shown(difference)
     if same_bits:
         return Entry(SAME, shown)
     if interval is None:
-        return Entry(text, shown)
+        return Entry(difference_text(facts, difference), shown)
     low, high = facts.shown(interval.low), facts.shown(interval.high)
-    text += f" [{difference_text(facts, interval.low)}, {difference_text(facts, interval.high)}]"
+    digits = digits_of_bounds(facts, interval.low, interval.high)
+    texts = [difference_text(facts, value, digits) for value in (difference, interval.low, interval.high)]
+    text = f"{texts[0]} [{texts[1]}, {texts[2]}]"
     return Entry(text, shown, low=low, high=high, bold=interval.excludes_zero)
 
 
