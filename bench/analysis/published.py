@@ -97,7 +97,12 @@ class Published:
 
     def notes(self, places: Sequence[Place], results: Results) -> list[str]:
         """The sources of the numbers of the methods at these places, and what is wrong with some of them."""
-        candidates = [self.find(place, method) for place in places for method in results.labels]
+        candidates = [
+            self.find(place, method)
+            for place in places
+            for method in results.labels
+            if results.seeds_planned(place[0], method, place[3])  # else it is in no row
+        ]
         numbers = [number for number in candidates if number is not None]
         if not numbers:
             return []

@@ -177,3 +177,17 @@ def test_the_columns_of_the_ledger_say_how_a_number_was_read() -> None:
     for line in read_ledger(sorted(FOLDER.glob("*.csv"))):
         assert line.quality in ("primary", "secondary")
         assert line.protocol == ("not said" if line.quality == "secondary" else "")
+
+
+def test_no_source_is_named_whose_number_is_in_no_row(tmp_path: Path) -> None:
+    """QLoRA has a published number at the small budget, for which this study does not ask."""
+    grids = "grids=[{budgets: [small], methods: [lora]}, {budgets: [large], methods: [qlora]}]"
+    study = study_of(1, "backbones={classification: deberta-v3-base}", "tasks=[sst2]", grids)
+    write_cell(tmp_path / study.name, study.cells[0], 0.8)
+    results = read_results(study, tmp_path)
+    table = published_table(results, read_published(results))
+    assert table is not None
+    assert [[entry.text for entry in row[2:4]] for row in table.rows] == [["small", "LoRA"]]
+    (sources,) = [note for note in table.footnotes if note.startswith("Published numbers (seeds")]
+    assert "table 1" in sources
+    assert "quantised" not in sources
