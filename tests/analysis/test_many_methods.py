@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 from helpers.records import study_of, write_study
 from matplotlib.figure import Figure
 
+from bench.analysis.build import make_figures
 from bench.analysis.figures.curves import curve_figure
 from bench.analysis.figures.differences import difference_figure, difference_panel
 from bench.analysis.figures.scores import method_figure
+from bench.analysis.figures.study_figures import study_figures
 from bench.analysis.figures.style import COLORS
 from bench.analysis.figures.trade_off import COSTS, trade_off_panel
 from bench.analysis.page.panels import SIGNS, legend
@@ -93,3 +96,27 @@ def test_the_numbers_on_an_axis_of_costs_stand_apart(results: Results) -> None:
     assert [label.get_text() for label in shown] == ["150k", "200k", "300k"]
     boxes = [label.get_window_extent() for label in shown]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_dollars_in_a_label_are_no_formula(tmp_path: Path) -> None:
+    """What stands between two dollars need not be a formula that matplotlib knows."""
+    study = study_of(1, "tasks=[cola]", "methods=[lora, adalora]")
+    label = r"LoRA, $\foo$"
+    cells = [
+        cell.model_copy(update={"method": cell.method.model_copy(update={"label": label})})
+        if cell.method.name == "lora"
+        else cell
+        for cell in study.cells
+    ]
+    study = replace(study, cells=tuple(cells))
+    write_study(study, tmp_path)
+    files = make_figures(study, tmp_path)
+    assert len(files) > 4
+    (legend_text,) = {
+        text.get_text()
+        for name, _, figure in study_figures(read_results(study, tmp_path))
+        if name == "cola-score"
+        for text in figure.legends[0].get_texts()
+        if not text.get_parse_math() and text.get_text().endswith("$")
+    }
+    assert legend_text == label
