@@ -50,7 +50,9 @@ def comparison_notes(results: Results, comparisons: Sequence[Comparison], *, bol
     incomplete = [c for c in comparisons if not c.complete]
     if incomplete:
         what = "Never bold, a" if bold else "A"
-        notes.append(f"{what} seed of one method is missing or failed: {_places(results, incomplete)}.")
+        notes.append(
+            f"{what} seed of one method is missing, failed or without a score: {_places(results, incomplete)}."
+        )
     for limit in Limit:
         limited = [c for c in comparisons if limit in c.limits]
         if limited:

@@ -12,6 +12,7 @@ from bench.config.study import Limits
 from bench.paths import reference_folder
 
 PUBLISHED_RANKS = {"small": 2, "large": 8}  # average rank per matrix behind the budgets of the published studies
+MOST_DIGITS = 2  # decimals, as those of our scores
 PROTOCOL_FACTS = {
     "last": "of the last step",
     "best on dev": "of the best step on these rows, which is optimistic",
@@ -24,7 +25,8 @@ Place = tuple[str, str, str, str]  # task, metric, split, budget
 class PublishedNumber:
     """One number, as tables show its metric: in points, or a perplexity.
 
-    An empty `split` means the first split of the task; an empty `backbone`, not stated.
+    An empty `split` means the first split of the task; an empty `backbone`, not stated. `digits`: how many decimals of
+    it are shown, no more than are printed.
     """
 
     source: str
@@ -41,6 +43,7 @@ class PublishedNumber:
     protocol: str = ""
     copied_from: str = ""
     quality: str = ""
+    digits: int = MOST_DIGITS
 
     @property
     def secondary(self) -> bool:
@@ -63,9 +66,14 @@ class PublishedNumber:
         return [part for fact in self.facts for part in (fact.split("; ") if fact == self.remark else [fact])]
 
     @property
+    def number(self) -> str:
+        """'68.71', '92.7'."""
+        return number_text(self.points, self.digits)
+
+    @property
     def text(self) -> str:
         """'68.71 (5)': the number, and in parentheses how many seeds it averages, if that is known."""
-        return number_text(self.points) + (f" ({self.seeds})" if self.seeds else "")
+        return self.number + (f" ({self.seeds})" if self.seeds else "")
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,12 @@ class Published:
 
     def notes(self, places: Sequence[Place], results: Results) -> list[str]:
         """The sources of the numbers of the methods at these places, and what is wrong with some of them."""
-        candidates = [self.find(place, method) for place in places for method in results.labels]
+        candidates = [
+            self.find(place, method)
+            for place in places
+            for method in results.labels
+            if results.seeds_planned(place[0], method, place[3])  # else it is in no row
+        ]
         numbers = [number for number in candidates if number is not None]
         if not numbers:
             return []
@@ -106,7 +119,7 @@ class Published:
         # One note per fact, since a fact often holds for a whole column of a published table.
         for fact in dict.fromkeys(fact for number in numbers for fact in number.facts):
             cells = [
-                f"{results.task_labels[n.task]} {results.labels[n.method]} {n.budget} {number_text(n.points)}"
+                f"{results.task_labels[n.task]} {results.labels[n.method]} {n.budget} {n.number}"
                 for n in numbers
                 if fact in n.facts
             ]
@@ -182,6 +195,7 @@ def _number(line: LedgerLine, points: float) -> PublishedNumber:
         protocol=line.protocol,
         copied_from=line.copied_from,
         quality=line.quality,
+        digits=min(line.digits, MOST_DIGITS),
     )
 
 

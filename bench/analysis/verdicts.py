@@ -63,7 +63,7 @@ class Verdict:
     def obstacle(self) -> str:
         """In a few words, why it is not judged; empty where it is."""
         if self.comparison is None or not self.comparison.complete:
-            return "a seed is missing or failed"
+            return "a seed is missing, failed or without a score"
         if self.comparison.missing:
             return SHORTLY[self.comparison.missing]
         few = len(self.comparison.seeds) < MIN_SEEDS_TO_CLAIM

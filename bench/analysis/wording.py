@@ -11,6 +11,8 @@ from bench.config.task import Task
 
 FAILURE_WORDS = {"oom": "OOM", "diverged": "diverged", "failed": "failed"}
 MIB = 1024**2
+DIGITS = range(2, 8)  # decimals of an interval
+MOST_FOR_SIGN = 4  # so many of a bound near zero; a smaller one is zero to a reader
 DASH = "—"  # a value that is missing or does not apply
 TIE = "≈"  # a method that cannot be told apart from the best
 
@@ -63,6 +65,20 @@ def metric_text(facts: MetricFacts, value: float, digits: int | None = None) -> 
 def difference_text(facts: MetricFacts, difference: float, digits: int = 2) -> str:
     """A signed difference in the unit of tables: 0.012 of a fraction becomes '+1.20'."""
     return with_minus_signs(f"{facts.shown(difference):+z.{digits}f}")
+
+
+def digits_of_bounds(facts: MetricFacts, low: float, high: float) -> int:
+    """How many decimals an interval needs in the unit of tables: two, and more where two would make its bounds equal.
+
+    Some more, too, where two would write a bound as zero, so that nobody could see on which side of it zero is.
+    """
+
+    def written(bound: float, digits: int) -> str:
+        return difference_text(facts, bound, digits)
+
+    digits = next((d for d in DIGITS if written(low, d) != written(high, d)), DIGITS[-1])
+    signed = range(digits, max(digits, MOST_FOR_SIGN) + 1)
+    return next((d for d in signed if written(0.0, d) not in (written(low, d), written(high, d))), digits)
 
 
 def axis_text(facts: MetricFacts) -> str:

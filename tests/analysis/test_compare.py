@@ -145,6 +145,9 @@ def test_a_planted_drop_with_three_seeds_and_over_tasks(a: Path, b: Path) -> Non
     assert untouched.same_bits
     assert not untouched.worse_by(0.0)
     assert len(found.cells) == 12
+    for table in found.tables[:3]:  # bold says less here than in the tables of a study
+        assert any(entry.bold for row in table.rows for entry in row)
+        assert any("Not corrected for the number of differences" in note for note in table.footnotes)
 
 
 def test_the_mean_over_tasks_covers() -> None:

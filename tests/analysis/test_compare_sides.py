@@ -179,3 +179,20 @@ def test_bad_input(a: Path, b: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         shutil.rmtree(a / "cells" / task / "qlora")
     code, said = printed(a, b, capsys)
     assert (code, "no cell is recorded in both" in said) == (2, True)
+
+
+def test_a_score_that_became_undefined_counts_as_lost(a: Path, b: Path, capsys: pytest.CaptureFixture) -> None:
+    """As a correlation does when one side predicts a constant: such a cell is no reason to pass."""
+
+    def undefined(record: Record) -> Record:
+        assert record.reported is not None
+        none = {split: {"last": dict.fromkeys(values["last"])} for split, values in record.metrics.items()}
+        return record.model_copy(
+            update={"metrics": none, "reported": record.reported.model_copy(update={"value": None})}
+        )
+
+    rewrite(cell(b, "cola", "lora"), undefined)
+    code, text = printed(a, b, capsys, "--fail-over", "1")
+    assert code == 1
+    assert "cola/lora/small/seed-0: ended with an undefined score" in text
+    assert printed(b, a, capsys, "--fail-over", "1")[0] != 1  # what was undefined before is not lost

@@ -107,3 +107,43 @@ def test_html_has_no_parse_error(folder: Path) -> None:
         root = parser.parse(file.read_text())
         identities = [element.get("id") for element in root.iter() if element.get("id")]
         assert len(identities) == len(set(identities)), file
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (-0.00004, 0.02, "+1.000 [−0.004, +2.000]"),
+        (0.00004, 0.02, "+1.000 [+0.004, +2.000]"),
+        (-0.02, -0.000004, "+1.0000 [−2.0000, −0.0004]"),
+        (-1e-9, 0.02, "+1.00 [+0.00, +2.00]"),  # so near that no table need tell
+        (0.0, 0.02, "+1.00 [+0.00, +2.00]"),
+        (-0.01, 0.02, "+1.00 [−1.00, +2.00]"),
+    ],
+)
+def test_a_bound_shows_on_which_side_of_it_zero_is(low: float, high: float, shown: str) -> None:
+    interval = Interval(0.01, 1e-9, 0, 2, low, high, 0.05)
+    comparison = Comparison(CONTRAST, metric_facts("mcc"), (0, 1, 2), 0.01, interval, None, 1.0, ())
+    assert difference_entry(comparison, usual=3).text == shown
+
+
+LABELS = ("β-LoRA, Ω", "LoRA | x", "(IA)³ → r² ≠ ∞", "50% & _#$~^\\{}<>")
+
+
+def test_labels_with_greek_letters_and_bars_are_latex() -> None:
+    """In TeX's own encoding a bar is a dash, which stands for a missing value."""
+    columns = tuple(Column(label, head=True) for label in LABELS)
+    text = FORMATS[".tex"](Table("x", "title", columns, (tuple(map(text_entry, LABELS)),)))
+    assert r"$\beta$-LoRA, $\Omega$" in text
+    assert r"LoRA \textbar{} x" in text
+    assert "|" not in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here: apt-get install texlive-latex-recommended")
+def test_labels_with_greek_letters_compile(tmp_path: Path) -> None:
+    columns = tuple(Column(label, head=True) for label in (*LABELS, "αβγδεζηθικλμνξπρσςτυφχψωΓΔΘΛΞΠΣΥΦΨΩ"))
+    (tmp_path / "t.tex").write_text(FORMATS[".tex"](Table("x", "title", columns, ())))
+    document = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}\input{t}\end{document}"
+    (tmp_path / "paper.tex").write_text(document)
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert process.returncode == 0, process.stdout[-3000:]

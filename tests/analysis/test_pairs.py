@@ -158,7 +158,9 @@ def test_nothing_is_bold_while_a_seed_is_missing_or_failed(lost: str, failed: bo
     comparer = study.comparer_of(survivors | (dict.fromkeys(cells) if failed else {}))
     table = scores(comparer)
     assert bold(table) == []
-    assert any(note.startswith("Nothing bold, a seed is missing or failed") for note in table.footnotes)
+    assert any(
+        note.startswith("Nothing bold, a seed is missing, failed or without a score") for note in table.footnotes
+    )
     entry = table.rows[METHODS.index(lost)][4]
     assert entry.shown.endswith(f"(3), 2 of 5 {'diverged' if failed else 'missing'}")
     label = comparer.results.labels[lost]

@@ -6,12 +6,13 @@ import csv
 from pathlib import Path
 
 import pytest
-from helpers.records import study_of, write_cell
+from helpers.records import make_record, study_of, write_cell
 
 from bench.analysis.published import Published, PublishedNumber, read_published
 from bench.analysis.reference.ledger import COLUMNS, LEDGER_COLUMNS, read_ledger
 from bench.analysis.results import Results, read_results
 from bench.analysis.tables.published import published_entry, published_table, secondary_table
+from bench.records.io import write_record
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"
 
@@ -177,3 +178,30 @@ def test_the_columns_of_the_ledger_say_how_a_number_was_read() -> None:
     for line in read_ledger(sorted(FOLDER.glob("*.csv"))):
         assert line.quality in ("primary", "secondary")
         assert line.protocol == ("not said" if line.quality == "secondary" else "")
+
+
+def test_no_source_is_named_whose_number_is_in_no_row(tmp_path: Path) -> None:
+    """QLoRA has a published number at the small budget, for which this study does not ask."""
+    grids = "grids=[{budgets: [small], methods: [lora]}, {budgets: [large], methods: [qlora]}]"
+    study = study_of(1, "backbones={classification: deberta-v3-base}", "tasks=[sst2]", grids)
+    write_cell(tmp_path / study.name, study.cells[0], 0.8)
+    results = read_results(study, tmp_path)
+    table = published_table(results, read_published(results))
+    assert table is not None
+    assert [[entry.text for entry in row[2:4]] for row in table.rows] == [["small", "LoRA"]]
+    (sources,) = [note for note in table.footnotes if note.startswith("Published numbers (seeds")]
+    assert "table 1" in sources
+    assert "quantised" not in sources
+
+
+def test_a_number_has_no_more_decimals_than_its_paper_prints(tmp_path: Path) -> None:
+    """92.9 in the paper is not 92.90: it may be 92.94."""
+    study = study_of(1, "backbones={question-answering: deberta-v3-base}", "tasks=[squad]", "methods=[lora]")
+    place = study.cells[0].task.primary_split
+    record = make_record(study.cells[0], {place: {"exact_match": 0.8, "f1": 0.9}})
+    folder = tmp_path / study.name / "cells" / study.cells[0].id
+    folder.mkdir(parents=True)
+    write_record(record, folder)
+    published = read_published(read_results(study, tmp_path))
+    assert published_entry(published, ("squad", "f1", place, "small"), "lora").text == "92.9"
+    assert published_entry(published, ("squad", "exact_match", place, "large"), "lora").text == "86.7"

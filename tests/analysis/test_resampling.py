@@ -13,7 +13,8 @@ from sacrebleu.metrics import BLEU, CHRF
 from scipy import stats
 from sklearn import metrics
 
-from bench.analysis.stats.resampling import replicates, sums_of
+from bench.analysis.stats.examples import spread_of_resamples
+from bench.analysis.stats.resampling import leave_one_out, replicates, sums_of
 from bench.config.task import Task
 from bench.evaluation.evaluate import score_rows
 from bench.evaluation.metrics import score
@@ -164,3 +165,12 @@ def test_cells_of_a_split_share_their_resamples_and_splits_do_not() -> None:
     both = replicates([sums, sums], "t/validation", DRAWS)
     assert np.array_equal(both[:, 0], both[:, 1])
     assert not np.array_equal(both[:, 0], replicates([sums], "t/mismatched", DRAWS)[:, 0])
+
+
+def test_a_split_of_one_row_has_no_interval_and_no_warning() -> None:
+    """Without its only row nothing is left to average F1 over."""
+    task = make_task("classification", ["f1"], 3)
+    sums = [sums_of(task, "f1", np.zeros(1, int), np.full(1, k)) for k in (0, 1)]
+    left_out = [leave_one_out(cell) for cell in sums if cell is not None]
+    assert [values.tolist() for values in left_out] == [[0.0], [0.0]]
+    assert spread_of_resamples(np.zeros((10, 1)), (left_out[1] - left_out[0])[:, None]) is None

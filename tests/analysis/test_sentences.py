@@ -16,6 +16,7 @@ from bench.analysis.stats.comparison import Comparer
 from bench.analysis.verdicts import Outcome, against_baseline, verdicts
 from bench.config.cell import Cell
 from bench.config.resolve import load_study
+from bench.records.io import write_record
 
 PAIR = "methods=[lora, adalora]"
 
@@ -116,3 +117,19 @@ def test_a_study_of_one_method_compares_nothing(tmp_path: Path) -> None:
     study = study_of(1, "tasks=[sst2]", "methods=[lora]")
     write_study(study, tmp_path)
     assert sentences(Comparer(read_results(study, tmp_path))) == [NOTHING]
+
+
+def test_a_task_without_a_score_of_some_seed_is_not_said_to_lack_the_seed(tmp_path: Path) -> None:
+    """A correlation of constant predictions is undefined: the run is there, and did not fail."""
+    study = study_of(3, PAIR, "tasks=[sst2]", "grids=[{budgets: [small]}]")
+    for cell in study.cells:
+        record = write_cell(tmp_path / study.name, cell, 0.8)
+        if (cell.method.name, cell.seed) == ("adalora", 1):
+            none = {split: {"last": dict.fromkeys(values["last"])} for split, values in record.metrics.items()}
+            assert record.reported is not None
+            reported = record.reported.model_copy(update={"value": None})
+            undefined = record.model_copy(update={"metrics": none, "reported": reported})
+            write_record(undefined, tmp_path / study.name / "cells" / cell.id)
+    comparer = Comparer(read_results(study, tmp_path))
+    (sentence,) = sentences(comparer)
+    assert "not judged on 1 of 1 task (a seed is missing, failed or without a score)" in sentence

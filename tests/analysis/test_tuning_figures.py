@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,18 @@ def test_the_score_over_the_learning_rate_has_every_point_and_rings_the_chosen_o
     assert len(rings_of(axis)) == 2
     assert (axis.get_xscale(), axis.get_xlabel()) == ("log", "learning rate")
     assert axis.get_ylabel() == "held-out accuracy × 100"
+
+
+def test_powers_on_an_axis_are_plain_text(tmp_path: Path) -> None:
+    """A formula would not be read in the style of the figures, in which a dollar is one."""
+    wide = "tuning.space.learning_rate={from: 1.0e-5, to: 1.0e-1, scale: log}"
+    figure = drawn(tuned_study("tasks=[sst2]", wide), tmp_path)["tuning-sst2"]
+    figure.draw_without_rendering()
+    axis = figure.axes[0]
+    low, high = axis.get_xlim()
+    shown = [label.get_text() for label in axis.get_xticklabels() if low <= label.get_position()[0] <= high]
+    assert len(shown) > 1
+    assert all(re.fullmatch(r"10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", text) for text in shown), shown
 
 
 def test_diverged_points_are_crosses_at_the_bottom_that_do_not_hide_each_other(tmp_path: Path) -> None:

@@ -188,6 +188,16 @@ def scores_of(pair: Pair) -> tuple[float, float] | None:
     return None if first is None or second is None else (first, second)
 
 
+def lost_score(pair: Pair) -> bool:
+    """Whether the reported score of the first side is undefined on the second, as a correlation of constants is."""
+    return (
+        _reported(pair.first) is not None
+        and _reported(pair.first) == _reported(pair.second)
+        and metric_value(pair.first, *_metric(pair)) is not None
+        and metric_value(pair.second, *_metric(pair)) is None
+    )
+
+
 def ratio(change: Change, read: Callable[[Record], float | None]) -> float | None:
     """The geometric mean over the pairs of second / first; None where a record does not tell it."""
     logs = []

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.compare.differences import Change, Differences, Group, OverTasks
+from bench.analysis.compare.differences import Change, Differences, Group, OverTasks, lost_score
 from bench.analysis.compare.sides import Pair, Paired, Side
 from bench.analysis.compare.tables import cell_table, environment_table, group_table, over_tasks_table, spec_table
 from bench.analysis.stats.over_tasks import MeanDifference
 from bench.analysis.stats.paired import Interval
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.render import html_page, markdown
-from bench.analysis.wording import difference_text, in_unit
+from bench.analysis.wording import difference_text, digits_of_bounds, in_unit
 from bench.config.metric_facts import MetricFacts
 from bench.records.schema import Record
 
@@ -94,6 +94,8 @@ def drops(report: Report, limit: float) -> list[str]:
     for pair in report.paired.pairs:
         if pair.first.status == "ok" and pair.second.status != "ok":
             found.append(f"{pair.id}: ended with status {pair.second.status!r}")
+        elif lost_score(pair):
+            found.append(f"{pair.id}: ended with an undefined score")
     return found
 
 
@@ -103,8 +105,9 @@ def undecided(report: Report) -> list[str]:
 
 
 def _text(facts: MetricFacts, difference: float, interval: Interval | MeanDifference) -> str:
-    low, high = difference_text(facts, interval.low), difference_text(facts, interval.high)
-    return f"{in_unit(facts, difference_text(facts, difference))} [{low}, {high}]"
+    digits = digits_of_bounds(facts, interval.low, interval.high)
+    found, low, high = (difference_text(facts, value, digits) for value in (difference, interval.low, interval.high))
+    return f"{in_unit(facts, found)} [{low}, {high}]"
 
 
 def _side(letter: str, side: Side, records: Sequence[Record]) -> str:

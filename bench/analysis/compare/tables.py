@@ -12,7 +12,15 @@ from bench.analysis.stats.over_tasks import MeanDifference
 from bench.analysis.stats.paired import Interval
 from bench.analysis.tables.comparisons import INTERVAL_NOTE
 from bench.analysis.tables.model import Column, Entry, Table, count_entry, number_entry, text_entry
-from bench.analysis.wording import DASH, column_unit, difference_text, direction_notes, p_value_text, unit_text
+from bench.analysis.wording import (
+    DASH,
+    column_unit,
+    difference_text,
+    digits_of_bounds,
+    direction_notes,
+    p_value_text,
+    unit_text,
+)
 from bench.config.metric_facts import MetricFacts
 from bench.records.differences import Difference, value_text
 from bench.records.schema import Record
@@ -55,6 +63,10 @@ RATIO_NOTE = (
     "Time: of training, second side over first, geometric mean over seeds. Memory: the peak of a GPU; on the CPU, by "
     "how much the training grew. A dash: not recorded, or measured on two kinds of device."
 )
+BOLD_NOTE = (
+    "Bold: the interval excludes zero. Not corrected for the number of differences: of forty true zeros about two are "
+    "bold."
+)
 ONE_SEED_NOTE = "One seed: the interval holds for these trained models, over examples, not for the methods."
 
 
@@ -74,6 +86,7 @@ def over_tasks_table(found: Sequence[OverTasks]) -> Table:
     notes = (
         "Points of each task's own metric; all tasks weigh alike. Interval: the tasks' own ones, combined by "
         "Banerjee's rule.",
+        *_bold_note(rows),
     )
     return Table("over_tasks", "Over tasks: mean score in points", OVER_TASKS, rows, notes)
 
@@ -93,7 +106,7 @@ def group_table(groups: Mapping[Group, Change]) -> Table:
                 *_rest(change),
             )
         )
-    notes = [INTERVAL_NOTE, *_missing_notes(groups.values())]
+    notes = [INTERVAL_NOTE, *_bold_note(rows), *_missing_notes(groups.values())]
     notes += [ONE_SEED_NOTE] if any(len(change.pairs) == 1 for change in groups.values()) else []
     metrics = [change.facts for change in groups.values()]
     title = f"Per task, method and budget: score in {_unit(metrics)}, paired over seeds and examples"
@@ -108,7 +121,7 @@ def cell_table(cells: Sequence[Change]) -> Table:
     )
     metrics = [change.facts for change in cells]
     title = f"Per cell: score in {_unit(metrics)}, paired over examples"
-    notes = (ONE_SEED_NOTE, *direction_notes(metrics), RATIO_NOTE)
+    notes = (ONE_SEED_NOTE, *_bold_note(rows), *direction_notes(metrics), RATIO_NOTE)
     return Table("cells", title, _in_units(CELLS, metrics), rows, notes)
 
 
@@ -169,14 +182,21 @@ def _difference(
     facts: MetricFacts, difference: float, interval: Interval | MeanDifference | None, *, same_bits: bool
 ) -> Entry:
     """'−2.00 [−3.10, −0.90]' in the unit of tables, bold where the interval excludes zero."""
-    shown, text = facts.shown(difference), difference_text(facts, difference)
+    shown = facts.shown(difference)
     if same_bits:
         return Entry(SAME, shown)
     if interval is None:
-        return Entry(text, shown)
+        return Entry(difference_text(facts, difference), shown)
     low, high = facts.shown(interval.low), facts.shown(interval.high)
-    text += f" [{difference_text(facts, interval.low)}, {difference_text(facts, interval.high)}]"
+    digits = digits_of_bounds(facts, interval.low, interval.high)
+    texts = [difference_text(facts, value, digits) for value in (difference, interval.low, interval.high)]
+    text = f"{texts[0]} [{texts[1]}, {texts[2]}]"
     return Entry(text, shown, low=low, high=high, bold=interval.excludes_zero)
+
+
+def _bold_note(rows: Iterable[Sequence[Entry]]) -> list[str]:
+    """What bold means here, which is less than in the tables of a study; nothing where nothing is bold."""
+    return [BOLD_NOTE] if any(entry.bold for row in rows for entry in row) else []
 
 
 def _missing_notes(changes: Iterable[Change]) -> list[str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.analysis.figures.style import color, live_ranks, read_curve
+from bench.analysis.figures.style import COLORS, color, live_ranks, read_curve
 from bench.analysis.results import Results
 from bench.records.schema import Record
 
-LINE_STYLES = ("-", "--", ":", "-.")
+# By budget; methods beyond the number of colors begin anew with the colors and go on in this list.
+LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 4)), (0, (8, 3)), (0, (5, 6)))
 SMOOTHING = 0.1  # weight of the newest step in the running mean
 
 
@@ -23,8 +25,9 @@ def curve_figure(results: Results, records: Sequence[Record]) -> Figure:
         curve = read_curve(results, record.cell.id)
         steps = [line["step"] for line in curve]
         for axis, key in zip(axes, ("loss", "gradient_norm"), strict=True):
-            values = [line[key] or 0.0 for line in curve]
-            axis.plot(steps, _running_mean(values), linewidth=1, **_line_options(results, record))
+            axis.plot(
+                steps, _running_mean([line[key] for line in curve]), linewidth=1, **_line_options(results, record)
+            )
     for axis, label in zip(axes, ("task loss (running mean)", "gradient norm (running mean)"), strict=True):
         axis.set(xlabel="optimizer step", ylabel=label)
     _add_legend(figure, axes[0])
@@ -60,11 +63,12 @@ def _two_axes(results: Results, records: Sequence[Record]) -> tuple[Figure, Any]
 
 
 def _line_options(results: Results, record: Record) -> dict[str, Any]:
-    """Color by method, line style by budget."""
-    budget = results.budgets.index(record.cell.budget)
+    """Color by method, line style by budget and, where there are more methods than colors, by method, too."""
+    method, budget = list(results.labels).index(record.cell.method), results.budgets.index(record.cell.budget)
+    style = budget + len(results.budgets) * (method // len(COLORS))
     return {
-        "color": color(list(results.labels).index(record.cell.method)),
-        "linestyle": LINE_STYLES[budget % len(LINE_STYLES)],
+        "color": color(method),
+        "linestyle": LINE_STYLES[style % len(LINE_STYLES)],
         "label": f"{results.labels[record.cell.method]}, {record.cell.budget}",
     }
 
@@ -78,6 +82,7 @@ def _ranks_change(curve: list[dict[str, Any]]) -> bool:
     return len({tuple(ranks) for _, ranks in live_ranks(curve)}) > 1
 
 
-def _running_mean(values: Sequence[float]) -> pd.Series[float]:
-    """Exponential running mean that starts at the first value."""
-    return pd.Series(values, dtype=float).ewm(alpha=SMOOTHING, adjust=False).mean()
+def _running_mean(values: Sequence[float | None]) -> pd.Series[float]:
+    """Exponential running mean that starts at the first value; one that was not finite (None) leaves it as it was."""
+    known = [math.nan if value is None else value for value in values]
+    return pd.Series(known, dtype=float).ewm(alpha=SMOOTHING, adjust=False).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from bench.analysis.verdicts import Verdict
 from bench.analysis.wording import axis_text
 
 COLUMNS = 2  # of panels on a page
-PANEL_WIDTH = 3.7  # inches
+PANEL_WIDTH = 3.7  # inches; more where labels are long
+AXIS_WIDTH, LETTER_WIDTH = 2.5, 0.051  # inches: at least of an axis with its margins; of a letter of a label
+LETTERS_BELOW = 40  # in a line below an axis of that width
 ONE_SEED = "n = 1: these models, not the methods"
 
 
@@ -25,7 +28,7 @@ def difference_figure(results: Results, found: Sequence[Verdict]) -> Figure | No
         return None
     columns = min(COLUMNS, len(tasks))
     rows = -(-len(tasks) // columns)  # rounded up
-    figure = Figure(figsize=(PANEL_WIDTH * columns, rows * _height(results, found)))
+    figure = Figure(figsize=(_width(results, found) * columns, rows * _height(results, found)))
     axes = figure.subplots(rows, columns, squeeze=False)
     for number, axis in enumerate(axes.flat):
         if number < len(tasks):
@@ -37,7 +40,7 @@ def difference_figure(results: Results, found: Sequence[Verdict]) -> Figure | No
 
 def difference_panel(results: Results, task: str, found: Sequence[Verdict]) -> Figure:
     """The panel of one task."""
-    figure = Figure(figsize=(PANEL_WIDTH, _height(results, found)))
+    figure = Figure(figsize=(_width(results, found), _height(results, found)))
     draw_differences(figure.subplots(), results, task, found)
     return figure
 
@@ -53,8 +56,7 @@ def draw_differences(axis: Any, results: Results, task: str, found: Sequence[Ver
     facts = spec.metric_facts(spec.metric)
     shown = [verdict for verdict in found if verdict.contrast.task == task and verdict.comparison]
     shown.reverse()  # the y-axis counts from the bottom
-    firsts = list(dict.fromkeys(verdict.contrast.first for verdict in found))
-    labels = []
+    firsts = _firsts(found)
     for y, verdict in enumerate(shown):
         contrast, comparison = verdict.contrast, verdict.comparison
         assert comparison is not None  # filtered above
@@ -67,20 +69,38 @@ def draw_differences(axis: Any, results: Results, task: str, found: Sequence[Ver
         fill = color(index) if verdict.significant else mpl.rcParams["axes.facecolor"]
         look = {"color": color(index), "markerfacecolor": fill, "markersize": 5}
         axis.plot(facts.shown(comparison.difference), y, marker(index), **look)
-        second = results.labels[contrast.second]
-        of_pair = second if len(firsts) == 1 else f"{second} − {results.labels[contrast.first]}"
-        labels.append(f"{of_pair}, {contrast.budget} (n = {len(comparison.seeds)})")
     axis.axvline(0, color=mpl.rcParams["text.color"], linewidth=0.8)
     baseline = results.labels[firsts[0]] if len(firsts) == 1 else ""
     to = f" to {baseline}" if baseline else ""
+    labels = [_label(results, verdict, firsts) for verdict in shown]
     axis.set(yticks=range(len(labels)), yticklabels=labels, ylim=(-0.6, len(labels) - 0.4))
     name = axis_text(facts).replace(" [", "\n[") if facts.says_direction else axis_text(facts)  # a panel is narrow
-    axis.set_xlabel(f"difference{to} in {name}", fontsize=8)
+    below = f"difference{to} in {name}".split("\n")
+    axis.set_xlabel("\n".join(textwrap.fill(line, LETTERS_BELOW) for line in below), fontsize=8)
     if any(len(verdict.comparison.seeds) == 1 for verdict in shown if verdict.comparison):
         axis.set_xlabel(f"{axis.get_xlabel()}\n({ONE_SEED})", fontsize=7)
     axis.set_title(spec.label, fontsize=9, loc="left", fontweight="bold")
     axis.locator_params(axis="x", nbins=5)
     axis.tick_params(axis="both", labelsize=7)
+
+
+def _firsts(found: Sequence[Verdict]) -> list[str]:
+    """The methods that others are compared with."""
+    return list(dict.fromkeys(verdict.contrast.first for verdict in found))
+
+
+def _label(results: Results, verdict: Verdict, firsts: Sequence[str]) -> str:
+    """'AdaLoRA, small (n = 3)', with the method that it is compared with where that is not one for all."""
+    contrast, comparison = verdict.contrast, verdict.comparison
+    second = results.labels[contrast.second]
+    of_pair = second if len(firsts) == 1 else f"{second} − {results.labels[contrast.first]}"
+    return f"{of_pair}, {contrast.budget} (n = {len(comparison.seeds) if comparison else 0})"
+
+
+def _width(results: Results, found: Sequence[Verdict]) -> float:
+    """Inches of a panel, the same for all: long labels take no width from the axes."""
+    labels = [_label(results, verdict, _firsts(found)) for verdict in found if verdict.comparison]
+    return max(PANEL_WIDTH, AXIS_WIDTH + LETTER_WIDTH * max(map(len, labels), default=0))
 
 
 def _height(results: Results, found: Sequence[Verdict]) -> float:

@@ -13,6 +13,8 @@ from bench.analysis.wording import scaled_text
 from bench.config.task import Task
 from bench.records.schema import Record
 
+LETTER_WIDTH = 0.066  # inches, of a letter of a label
+
 
 def method_figure(results: Results, task: str) -> Figure:
     """One row per method and budget: mean, sd over seeds, and a tick for the score of each seed."""
@@ -24,15 +26,16 @@ def method_figure(results: Results, task: str) -> Figure:
         if (scores := scores_of(results.successful(task, method, budget), spec))
     ]
     rows.reverse()  # the y-axis counts from the bottom
-    figure = Figure(figsize=(5, 0.8 + 0.24 * len(rows)))
+    longest = max((len(label) for label, _ in rows), default=0)
+    # As wide as the labels need beside an axis that is wide enough for the line below it.
+    figure = Figure(figsize=(max(5, 2.6 + LETTER_WIDTH * longest), 0.95 + 0.24 * len(rows)))
     axis = figure.subplots()
     for y, (_, scores) in enumerate(rows):
         axis.errorbar(mean(scores), y, xerr=_spread(scores), fmt="o", color=color(0), capsize=2, markersize=5)
         axis.plot(scores, [y] * len(scores), "|", color=color(1), markersize=7)
     axis.set(yticks=range(len(rows)), yticklabels=[label for label, _ in rows])
-    axis.set(
-        xlabel=f"{scaled_text(spec.metric_facts(spec.metric))} (dot: mean; bar: sd; ticks: seeds)", title=spec.label
-    )
+    name = scaled_text(spec.metric_facts(spec.metric))
+    axis.set(xlabel=f"{name}\n(dot: mean; bar: sd; ticks: seeds)", title=spec.label)
     return figure
 
 

@@ -17,6 +17,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F
 MARKERS = "os^DvPX"
 STYLE: Any = {
     "svg.hashsalt": "rankbench",  # fixed, so that equal figures have equal ids in their SVG
+    "text.parse_math": False,  # a dollar in a label is one
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

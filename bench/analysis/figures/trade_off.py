@@ -36,6 +36,8 @@ COSTS = (
 )
 RING: dict[str, Any] = {"s": 90, "facecolors": "none", "linewidths": 0.8, "zorder": 5}
 MAX_LINEAR_RATIO = 3  # costs that differ by more than this factor need a logarithmic axis
+# Digits of labels on a logarithmic axis over less than two decades: the first that give it two labels or more.
+LABELED: tuple[tuple[float, ...], ...] = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7))
 PANEL = (3.7, 2.6)  # inches
 
 
@@ -113,11 +115,26 @@ def _scale_costs(axis: Any, costs: Sequence[float]) -> None:
         axis.locator_params(axis="x", nbins=4)
         return
     axis.set(xscale="log")
-    decades = math.log10(max(costs) / min(costs))
-    # Over few decades, labels at the powers of ten alone would leave the axis nearly bare.
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
+    axis.xaxis.set_major_locator(LogLocator(subs=_labeled(min(costs), max(costs))))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _labeled(low: float, high: float) -> tuple[float, ...]:
+    """The digits at which a logarithmic axis from `low` to `high` has labels.
+
+    Over few decades, labels at the powers of ten alone would leave it nearly bare. With a single label in sight,
+    matplotlib would take evenly spaced ones, which run into each other on such an axis.
+    """
+    lowest, highest = math.log10(low), math.log10(high)
+    if highest - lowest >= 2:
+        return (1,)
+    exponents = range(math.floor(lowest), math.ceil(highest) + 1)
+
+    def labels(digits: Sequence[float]) -> int:
+        return sum(low <= digit * 10.0**exponent <= high for digit in digits for exponent in exponents)
+
+    return next((digits for digits in LABELED if labels(digits) > 1), LABELED[-1])
 
 
 def _score_name(spec: Task) -> str:

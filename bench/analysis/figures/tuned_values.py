@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.analysis.figures.style import color, marker, shared_legend
 from bench.analysis.tuning_results import GroupTuning, PointResult
@@ -15,6 +16,7 @@ from bench.config.tuning import Dimension
 RING: dict[str, Any] = {"s": 80, "facecolors": "none", "edgecolors": "black", "linewidths": 1.0, "zorder": 5}
 LOWEST_MARK, MARK_STEP = 0.03, 0.035  # of the axis: where points without a score are marked, a line per method
 STOPPED_ALPHA = 0.4
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 CATEGORY_SPREAD = 0.5  # of the distance of two categories, over which the methods stand side by side
 
 
@@ -124,8 +126,16 @@ def _scale_values(axis: Any, key: str, dimension: Dimension) -> None:
             axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
             axis.xaxis.set_minor_locator(NullLocator())
             axis.tick_params(axis="x", labelsize=7)
+        else:
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _position: _power(value)))
+            axis.xaxis.set_minor_formatter(NullFormatter())
     for end in (low, high):
         axis.axvline(end, color="gray", linewidth=0.8, linestyle=":")
+
+
+def _power(value: float) -> str:
+    """'10⁻⁴': matplotlib's own would be a formula, which `STYLE` doesn't read."""
+    return "10" + str(round(math.log10(value))).translate(RAISED)
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from bench.analysis.figures.differences import difference_panel, tasks_with_differences
 from bench.analysis.figures.patterns import SIDES, pattern_panel, tasks_with_patterns
-from bench.analysis.figures.style import COLORS, DARK, MARKERS, STYLE
+from bench.analysis.figures.style import DARK, MARKERS, STYLE, color, marker
 from bench.analysis.figures.trade_off import COSTS, trade_off_panel
 from bench.analysis.results import Results
 from bench.analysis.verdicts import Verdict
@@ -85,8 +85,7 @@ def _metric(results: Results, task: str) -> str:
 def legend(results: Results) -> list[LegendEntry]:
     """The methods with their color and marker in all panels."""
     return [
-        LegendEntry(label, COLORS[number % len(COLORS)], SIGNS[MARKERS[number % len(MARKERS)]])
-        for number, label in enumerate(results.labels.values())
+        LegendEntry(label, color(number), SIGNS[marker(number)]) for number, label in enumerate(results.labels.values())
     ]
 
 

@@ -156,7 +156,8 @@ def _f1(classes: int) -> Callable[[Floats], Floats]:
         if classes == 2:
             return np.asarray(per_class[..., 1])
         per_class, occurs = per_class[..., :classes], occurrences[..., :classes] > 0
-        return np.asarray((per_class * occurs).sum(-1) / occurs.sum(-1))
+        # Without its only row a split has no class.
+        return np.asarray((per_class * occurs).sum(-1) / np.maximum(occurs.sum(-1), 1))
 
     return f1
 

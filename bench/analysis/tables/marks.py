@@ -3,8 +3,8 @@
 A mean is bold only if it is better than every other method of its row: each paired difference has a 95% interval
 without zero over three seeds or more, and the row's p stays below 5% after Holm's correction over all rows and budgets
 of the table. A row claims all of its comparisons at once, so its p is the largest of theirs. Methods that cannot be
-told apart from the best are marked as ties. A row in which a seed is missing or failed claims nothing, since a mean
-over survivors is no win.
+told apart from the best are marked as ties. A row in which a seed is missing, failed or without a score claims nothing,
+since a mean over survivors is no win.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ONE_SEED = (
     "n = 1: one seed has no spread, so nothing is bold; intervals hold for these trained models alone, "
     "not for the methods."
 )
-SEEDS_LACK = "a seed is missing or failed, and a mean over survivors is no win"
+SEEDS_LACK = "a seed is missing, failed or without a score, and a mean over survivors is no win"
 FEW_SEEDS = f"fewer than {MIN_SEEDS_TO_CLAIM} paired seeds"
 MAX_ROWS = 8  # that a footnote names
 Entries = dict[tuple[Place, str], Entry]  # by place and method

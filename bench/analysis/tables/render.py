@@ -12,6 +12,13 @@ import jinja2
 from bench.analysis.tables.model import Column, Entry, Table
 from bench.analysis.tables.tex_width import size_of
 
+# Greek letters that no Latin one looks like, as in β-LoRA; LaTeX's default fonts have them in formulas alone.
+_LETTERS = "αβγδεζηθικλμνξπρσςτυφχψωΓΔΘΛΞΠΣΥΦΨΩ"
+_NAMES = (
+    "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma varsigma tau upsilon "
+    "varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+)
+GREEK = dict(zip(_LETTERS, _NAMES.split(), strict=True))
 TEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -30,8 +37,9 @@ TEX = {
     "–": "--",
     "−": r"$-$",
     "×": r"$\times$",
-    "Δ": r"$\Delta$",
-    "ρ": r"$\rho$",
+    **{letter: rf"$\{name}$" for letter, name in GREEK.items()},
+    "≠": r"$\neq$",
+    "∞": r"$\infty$",
     "≈": r"$\approx$",
     "↓": r"$\downarrow$",
     "≥": r"$\geq$",
@@ -39,6 +47,7 @@ TEX = {
     "[": "{[}",  # after a \\ LaTeX would read it as an optional argument
     "]": "{]}",
     "*": r"\textasteriskcentered{}",
+    "|": r"\textbar{}",  # a dash in TeX's own encoding, as a missing value is
 }
 PARTS = ("mean", "sd", "n", "remark")  # the CSV columns of a `measured` column
 PARTS_OF_INTERVAL = ("difference", "low", "high", "n", "remark")  # those of an `interval` column

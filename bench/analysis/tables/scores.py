@@ -13,7 +13,7 @@ from bench.analysis.footnotes import comparison_notes, footnotes
 from bench.analysis.published import Place
 from bench.analysis.results import Results, metric_value
 from bench.analysis.stats.comparison import Comparer, Comparison
-from bench.analysis.stats.paired import Interval, sign_flip_floor
+from bench.analysis.stats.paired import sign_flip_floor
 from bench.analysis.tables import parameters
 from bench.analysis.tables.marks import contrast_at, facts_at, mark_best
 from bench.analysis.tables.model import Column, Entry, Table, summary_entry, text_entry
@@ -24,6 +24,7 @@ from bench.analysis.wording import (
     budget_text,
     column_unit,
     difference_text,
+    digits_of_bounds,
     direction_notes,
     split_text,
     unit_text,
@@ -32,7 +33,6 @@ from bench.config.metric_facts import MetricFacts
 
 Metrics = Literal["reported", "other"]  # the first metric of each task, or the others
 HEADS = (Column("task", head=True), Column("metric", head=True), Column("budget", head=True))
-DIGITS = range(2, 8)  # decimals of an interval
 SUFFIXES: dict[Metrics, str] = {"reported": "", "other": "_metrics"}  # of a table's name
 TITLES: dict[Metrics, str] = {"reported": "", "other": " in the other metrics of the tasks"}
 
@@ -224,8 +224,7 @@ def difference_entry(comparison: Comparison | None, *, usual: int | None = None)
     interval, seeds, facts = comparison.interval, len(comparison.seeds), comparison.facts
     text, low, high = difference_text(facts, comparison.difference), None, None
     if interval is not None:
-        # More than two decimals only where two would make the bounds equal, as those of a very small difference.
-        digits = next((d for d in DIGITS if _told_apart(comparison.facts, interval, d)), DIGITS[-1])
+        digits = digits_of_bounds(facts, interval.low, interval.high)
         text, low_text, high_text = (
             difference_text(facts, x, digits) for x in (comparison.difference, interval.low, interval.high)
         )
@@ -234,10 +233,6 @@ def difference_entry(comparison: Comparison | None, *, usual: int | None = None)
     if seeds != usual:
         text += f" ({seeds})"
     return Entry(text, facts.shown(comparison.difference), low=low, high=high, n=seeds)
-
-
-def _told_apart(facts: MetricFacts, interval: Interval, digits: int) -> bool:
-    return difference_text(facts, interval.low, digits) != difference_text(facts, interval.high, digits)
 
 
 def _notes(results: Results, compared: Sequence[Comparison]) -> list[str]:
