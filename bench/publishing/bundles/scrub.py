@@ -27,8 +27,8 @@ KEPT = ("spec", "cell")  # they are the cell's hash, or names that decide it
 # Places in a spec that name files. They are part of the hash of the cell.
 NAMED_IN_SPECS = ("backbone.path", "task.data.files", "task.metrics", "choice.source")
 # From a slash that begins a word to the last slash before a colon, quote or line break, blanks included, and the word
-# behind it: a folder's name may hold blanks. What stands between two paths is lost, too. No part of an address. Compilers
-# take paths behind a letter (-I/usr/include), and a share of a network begins with two slashes.
+# behind it: a folder's name may hold blanks. What stands between two paths is lost, too. No part of an address.
+# Compilers take paths behind a letter (-I/usr/include), and a share of a network begins with two slashes.
 _BEGINS = r"(?<![\w.~/…\-])~?|(?<=file://)|(?<=[\s\"'`,=]-[A-Za-z])|(?<![\w.~/…\-:])/"
 _PATH = re.compile(rf"(?:{_BEGINS})/(?!/)(?:[^:\"'`\n]*/)?([^\s/:\"'`,;()\[\]{{}}]+)")
 _HOME = re.compile(r"/(?:home|Users|users)/([^/\s:\"'`,;]+)")
