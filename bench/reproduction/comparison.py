@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from bench.analysis.stats.predictions import Predictions, in_order, read_predictions
+from bench.analysis.stats.predictions import Predictions, in_order, same_value
+from bench.analysis.stats.without_texts import read_alike
 from bench.config.task import Task
 from bench.paths import CURVE, PREDICTIONS, CellPaths
-from bench.publishing.bundles.texts import is_without_texts, without_texts
 from bench.records.differences import result_differences
 from bench.records.io import read_curve
 from bench.records.schema import Record
@@ -157,13 +156,7 @@ def _apart(first: dict[str, Any], second: dict[str, Any]) -> float:
 
 def _predictions(task: Task, first: Path, second: Path) -> PredictionDifference | None:
     """How the predictions in two files differ. The first may be out of a bundle, without the texts of rows."""
-    one = read_predictions(first)
-    with TemporaryDirectory() as folder:
-        if is_without_texts(first):
-            reduced = Path(folder) / PREDICTIONS
-            reduced.write_bytes(without_texts(task, second.read_bytes()))
-            second = reduced
-        other = read_predictions(second)
+    one, other = read_alike(task, first, second)
     assert one is not None  # both files are there
     assert other is not None
     return prediction_difference(one, other)
@@ -183,19 +176,12 @@ def prediction_difference(first: Predictions, second: Predictions) -> Prediction
             only_in_one += len(np.setxor1d(one["row"], other["row"]))
             shared = np.intersect1d(one["row"], other["row"])
             one, other = ({name: values[np.isin(c["row"], shared)] for name, values in c.items()} for c in (one, other))
-        differs = np.array([not _equal(a, b) for a, b in zip(one["prediction"], other["prediction"], strict=True)])
+        differs = np.array([not same_value(a, b) for a, b in zip(one["prediction"], other["prediction"], strict=True)])
         differing, examples = differing + int(differs.sum()), examples + len(differs)
         columns = one.keys() == other.keys() and all(
-            all(_equal(a, b) for a, b in zip(one[name], other[name], strict=True)) for name in one
+            all(same_value(a, b) for a, b in zip(one[name], other[name], strict=True)) for name in one
         )
         same = same and columns
     return (
         None if same and not differing and not only_in_one else PredictionDifference(differing, examples, only_in_one)
     )
-
-
-def _equal(first: Any, second: Any) -> bool:
-    """Whether two values of a column are the same; one may be a list, and NaN is equal to itself."""
-    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
-        return bool(np.array_equal(first, second))
-    return bool(first == second or (first != first and second != second))

@@ -12,7 +12,10 @@ import pytest
 from helpers.records import make_record
 
 from bench.analysis.build import make_tables
+from bench.analysis.compare.sides import Side, paired
 from bench.analysis.results import read_results
+from bench.analysis.stats.without_texts import holds_texts_of_rows
+from bench.cli.app import main
 from bench.config.resolve import ResolvedStudy, load_study
 from bench.evaluation.answers import answer_rows
 from bench.evaluation.corpus_scores import corpus_scores
@@ -21,7 +24,6 @@ from bench.inputs.answers import listed_answers
 from bench.paths import StudyPaths
 from bench.publishing.bundles.gather import Laid, gather, lay_out
 from bench.publishing.bundles.scrub import Scrubber
-from bench.publishing.bundles.texts import holds_texts_of_rows
 from bench.records.io import read_record, write_record
 
 WORDS = ["ein", "Hund", "läuft", "schnell", "durch", "den", "grünen", "Park", "am", "Morgen", "und", "bellt", "laut"]
@@ -109,6 +111,28 @@ def test_the_tables_are_the_same_without_the_texts(name: str, more: list[str], t
         assert references.str.fullmatch("sha256:[0-9a-f]{16}").all()
         for text in rows_of(study, cell.seed)["reference"]:
             assert text not in shown(after)
+
+
+@pytest.mark.parametrize(("name", "more"), [("translation", []), ("questions", ["tasks=[squad_v2]"])])
+def test_a_study_and_its_bundle_are_compared_alike(
+    name: str, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = load_study(name, more)
+    write(study, tmp_path / "whole", synthetic=False)
+    laid_out(study, tmp_path / "whole", tmp_path / "without")
+    assert main(["compare", str(tmp_path / "whole"), str(tmp_path / "without"), "--fail-over", "0"]) == 0
+    assert f"All cells that both have, {len(study.cells)}, are the same bit for bit" in capsys.readouterr().out
+    cell = study.cells[0]
+    folder = StudyPaths(tmp_path / "whole", name).cell(cell.id).folder
+    frame = pd.read_parquet(folder / "predictions.parquet")
+    given = frame["prediction"].tolist()
+    frame["prediction"] = [given[0] + ", ja", *given[1:]]
+    frame.to_parquet(folder / "predictions.parquet", index=False)
+    sha256 = hashlib.sha256((folder / "predictions.parquet").read_bytes()).hexdigest()
+    record = read_record(folder / "record.json")
+    write_record(record.model_copy(update={"files": {"predictions.parquet": sha256}}), folder)
+    pairs = paired(Side.at(tmp_path / "without"), Side.at(tmp_path / "whole")).pairs
+    assert [pair.id for pair in pairs if not pair.same_bits] == [cell.id]
 
 
 def test_answers_are_parts_of_rows_and_go_too(tmp_path: Path) -> None:

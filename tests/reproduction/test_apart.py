@@ -12,10 +12,10 @@ from helpers.reproductions import Archive, add_seed, answer_otherwise, rewrite
 from helpers.small_cells import record_of
 from scipy import stats
 
+from bench.analysis.stats.without_texts import without_texts
 from bench.config.catalog import load_catalog
 from bench.config.task import Task
 from bench.paths import CellPaths
-from bench.publishing.bundles.texts import without_texts
 from bench.records.differences import environment_differences
 from bench.reproduction.comparison import Outcome, compare, curve_difference, prediction_difference
 from bench.reproduction.recorded import read_recorded

@@ -14,8 +14,9 @@ from bench.analysis.stats.comparison import Scored, Split, example_spread, missi
 from bench.analysis.stats.limits import Missing
 from bench.analysis.stats.over_tasks import MeanDifference, mean_over_tasks
 from bench.analysis.stats.paired import Interval, paired_interval
-from bench.analysis.stats.predictions import Columns, Predictions, in_order, read_predictions, same_rows
+from bench.analysis.stats.predictions import Columns, Predictions, in_order, same_rows
 from bench.analysis.stats.resampling import DRAWS
+from bench.analysis.stats.without_texts import read_alike
 from bench.config.metric_facts import MetricFacts
 from bench.records.schema import Record
 
@@ -166,14 +167,16 @@ class Differences:
         split, metric = _metric(pair)
         found = {}
         columns: list[Columns] = []
-        for side, record, paths in (("A", pair.first, pair.first_paths), ("B", pair.second, pair.second_paths)):
+        files = [paths.predictions for paths in (pair.first_paths, pair.second_paths)]
+        both = read_alike(pair.task, *files)
+        for side, record, file, read in zip("AB", (pair.first, pair.second), files, both, strict=True):
             value = metric_value(record, split, metric)
             assert value is not None  # the pair has scores
-            name, read = _name(pair, side), read_predictions(paths.predictions)
+            name = _name(pair, side)
             found[name] = Scored(name, value)
             if rows := _of(read, split):
                 columns.append(rows)
-                found[name] = Scored.of(name, value, pair.task, metric, rows, paths.predictions, kinds)
+                found[name] = Scored.of(name, value, pair.task, metric, rows, file, kinds)
         if len(columns) == 2 and same_rows(*columns):
             differs = [a != b for a, b in zip(columns[0]["prediction"], columns[1]["prediction"], strict=True)]
             self._differing[f"{pair.study}/{pair.id}"] = (sum(map(bool, differs)), len(differs))

@@ -9,10 +9,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.analysis.results import LONG_FIELDS
+from bench.analysis.stats.predictions import same_predictions
+from bench.analysis.stats.without_texts import is_without_texts, read_alike
 from bench.config.task import Task
 from bench.errors import BenchError, nearest
 from bench.files import digest_json
-from bench.paths import CellPaths, StudyPaths
+from bench.paths import PREDICTIONS, CellPaths, StudyPaths
 from bench.records.differences import Difference, environment_differences, result_differences, spec_differences
 from bench.records.found import cell_records
 from bench.records.io import read_record
@@ -126,17 +128,33 @@ def _by_cell(paths: StudyPaths) -> dict[str, CellPaths]:
 
 def _pair(study: str, ours: CellPaths, theirs: CellPaths, tasks: dict[str, Task]) -> Pair:
     first, second = read_record(ours.record), read_record(theirs.record)
+    task = _task(first, ours.record, tasks)
+    same_bits = not result_differences(first, second) and _same_files(task, (first, ours), (second, theirs))
     return Pair(
         study=study,
         first=first.model_copy(update=LONG_FIELDS),
         second=second.model_copy(update=LONG_FIELDS),
         first_paths=ours,
         second_paths=theirs,
-        task=_task(first, ours.record, tasks),
-        same_bits=first.files == second.files and not result_differences(first, second),
+        task=task,
+        same_bits=same_bits,
         spec=spec_differences(first, second),
         environment=environment_differences(first, second),
     )
+
+
+def _same_files(task: Task, first: tuple[Record, CellPaths], second: tuple[Record, CellPaths]) -> bool:
+    """Whether the files of two records are the same; predictions out of a bundle lack the texts of rows."""
+    (one, ours), (other, theirs) = first, second
+    differing = {name for name in one.files | other.files if one.files.get(name) != other.files.get(name)}
+    if differing != {PREDICTIONS}:
+        return not differing
+    if not all(paths.predictions.is_file() for paths in (ours, theirs)):
+        return False
+    if is_without_texts(ours.predictions) == is_without_texts(theirs.predictions):
+        return False
+    given, wanted = read_alike(task, ours.predictions, theirs.predictions)
+    return given is not None and wanted is not None and same_predictions(given, wanted)
 
 
 def _task(record: Record, file: Path, known: dict[str, Task]) -> Task:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,26 @@ def in_order(columns: Columns) -> dict[str, Array]:
 def same_rows(first: Columns, second: Columns) -> bool:
     """Whether two cells were scored on the same rows against the same references."""
     return all(np.array_equal(first[name], second[name]) for name in ("row", "reference"))
+
+
+def same_value(first: Any, second: Any) -> bool:
+    """Whether two values of a column are the same; one may be a list, and NaN is equal to itself."""
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        return bool(np.array_equal(first, second))
+    return bool(first == second or (first != first and second != second))
+
+
+def same_predictions(first: Predictions, second: Predictions) -> bool:
+    """Whether every split has the same rows, with the same value in each column, in whatever order."""
+    if first.keys() != second.keys():
+        return False
+    pairs = [(in_order(first[split]), in_order(second[split])) for split in first]
+    return all(
+        one.keys() == other.keys()
+        and np.array_equal(one["row"], other["row"])
+        and all(same_value(a, b) for name in one for a, b in zip(one[name], other[name], strict=True))
+        for one, other in pairs
+    )
 
 
 def checked_sums(task: Task, metric: str, columns: Columns, recorded: float, file: Path) -> Sums | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.analysis.results import LONG_FIELDS, Results
+from bench.analysis.stats.without_texts import holds_texts_of_rows, without_texts
 from bench.config.resolve import ResolvedStudy
 from bench.config.task import Task
 from bench.config.tuned_file import tuned_text
@@ -16,7 +17,6 @@ from bench.errors import BenchError
 from bench.files import digest, write_atomic
 from bench.paths import CURVE, PREDICTIONS, CellPaths, StudyPaths
 from bench.publishing.bundles.scrub import Scrubber
-from bench.publishing.bundles.texts import holds_texts_of_rows, without_texts
 from bench.records.io import read_record, write_record
 from bench.records.schema import Record
 from bench.tuning.outcomes import trial_record

@@ -11,11 +11,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence, Set
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow
 import pyarrow.parquet
 
 from bench.analysis.stats.corpus import COUNTS, counts_column
+from bench.analysis.stats.predictions import Predictions, read_predictions
 from bench.config.task import Task
 from bench.evaluation.corpus_scores import corpus_metrics
 from bench.files import digest
@@ -55,6 +57,23 @@ def without_texts(task: Task, predictions: bytes) -> bytes:
     stream = io.BytesIO()
     pyarrow.parquet.write_table(table, stream, compression="zstd")
     return stream.getvalue()
+
+
+def read_alike(task: Task, first: Path, second: Path) -> tuple[Predictions | None, Predictions | None]:
+    """The predictions of `task` in two files; where one of them is out of a bundle, without the texts of rows in both.
+
+    None where there is no file. Raises BenchError if a file can't be read.
+    """
+    found = read_predictions(first), read_predictions(second)
+    if found[0] is None or found[1] is None or is_without_texts(first) == is_without_texts(second):
+        return found
+    with TemporaryDirectory() as folder:
+        alike = []
+        for file in (first, second):
+            reduced = Path(folder) / file.name
+            reduced.write_bytes(without_texts(task, file.read_bytes()))
+            alike.append(read_predictions(reduced))
+    return alike[0], alike[1]
 
 
 def _are_hashes(references: Sequence[str | None]) -> bool:
