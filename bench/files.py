@@ -95,3 +95,13 @@ def folder_in_one_step(folder: Path) -> Iterator[Path]:
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move_into(folder: Path, to: Path) -> None:
+    """`folder` becomes `to`. One that is there stays: a link, a mount or the folder that somebody works in."""
+    if not to.exists():
+        folder.rename(to)
+        return
+    for child in sorted(folder.iterdir()):
+        shutil.move(child, to / child.name)  # a link may lead to another disk
+    folder.rmdir()

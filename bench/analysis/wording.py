@@ -67,6 +67,13 @@ def difference_text(facts: MetricFacts, difference: float, digits: int = 2) -> s
     return with_minus_signs(f"{facts.shown(difference):+z.{digits}f}")
 
 
+def interval_texts(facts: MetricFacts, difference: float, low: float, high: float) -> tuple[str, str]:
+    """('+1.20', '[−0.10, +2.50]') in the unit of tables: a difference and its interval, with the same decimals."""
+    digits = digits_of_bounds(facts, low, high)
+    found, lower, upper = (difference_text(facts, value, digits) for value in (difference, low, high))
+    return found, f"[{lower}, {upper}]"
+
+
 def digits_of_bounds(facts: MetricFacts, low: float, high: float) -> int:
     """How many decimals an interval needs in the unit of tables: two, and more where two would make its bounds equal.
 

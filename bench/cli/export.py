@@ -10,6 +10,7 @@ import click
 
 from bench.cli.options import FOLDER, cache_option, mirror_option, results_option, workflow_option
 from bench.errors import BenchError
+from bench.files import move_into
 from bench.paths import ADAPTER_CONFIG, CellPaths, default_cache
 from bench.pipeline.folders import check_writable
 
@@ -95,6 +96,4 @@ def _folder_to_fill(out: Path) -> Iterator[Path]:
         return
     inner = out / UNFINISHED
     yield inner
-    for child in sorted(inner.iterdir()):
-        child.rename(out / child.name)
-    inner.rmdir()
+    move_into(inner, out)

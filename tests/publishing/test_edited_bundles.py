@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.bundles import members, sealed, without
+from helpers.folders import empty_folders
 
 from bench.cli.app import main
 from bench.errors import BenchError
@@ -47,11 +48,7 @@ def test_tables_go_into_an_empty_folder_that_stays(
     empty: str, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder that one works in, or a link to a folder, can't be replaced by another one."""
-    here, target = tmp_path / "here", tmp_path / "target"
-    here.mkdir()
-    target.mkdir()
-    (tmp_path / "link").symlink_to("target")
-    monkeypatch.chdir(here)
-    assert main(["verify", str(own), "--tables", empty if empty == "." else str(tmp_path / empty)]) == 0
-    made = {f"results/demo/tables/{file.name}" for file in (here if empty == "." else target).iterdir()}
+    folders = empty_folders(tmp_path, monkeypatch)
+    assert main(["verify", str(own), "--tables", empty if empty == "." else str(folders.link)]) == 0
+    made = {f"results/demo/tables/{file.name}" for file in (folders.here if empty == "." else folders.target).iterdir()}
     assert made == {name for name in members(own) if "/tables/" in name}

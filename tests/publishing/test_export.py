@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.folders import empty_folders
 from safetensors.torch import save_file
 
 from bench.analysis.results import Results
@@ -33,11 +34,7 @@ def test_an_empty_folder_is_filled_and_stays(
     out: str, cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the mount of a container must, or the folder that a shell stands in."""
-    here, target = tmp_path / "here", tmp_path / "target"
-    here.mkdir()
-    target.mkdir()
-    (tmp_path / "link").symlink_to("target")
-    monkeypatch.chdir(here)
+    empty_folders(tmp_path, monkeypatch)
     before = Path(out).stat().st_ino
     assert main(["export", str(cell), "--out", out]) == 0
     assert sorted(file.name for file in Path(out).iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]

@@ -13,7 +13,7 @@ from bench.analysis.stats.over_tasks import MeanDifference
 from bench.analysis.stats.paired import Interval
 from bench.analysis.tables.model import Table
 from bench.analysis.tables.render import html_page, markdown
-from bench.analysis.wording import difference_text, digits_of_bounds, in_unit
+from bench.analysis.wording import in_unit, interval_texts
 from bench.config.metric_facts import MetricFacts
 from bench.records.schema import Record
 
@@ -105,9 +105,8 @@ def undecided(report: Report) -> list[str]:
 
 
 def _text(facts: MetricFacts, difference: float, interval: Interval | MeanDifference) -> str:
-    digits = digits_of_bounds(facts, interval.low, interval.high)
-    found, low, high = (difference_text(facts, value, digits) for value in (difference, interval.low, interval.high))
-    return f"{in_unit(facts, found)} [{low}, {high}]"
+    found, bounds = interval_texts(facts, difference, interval.low, interval.high)
+    return f"{in_unit(facts, found)} {bounds}"
 
 
 def _side(letter: str, side: Side, records: Sequence[Record]) -> str:

@@ -16,8 +16,8 @@ from bench.analysis.wording import (
     DASH,
     column_unit,
     difference_text,
-    digits_of_bounds,
     direction_notes,
+    interval_texts,
     p_value_text,
     unit_text,
 )
@@ -188,9 +188,7 @@ def _difference(
     if interval is None:
         return Entry(difference_text(facts, difference), shown)
     low, high = facts.shown(interval.low), facts.shown(interval.high)
-    digits = digits_of_bounds(facts, interval.low, interval.high)
-    texts = [difference_text(facts, value, digits) for value in (difference, interval.low, interval.high)]
-    text = f"{texts[0]} [{texts[1]}, {texts[2]}]"
+    text = " ".join(interval_texts(facts, difference, interval.low, interval.high))
     return Entry(text, shown, low=low, high=high, bold=interval.excludes_zero)
 
 

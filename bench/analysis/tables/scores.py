@@ -24,8 +24,8 @@ from bench.analysis.wording import (
     budget_text,
     column_unit,
     difference_text,
-    digits_of_bounds,
     direction_notes,
+    interval_texts,
     split_text,
     unit_text,
 )
@@ -224,11 +224,7 @@ def difference_entry(comparison: Comparison | None, *, usual: int | None = None)
     interval, seeds, facts = comparison.interval, len(comparison.seeds), comparison.facts
     text, low, high = difference_text(facts, comparison.difference), None, None
     if interval is not None:
-        digits = digits_of_bounds(facts, interval.low, interval.high)
-        text, low_text, high_text = (
-            difference_text(facts, x, digits) for x in (comparison.difference, interval.low, interval.high)
-        )
-        text += f" [{low_text}, {high_text}]"
+        text = " ".join(interval_texts(facts, comparison.difference, interval.low, interval.high))
         low, high = facts.shown(interval.low), facts.shown(interval.high)
     if seeds != usual:
         text += f" ({seeds})"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 
 from bench.errors import BenchError
-from bench.files import clear_when_full
+from bench.files import clear_when_full, move_into
 from bench.paths import MANIFEST, RECORD, RESULTS, StudyPaths
 from bench.publishing.bundles.citation import check_citation
 from bench.publishing.bundles.crate import check_crate
@@ -59,7 +58,7 @@ def remake_tables(file: Path, into: Path) -> tuple[list[str], list[str]]:
             tables.rename(aside)
         make_tables(study_in(folder, manifest.study, manifest.overrides), folder / RESULTS)
         bundled, made = _contents(aside), _contents(tables)
-        _move(tables, into)
+        move_into(tables, into)
     names = sorted(bundled.keys() | made.keys())
     return names, [name for name in names if bundled.get(name) != made.get(name)]
 
@@ -77,7 +76,7 @@ def _unpacked(file: Path, folder: Path) -> Manifest:
         inner.mkdir()
         with clear_when_full(folder.parent, file.stat().st_size if file.is_file() else 0):
             manifest = _verified(file, inner)
-        _move(inner, folder)
+        move_into(inner, folder)
     return manifest
 
 
@@ -85,15 +84,6 @@ def check_empty(folder: Path) -> None:
     """Raises BenchError unless `folder` is empty or missing."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BenchError(f"{folder}: expected a folder that is empty or does not exist")
-
-
-def _move(folder: Path, to: Path) -> None:
-    """`folder` becomes `to`, which is empty or missing. One that is there stays: a link, or the working folder."""
-    if not to.exists():
-        folder.rename(to)
-        return
-    for child in sorted(folder.iterdir()):
-        shutil.move(child, to / child.name)  # a link may lead to another disk
 
 
 def _verified(file: Path, folder: Path | None) -> Manifest:
